@@ -1,0 +1,86 @@
+"""JSON as sessile writes it, and the one cattrs converter between its classes and JSON values.
+
+Written JSON is canonical (sorted keys, no spaces, no NaN), so that equal values have equal bytes and equal hashes on
+every backend. Fields that a newer version wrote are kept in `extra` and written back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from sessile.errors import InvalidInput
+
+T = TypeVar("T")
+JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
+
+to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+from_json = json.loads
+
+
+def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInput) -> JSON:
+    """A deep copy of `value` as plain JSON values, or `error` with the path of what JSON cannot hold."""
+    if problem := _problem(value, what):
+        raise error(problem)
+    return from_json(to_json(value))
+
+
+def _problem(value: object, path: str) -> str:
+    if value is None or isinstance(value, (bool, int)):
+        return ""
+    if isinstance(value, str):
+        return "" if _encodable(value) else f"{path} has a lone surrogate: {value[:40]!r}; decode the text properly first"
+    if isinstance(value, float):
+        finite = value - value == 0
+        return "" if finite else f"{path} is {value!r}, which JSON does not have: use None or a string"
+    if isinstance(value, (list, tuple)):
+        parts = ((f"{path}[{i}]", item) for i, item in enumerate(value))
+        return next((p for where, item in parts if (p := _problem(item, where))), "")
+    if isinstance(value, dict):
+        return _dict_problem(value, path)
+    return f"{path} is a {type(value).__name__} ({value!r:.60}), which JSON does not have: pass a string, number, list or dict"
+
+
+def _dict_problem(value: dict[Any, Any], path: str) -> str:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            return f"{path} has the key {key!r}; JSON keys are strings: use {str(key)!r}"
+        if problem := _problem(key, f"a key of {path}") or _problem(item, f"{path}[{key!r}]"):
+            return problem
+    return ""
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+converter = cattrs.Converter(detailed_validation=False)
+
+
+def portable(cls: type[T]) -> type[T]:
+    """Class decorator: teach the converter a frozen attrs class with an `extra` dict for fields it does not know."""
+    names = {field.name for field in attrs.fields(cls)} - {"extra"}  # type: ignore[arg-type]
+    skip = {"extra": override(omit=True)}
+    structure = make_dict_structure_fn(cls, converter, **skip)  # type: ignore[arg-type]
+    unstructure = make_dict_unstructure_fn(cls, converter, **skip)  # type: ignore[arg-type]
+
+    def structured(data: dict[str, JSON], _: object) -> T:
+        value = structure(data, cls)
+        unknown = data.keys() - names
+        return attrs.evolve(value, extra={k: data[k] for k in unknown}) if unknown else value  # type: ignore[misc]
+
+    def unstructured(value: Any) -> dict[str, JSON]:
+        data: dict[str, JSON] = unstructure(value)
+        return {**value.extra, **data} if value.extra else data
+
+    converter.register_structure_hook(cls, structured)
+    converter.register_unstructure_hook(cls, unstructured)
+    return cls

@@ -1,0 +1,100 @@
+"""Every error sessile raises on purpose. Each text says what was wrong, with the value, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sessile.log import Header
+
+
+class SessileError(Exception):
+    """The base of all of sessile's errors."""
+
+
+class InvalidInput(SessileError, ValueError):
+    """Something handed to sessile cannot be stored as it is; nothing was written."""
+
+
+class InvalidSessionId(InvalidInput):
+    """A session or user id that cannot be a safe, unique path, key and column."""
+
+
+class InvalidMessage(InvalidInput):
+    """A message whose role, content or metadata cannot be stored."""
+
+
+class InvalidState(InvalidInput):
+    """State or a state key that cannot be stored."""
+
+
+class SessionNotFound(SessileError, LookupError):
+    """No session has this id, or it was deleted while this handle was open."""
+
+
+class SessionExists(SessileError):
+    """A session was to be created under an id that is taken."""
+
+
+class AccessDenied(SessileError, PermissionError):
+    """A session belongs to another user."""
+
+
+class Closed(SessileError):
+    """A session or a store was used after it was closed."""
+
+
+class Conflict(SessileError):
+    """Somebody else committed first.
+
+    `header` is what the store holds now (None where it holds no such session, or where the store did not look).
+    """
+
+    def __init__(self, text: str, header: Header | None = None) -> None:
+        super().__init__(text)
+        self.header = header
+
+
+class StoreError(SessileError):
+    """A store could not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """A store did not answer. Whether a commit under way has landed is unknown; the core finds out and tries again."""
+
+
+class LockTimeout(StoreError, TimeoutError):
+    """A store's lock was not had within `lock_timeout` seconds; nothing was written."""
+
+
+class CorruptStore(StoreError):
+    """What a store holds cannot be read as sessile's data."""
+
+
+class StoreTooNew(StoreError):
+    """A store was written by a newer version of sessile."""
+
+
+class UnsafeFile(SessileError):
+    """A file that is not a saved session of sessile's own format, a pickle for instance."""
+
+
+class NotInstalled(SessileError, LookupError):
+    """A name that no installed plugin registers; the text names the command that installs it."""
+
+
+class PluginError(SessileError):
+    """A plugin's hook failed. `plugin` and `hook` name it; the cause is chained."""
+
+    def __init__(self, plugin: str, hook: str, cause: BaseException) -> None:
+        super().__init__(f"plugin {plugin!r} failed in hook {hook!r}: {type(cause).__name__}: {cause}")
+        self.plugin = plugin
+        self.hook = hook
+
+
+class ModelError(SessileError):
+    """A model could not be loaded or did not answer."""
+
+
+class TurnInterrupted(SessileError):
+    """The reader of a stream went away: raised by `turn.emit` so that the model stops. What had arrived is kept."""

@@ -1,0 +1,199 @@
+"""A handle: one session in one store, as this process sees it. Here a commit meets a conflict or a lost answer.
+
+The verbs of a session (history, state, turn, graph, …) are async functions of a handle; the faces `Session` and
+`AsyncSession` turn them into methods.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sessile.drive import Face
+from sessile.encoding import json_value
+from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionNotFound, StoreUnavailable
+from sessile.ids import RESERVED, check_id
+from sessile.lineage import chunks, chunks_backwards, unbegun
+from sessile.log import DEFAULT_USER, Change, Entry, Header, stamp
+from sessile.plugins import Plugins
+from sessile.store import Store
+
+Make = Callable[[Header], Change | None]  # what to commit behind a header; None: nothing, as it is
+
+
+class Handle:
+    """See the module's text. `timeout`: seconds after which a commit that keeps losing to others gives up."""
+
+    def __init__(
+        self,
+        face: Face,
+        store: Store,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        plugins: Plugins,
+        metadata: dict[str, Any] | None = None,
+        middleware: Sequence[Callable[..., Any]] = (),
+        strict: bool = False,
+        on_conflict: str = "rebase",
+        timeout: float = 30,
+    ) -> None:
+        if on_conflict not in ("rebase", "raise"):
+            raise InvalidInput(f"on_conflict is 'rebase' or 'raise', not {on_conflict!r}")
+        self.face = face
+        self.store = store
+        self.session_id = check_id(session_id, reserved=True)
+        self.user_id = None if user_id is None else check_id(user_id, "user id")
+        self.plugins = plugins
+        self.metadata = json_value(metadata or {}, "metadata")
+        self.middleware = middleware
+        self.strict = strict
+        self.on_conflict = on_conflict
+        self.timeout = timeout
+        self.release: Callable[[], None] = lambda: None  # gives the store back
+        self.session: Any = None  # the public object that hooks are given
+        self.temp: dict[str, Any] = {}  # state under "temp:": never stored
+        self.born = round(time.time(), 6)  # when a session that is not stored yet was created
+        self.closed = False
+        self.greeted: set[int] = set()  # agents that on_agent_start was called for
+        self.unanswered: Any = None  # the turn that failed last, if it may be tried again
+        self._header: Header | None = None
+        self._scopes: dict[str, Handle] = {}
+
+    # -- the header
+
+    async def open(self) -> Header:
+        """The header as last seen; loaded at the first call. `AccessDenied` where it is another user's session."""
+        self._check_open()
+        return self._header if self._header is not None else await self.refresh()
+
+    async def refresh(self) -> Header:
+        """The header as the store has it now. `SessionNotFound` where the session was deleted meanwhile."""
+        self._check_open()
+        return self._see(await self.face.call(self.store.load, self.session_id))
+
+    @property
+    def seen(self) -> Header | None:
+        """The header as last seen; None before the first look."""
+        return self._header
+
+    def _see(self, stored: Header | None) -> Header:
+        if stored is None:
+            if self._header is not None and self._header.version:
+                raise SessionNotFound(
+                    f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one"
+                )
+            user = self.user_id or DEFAULT_USER
+            stored = Header(session_id=self.session_id, user_id=user, metadata=self.metadata, created_at=self.born)
+        elif self.user_id is not None and stored.user_id != self.user_id:
+            raise AccessDenied(f"session {self.session_id!r} does not belong to user {self.user_id!r}: choose another session id")
+        self._header = stored
+        return stored
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Closed(f"session {self.session_id!r} is closed: open it again with Session({self.session_id!r})")
+
+    # -- committing
+
+    async def commit(self, make: Make, *, on_conflict: str | None = None) -> list[Entry]:
+        """Commit what `make` makes of the newest header; after a conflict it is asked again ("rebase").
+
+        Returns the entries as stored. Raises `Conflict` under "raise", or when `timeout` is over.
+        """
+        header = await self.open()
+        give_up = time.monotonic() + self.timeout
+        attempt = 0
+        while True:
+            change = make(header)
+            if change is None:
+                return []
+            entries, fields = stamp(header, change, round(time.time(), 6))
+            try:
+                await self.face.settle(
+                    self.store.commit, self.session_id, expected=header.version, entries=entries, changes=fields
+                )
+            except Conflict as conflict:
+                if (on_conflict or self.on_conflict) == "raise" or time.monotonic() > give_up:
+                    raise
+                attempt += 1
+                if attempt > 1:  # lost again: others are busy here, so stand back a little, each for another time
+                    await self.face.pause(random.random() * min(0.001 * 2**attempt, 0.05))
+                header = self._see(conflict.header or await self.face.call(self.store.load, self.session_id))
+            except StoreUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+                attempt += 1
+                await self.face.pause(min(0.01 * 2**attempt, 1.0))
+                landed = await self._find_commit(header, fields, entries, give_up)
+                if landed:
+                    return entries
+                header = await self.open()
+            else:
+                self._header = header.after(fields)
+                return entries
+
+    async def _find_commit(self, before: Header, fields: dict[str, Any], entries: Sequence[Entry], give_up: float) -> bool:
+        """After a lost answer: is the commit in the store? Leaves the newest header in the handle."""
+        while True:
+            try:
+                now = await self.refresh()
+                if now.version == before.version:
+                    return False
+                if now.commit == fields["commit"]:
+                    return True
+                if not entries:
+                    return False
+                first = entries[0].position
+                found = await self.face.call(self.store.read, self.session_id, first, first + 1)
+                return bool(found) and found[0].id == entries[0].id
+            except StoreUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+                await self.face.pause(0.1)
+
+    # -- reading
+
+    async def tail(self, header: Header, limit: int) -> list[Entry]:
+        """The last message entries: at least `limit`, if there are, and back to where each turn among them began."""
+        pieces: list[list[Entry]] = []
+        found = 0
+        for piece in chunks_backwards(header.segments, limit):
+            entries = await self._read(piece.session_id, piece.start, piece.stop or 0, "message")
+            pieces.append(entries)
+            found += len(entries)
+            if found >= limit and not unbegun(entry for part in pieces for entry in part):
+                break
+        return [entry for part in reversed(pieces) for entry in part]
+
+    async def entries(self, header: Header, kind: str | None = None) -> list[Entry]:
+        """Everything that counts, oldest first."""
+        found: list[Entry] = []
+        for piece in chunks(header.segments):
+            found += await self._read(piece.session_id, piece.start, piece.stop or 0, kind)
+        return found
+
+    async def _read(self, log: str, start: int, stop: int, kind: str | None) -> list[Entry]:
+        entries: list[Entry] = await self.face.call(self.store.read, log, start, stop, kind)
+        return entries
+
+    # -- others
+
+    async def scope(self, name: str) -> Handle:
+        """The handle that holds state of a scope: this one for "", else a tiny session for "user" or "app"."""
+        if not name:
+            return self
+        if name not in self._scopes:
+            user = (await self.open()).user_id if name == "user" else None
+            session_id = f"{RESERVED}user:{user}" if user else f"{RESERVED}app"
+            self._scopes[name] = Handle(
+                self.face, self.store, session_id, user_id=user, plugins=self.plugins, timeout=self.timeout
+            )
+        return self._scopes[name]
+
+    async def hook(self, name: str, **arguments: Any) -> list[Any]:
+        """Call a hook with this session's arguments filled in."""
+        arguments.update(session=self.session, session_id=self.session_id)
+        return await self.plugins.call(self.face, name, arguments, strict=self.strict)

@@ -1,0 +1,117 @@
+"""A session's messages: adding, reading and replacing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sessile.encoding import JSON
+from sessile.errors import Conflict, InvalidInput
+from sessile.handle import Handle
+from sessile.lineage import in_turns
+from sessile.log import Change, Draft, Header
+from sessile.messages import Message, as_message, draft, from_entry, message
+
+_OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
+
+
+async def add_message(
+    h: Handle, /, role: str, content: JSON, metadata: Mapping[str, JSON] | None = None, **more: JSON
+) -> Message:
+    """Append one message, durable when this returns. `metadata`, and every further keyword: JSON values kept with it.
+
+    Raises `InvalidMessage` for a role, content or metadata that cannot be stored; nothing is written then.
+    """
+    return (await store_messages(h, [message(role, content, {**(metadata or {}), **more})]))[0]
+
+
+async def add_messages(h: Handle, messages: Iterable[Any]) -> list[Message]:
+    """Append several messages in one commit: all of them or none. Each is a dict or `Message`, or (role, content)."""
+    checked = [as_message(value) for value in messages]
+    return await store_messages(h, checked) if checked else []
+
+
+async def store_messages(h: Handle, messages: Sequence[Message], turn: str | None = None) -> list[Message]:
+    """Commit messages and tell the observers of each."""
+    stored = await commit_drafts(h, [draft(said, turn) for said in messages])
+    await observe(h, stored)
+    return stored
+
+
+async def commit_drafts(h: Handle, drafts: Sequence[Draft]) -> list[Message]:
+    """Commit message drafts and return them as stored."""
+    change = Change(drafts)
+    return [from_entry(entry) for entry in await h.commit(lambda _: change)]
+
+
+async def observe(h: Handle, stored: Iterable[Message]) -> None:
+    """Call `on_user_message` or `on_agent_message` for each of these stored messages."""
+    for said in stored:
+        if (hook := _OBSERVERS.get(said.role)) and h.plugins.implementations(hook):
+            await h.hook(hook, message=said, content=said.content, metadata=said.metadata)
+
+
+async def get_history(h: Handle, limit: int | None = None) -> list[Message]:
+    """The messages that count, oldest first: all of them, or the last `limit`.
+
+    Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
+    or whose tool calls have no results, have `open` set. What other processes committed is seen.
+    """
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InvalidInput(f"limit is a number of messages or None, not {limit!r}")
+    header = await h.refresh()
+    entries = await (h.entries(header, "message") if limit is None else h.tail(header, limit) if limit else _none())
+    messages = [said for turn in in_turns(entries) for said in turn]
+    return messages if limit is None else messages[max(0, len(messages) - limit) :]
+
+
+async def _none() -> list[Any]:
+    return []
+
+
+async def get_messages(h: Handle) -> list[Message]:
+    """All messages that count, oldest first (see `get_history`)."""
+    return await get_history(h)
+
+
+async def message_count(h: Handle) -> int:
+    """How many messages count, without reading them."""
+    return (await h.refresh()).count
+
+
+async def set_history(h: Handle, messages: Iterable[Any]) -> None:
+    """Make these messages the history. What was there stays in the log but counts no more.
+
+    A history that only goes on from the present one is appended; the same one changes nothing.
+    """
+    wanted = [as_message(value) for value in messages]
+    while True:
+        header = await h.refresh()
+        present = await get_history(h)
+        kept = sum(1 for _ in islice(_common(present, wanted), len(wanted)))
+        replace = kept < len(present)
+        drafts = [draft(said) for said in wanted[0 if replace else kept :]]
+        try:
+            if replace:
+                await h.commit(lambda h: _replaced(h, drafts), on_conflict="raise")
+            elif drafts:
+                await h.commit(lambda _: Change(drafts), on_conflict="raise")
+            return
+        except Conflict as conflict:
+            if h.on_conflict == "raise" or conflict.header is header:
+                raise
+
+
+def _common(present: Sequence[Message], wanted: Sequence[Message]) -> Iterable[Message]:
+    for old, new in zip(present, wanted, strict=False):
+        if new.get("id", old["id"]) != old["id"] or (new.role, new.get("content")) != (old.role, old.get("content")):
+            return
+        yield new
+
+
+def _replaced(header: Header, drafts: Sequence[Draft]) -> Change:
+    from sessile.graph import reverted
+
+    change = reverted(header, None, state=header.state)
+    return Change([*change.drafts, *drafts], {**change.fields, "count": len(drafts)})

@@ -1,0 +1,145 @@
+"""A session's life beside its messages: what is known of it, archiving, deleting, closing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from sessile.encoding import JSON, json_value
+from sessile.errors import InvalidInput, SessionExists
+from sessile.handle import Handle
+from sessile.history import get_history
+from sessile.log import ARCHIVED, SAVED, Change, Header
+from sessile.state import get_state
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_COMMON = frozenset(
+    "about after again also been before being between both could does doing down during each from further have having "
+    "here into just like more most much need only other over please same should some such tell than thank thanks that "
+    "their them then there these they this those through under until very want was were what when where which while will "
+    "with would your yours".split()
+)
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since 1970 as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+async def create(h: Handle, title: str = "") -> None:
+    """Store a new session. `SessionExists` where its id is taken."""
+    if (await h.refresh()).version:
+        raise SessionExists(f"session {h.session_id!r} exists already: open it with Session({h.session_id!r})")
+
+    def born(header: Header) -> Change:
+        if header.version:
+            raise SessionExists(f"session {h.session_id!r} was created by somebody else just now: open it")
+        return Change(fields={"title": title})
+
+    await h.commit(born)
+
+
+async def set_fields(h: Handle, **fields: JSON) -> None:
+    """Set header fields that are not part of the log, such as title and status."""
+    await h.commit(lambda header: None if _has(header, fields) else Change(fields=fields), on_conflict="rebase")
+
+
+def _has(header: Header, fields: Mapping[str, JSON]) -> bool:
+    return bool(header.version) and all(getattr(header, name) == value for name, value in fields.items())
+
+
+async def get_metadata(h: Handle) -> dict[str, Any]:
+    """What was said about the session when it was created or since: a dict of JSON values (a copy)."""
+    return dict((await h.refresh()).metadata)
+
+
+async def set_metadata(h: Handle, metadata: Mapping[str, JSON]) -> None:
+    """Replace the session's metadata."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(f"metadata is a dict, not {type(metadata).__name__} ({metadata!r:.60})")
+    await set_fields(h, metadata=json_value(dict(metadata), "metadata"))
+
+
+async def get_title(h: Handle) -> str:
+    """The session's title; "" for none."""
+    return (await h.refresh()).title
+
+
+async def set_title(h: Handle, title: str) -> None:
+    """Name the session, for lists."""
+    await set_fields(h, title=json_value(str(title), "title"))
+
+
+async def get_status(h: Handle) -> str:
+    """ "created" (no entries yet), "active", "saved" (by `SessionManager.save`) or "archived"; a message makes it active."""
+    return (await h.refresh()).status
+
+
+async def archive(h: Handle) -> None:
+    """Put the session away: it stays readable, and the next message makes it active again."""
+    await set_fields(h, status=ARCHIVED)
+
+
+async def mark_saved(h: Handle) -> None:
+    """Set the status "saved". Everything was durable before."""
+    await set_fields(h, status=SAVED)
+
+
+async def created_at(h: Handle) -> datetime:
+    """When the session was created (aware, UTC)."""
+    return moment((await h.refresh()).created_at)
+
+
+async def updated_at(h: Handle) -> datetime:
+    """When the session was last changed (aware, UTC)."""
+    header = await h.refresh()
+    return moment(header.updated_at or header.created_at)
+
+
+async def get_duration(h: Handle) -> float:
+    """Seconds from the session's creation to its last change."""
+    header = await h.refresh()
+    return max(0.0, (header.updated_at or header.created_at) - header.created_at)
+
+
+async def get_context(h: Handle) -> dict[str, Any]:
+    """What is known of the session, as JSON values: ids, times (ISO 8601, UTC), counts, status, metadata and state."""
+    header = await h.refresh()
+    return {
+        "session_id": header.session_id,
+        "user_id": header.user_id,
+        "title": header.title,
+        "status": header.status,
+        "created_at": moment(header.created_at).isoformat(),
+        "updated_at": moment(header.updated_at or header.created_at).isoformat(),
+        "message_count": header.count,
+        "metadata": dict(header.metadata),
+        "state": await get_state(h),
+    }
+
+
+async def extract_topics(h: Handle, history: Iterable[Any] | None = None, limit: int = 5) -> list[str]:
+    """The words of four letters and more that are said most often, in a history or in the last 200 messages."""
+    said = await get_history(h, 200) if history is None else history
+    words = Counter(word for m in said for word in _WORD.findall(str(m.get("content") or "").lower()))
+    return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
+
+
+async def delete(h: Handle) -> None:
+    """Delete the session with its log. Every handle of it raises `SessionNotFound` from then on."""
+    header = await h.refresh()
+    if header.version:
+        await h.face.settle(h.store.delete, h.session_id)
+
+
+async def close(h: Handle) -> None:
+    """Call `on_session_close` and let go of the handle. What was said is stored already."""
+    if not h.closed:
+        try:
+            await h.hook("on_session_close")
+        finally:
+            h.closed = True
+            h.release()

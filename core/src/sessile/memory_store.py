@@ -1,0 +1,58 @@
+"""The store that keeps everything in this process: for tests, and for conversations that may be forgotten."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from sessile.encoding import JSON
+from sessile.errors import Closed, Conflict
+from sessile.log import Entry, Header
+from sessile.store import Page, Query
+
+
+class MemorySessionStore:
+    """Sessions in a dict; gone with the process. Safe among threads."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, tuple[Header, list[Entry]]] | None = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_url(cls, url: str) -> MemorySessionStore:
+        """A new, empty store: `memory://`."""
+        return cls()
+
+    def load(self, session_id: str) -> Header | None:
+        found = self._open().get(session_id)
+        return found[0] if found else None
+
+    def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
+        with self._lock:
+            sessions = self._open()
+            header, log = sessions.get(session_id, (None, []))
+            if (header.version if header else 0) != expected:
+                raise Conflict(f"session {session_id!r} is not at version {expected} any more", header)
+            changed = header.after(changes) if header else Header.from_dict(changes)
+            log.extend(entries)
+            sessions[session_id] = changed, log
+
+    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        found = self._open().get(session_id)
+        entries = found[1][start:stop] if found else []
+        return [entry for entry in entries if kind in (None, entry.kind)]
+
+    def find(self, query: Query) -> Page[Header]:
+        return Page.select([header for header, _ in list(self._open().values())], query)
+
+    def delete(self, session_id: str) -> None:
+        with self._lock:
+            self._open().pop(session_id, None)
+
+    def close(self) -> None:
+        self._sessions = None
+
+    def _open(self) -> dict[str, tuple[Header, list[Entry]]]:
+        if self._sessions is None:
+            raise Closed("this memory store is closed, and what it held is gone: make a new MemorySessionStore()")
+        return self._sessions

@@ -1,0 +1,61 @@
+"""Middleware: an onion around each turn.
+
+`def mw(turn, call_next) -> reply`, blocking or `async def`: change `turn` before, the reply after, or answer without
+calling on. What is passed down is what is stored and sent; what is returned is what is stored as the reply. The form
+`def mw(message, response) -> response` sees both texts once the reply is there, and is known by those two names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sessile.drive import Face
+from sessile.errors import InvalidInput
+from sessile.messages import Message, as_reply
+
+
+async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any, inner: Callable[[Any], Any]) -> Message:
+    """Pass a turn through the layers, outermost first, to `inner` (async) and its reply back through them."""
+    if not layers:
+        reply: Message = await inner(turn)
+        return reply
+    layer, rest = layers[0], layers[1:]
+    below: list[Message] = []
+
+    async def step(changed: Any = turn) -> Message:
+        below[:] = [await run_onion(face, rest, changed, inner)]
+        return below[0]
+
+    if _takes_response(layer):
+        reply = await step()
+        answer = await face.call(layer, turn.message.text, reply.text)
+        return reply if answer is None else as_reply(answer, like=reply)
+    answer = await face.call(layer, turn, face.proceed(layer, step))
+    if answer is None:
+        raise InvalidInput(f"middleware {_name(layer)} returned None: return the reply, such as `return call_next(turn)`")
+    return as_reply(answer, like=below[0] if below else None)
+
+
+def check(layer: object) -> Callable[..., Any]:
+    """A middleware as given, or `InvalidInput` where it cannot be one."""
+    if not callable(layer):
+        raise InvalidInput(f"middleware {layer!r} is not callable: pass a function of (turn, call_next)")
+    names = _parameter_names(layer)
+    if len(names) != 2:
+        raise InvalidInput(f"middleware {_name(layer)} takes {names}: write it as (turn, call_next) or (message, response)")
+    return layer
+
+
+def _takes_response(layer: Callable[..., Any]) -> bool:
+    return _parameter_names(layer) == ["message", "response"]
+
+
+def _parameter_names(layer: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(layer).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _name(layer: Callable[..., Any]) -> str:
+    return getattr(layer, "__name__", repr(layer))

@@ -1,0 +1,90 @@
+"""`AsyncSession`: the async face. The same verbs, awaited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sessile import history, lifecycle, saving, state, streaming, turn
+from sessile.agent import Agent
+from sessile.drive import Awaiting, awaited
+from sessile.session.base import BaseSession
+
+A = TypeVar("A", bound="AsyncSession")
+
+
+class AsyncSession(BaseSession):
+    """A `Session` whose methods are awaited, and whose properties that read the store too: `await session.messages`.
+
+    Blocking stores, models, tools and hooks run in worker threads; async ones are awaited. Another user's session is
+    refused at the first use, or by `async with`.
+    """
+
+    _face = Awaiting
+
+    # messages
+    add_message = awaited(history.add_message)
+    add_messages = awaited(history.add_messages)
+    get_history = awaited(history.get_history)
+    set_history = awaited(history.set_history)
+    messages = property(awaited(history.get_messages))
+    message_count = property(awaited(history.message_count))
+
+    # turns
+    chat = awaited(turn.chat)
+
+    def stream(self, content: Any, *, agent: Agent | None = None, **metadata: Any) -> AsyncIterator[str]:
+        """As `chat`, but the reply comes in pieces as they arrive: `async for`. Leaving the loop ends the turn."""
+        return streaming.astream(self._handle, content, agent=agent, **metadata)
+
+    async def run_agent(self, name: str, content: Any, **metadata: Any) -> str:
+        """`chat` with one of `agents` by its name."""
+        if name not in self.agents:
+            raise LookupError(f"there is no agent {name!r} in this session; there are: {', '.join(self.agents) or 'none'}")
+        return await self.chat(content, agent=self.agents[name], **metadata)
+
+    # state
+    get_state = awaited(state.get_state)
+    set_state = awaited(state.set_state)
+    delete_state = awaited(state.delete_state)
+    update_state = awaited(state.update_state)
+    increment_state = awaited(state.increment_state)
+    save_state = awaited(state.save_state)
+    restore_state = awaited(state.restore_state)
+    update_preference = awaited(state.update_preference)
+    get_preference = awaited(state.get_preference)
+    get_preferences = awaited(state.get_preferences)
+    state = property(awaited(state.get_state))
+
+    # the session itself
+    metadata = property(awaited(lifecycle.get_metadata))
+    set_metadata = awaited(lifecycle.set_metadata)
+    title = property(awaited(lifecycle.get_title))
+    set_title = awaited(lifecycle.set_title)
+    status = property(awaited(lifecycle.get_status))
+    created_at = property(awaited(lifecycle.created_at))
+    updated_at = property(awaited(lifecycle.updated_at))
+    get_duration = awaited(lifecycle.get_duration)
+    get_context = awaited(lifecycle.get_context)
+    extract_topics = awaited(lifecycle.extract_topics)
+    archive = awaited(lifecycle.archive)
+    delete = awaited(lifecycle.delete)
+    close = awaited(lifecycle.close)
+
+    # files
+    save = awaited(saving.save)
+    to_dict = awaited(saving.to_dict)
+
+    async def load(self: A, path: str | os.PathLike[str]) -> A:
+        """Make what a saved file holds this session's content (see `Session.load`)."""
+        await saving.restore(self._handle, await self._handle.face.call(saving.read_saved, path))
+        return self
+
+    async def __aenter__(self: A) -> A:
+        await self._handle.open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()

@@ -1,0 +1,118 @@
+"""What both faces of a session share: how one is made, and what is known without asking the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sessile.agent import Agent
+from sessile.drive import Face
+from sessile.handle import Handle
+from sessile.ids import new_id
+from sessile.log import DEFAULT_USER
+from sessile.middleware import check
+from sessile.plugins import with_extra
+from sessile.stores import find_store
+
+
+class BaseSession:
+    """See `Session`."""
+
+    _face: Callable[[], Face]
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        store: Any = None,
+        backend: str | None = None,
+        agent: Agent | None = None,
+        agents: Mapping[str, Agent] | None = None,
+        memory: Any = None,
+        knowledge: Any = None,
+        middleware: Sequence[Callable[..., Any]] = (),
+        plugins: Sequence[object] = (),
+        db: Any = None,
+        metadata: dict[str, Any] | None = None,
+        agent_url: str | None = None,
+        timeout: float = 30,
+        headers: Mapping[str, str] | None = None,
+        strict: bool = False,
+        on_conflict: str = "rebase",
+    ) -> None:
+        adapter = () if db is None or isinstance(db, str) else (db,)
+        active = with_extra((*plugins, *adapter))
+        for kind, wanted in (("transport", agent_url), ("memory", memory), ("knowledge", knowledge)):
+            if wanted:
+                active.registry.find(kind, _part_name(wanted))
+        found, release = find_store(db if store is None and isinstance(db, str) else store, backend, active)
+        self._handle = Handle(
+            type(self)._face(),
+            found,
+            new_id() if session_id is None else session_id,
+            user_id=user_id,
+            plugins=active,
+            metadata=metadata,
+            middleware=[check(layer) for layer in middleware],
+            strict=strict,
+            on_conflict=on_conflict,
+            timeout=timeout,
+        )
+        self._handle.session = self
+        self._handle.release = release
+        self._agent = agent
+        self.agents: dict[str, Agent] = dict(agents or {})
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self._handle.session_id
+
+    @property
+    def user_id(self) -> str:
+        """Whose session it is (for an `AsyncSession` not opened yet: as far as it was told)."""
+        header = self._handle.seen
+        return header.user_id if header else self._handle.user_id or DEFAULT_USER
+
+    @property
+    def store(self) -> Any:
+        """The store instance."""
+        return self._handle.store
+
+    @property
+    def closed(self) -> bool:
+        """Was it closed?"""
+        return self._handle.closed
+
+    @property
+    def agent(self) -> Agent:
+        """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
+        if self._agent is None:
+            self._agent = next(iter(self.agents.values()), None) or Agent(session=self)
+        return self._agent
+
+    @agent.setter
+    def agent(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Any) -> Agent:
+        """An agent that speaks in this session; the options of `sessile.Agent`. The first one becomes the session's."""
+        agent = Agent(name, instructions, session=self, **options)
+        self.agents.setdefault(name, agent)
+        if self._agent is None:
+            self._agent = agent
+        return agent
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
+
+
+def _part_name(wanted: Any) -> str:
+    """The registered name that `memory=`, `knowledge=` or `agent_url=` asks for."""
+    if isinstance(wanted, str):
+        return wanted.partition(":")[0]
+    if isinstance(wanted, Mapping):
+        inner = wanted.get("vector_store", wanted)
+        return str(inner.get("provider", "local")) if isinstance(inner, Mapping) else "local"
+    return "local"

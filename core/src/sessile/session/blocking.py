@@ -1,0 +1,131 @@
+"""`Session`: the blocking face. One line for each verb; what it does is in the module it is taken from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sessile import history, lifecycle, saving, state, streaming, turn
+from sessile.agent import Agent
+from sessile.drive import Blocking, blocking, run
+from sessile.memory_store import MemorySessionStore
+from sessile.session.base import BaseSession
+
+S = TypeVar("S", bound="Session")
+
+
+class _Load:
+    """`Session.load(path)` opens a saved session; `session.load(path)` reads the file into that session."""
+
+    def __get__(self, session: Session | None, cls: type[Session]) -> Any:
+        def load(path: str | os.PathLike[str], **options: Any) -> Session:
+            """Read a file that `save` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
+
+            On the class: opens the session in its store (`options` are those of `Session`), where what was said since
+            the file was saved counts no more but stays in the log. On a session: makes the file's content its own.
+            """
+            saved = saving.read_saved(path)
+            target = session
+            if target is None:
+                agent = saved.about.get("agent")
+                options = {"user_id": saved.user_id, "agent": Agent(**agent) if agent else None, **options}
+                target = cls(session_id=saved.session_id, **options)
+            run(saving.restore(target._handle, saved))
+            return target
+
+        return load
+
+
+class Session(BaseSession):
+    """A conversation that stays: durable, readable from any process, in any store.
+
+    session_id: any printable text up to 255 characters; None makes one. user_id: None adopts the stored session's user
+    (a new one gets "default_user"); another user's session is refused with `AccessDenied`.
+    store: a URL, a store instance, or None for $SESSILE_STORE, else the file store in ~/.sessile/sessions.
+    backend: a store by name, in its usual place. agent, agents: who answers `chat`. middleware: around every turn,
+    outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
+    timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
+    strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
+    "raise" raises `Conflict`. memory, knowledge, agent_url (with headers): need a plugin that provides them.
+
+    Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.
+    """
+
+    _face = Blocking
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        try:
+            run(self._handle.open())
+        except BaseException:
+            self._handle.release()
+            raise
+
+    # messages
+    add_message = blocking(history.add_message)
+    add_messages = blocking(history.add_messages)
+    get_history = blocking(history.get_history)
+    set_history = blocking(history.set_history)
+    messages = property(blocking(history.get_messages))
+    message_count = property(blocking(history.message_count))
+
+    # turns
+    chat = blocking(turn.chat)
+
+    def stream(self, content: Any, *, agent: Agent | None = None, **metadata: Any) -> Iterator[str]:
+        """As `chat`, but the reply comes in pieces as they arrive. Leaving the loop ends the turn."""
+        return streaming.stream(self._handle, content, agent=agent, **metadata)
+
+    def run_agent(self, name: str, content: Any, **metadata: Any) -> str:
+        """`chat` with one of `agents` by its name."""
+        if name not in self.agents:
+            raise LookupError(f"there is no agent {name!r} in this session; there are: {', '.join(self.agents) or 'none'}")
+        return self.chat(content, agent=self.agents[name], **metadata)
+
+    # state
+    get_state = blocking(state.get_state)
+    set_state = blocking(state.set_state)
+    delete_state = blocking(state.delete_state)
+    update_state = blocking(state.update_state)
+    increment_state = blocking(state.increment_state)
+    save_state = blocking(state.save_state)
+    restore_state = blocking(state.restore_state)
+    update_preference = blocking(state.update_preference)
+    get_preference = blocking(state.get_preference)
+    get_preferences = blocking(state.get_preferences)
+    state = property(blocking(state.get_state))
+
+    # the session itself
+    metadata = property(blocking(lifecycle.get_metadata), blocking(lifecycle.set_metadata))
+    title = property(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
+    status = property(blocking(lifecycle.get_status))
+    created_at = property(blocking(lifecycle.created_at))
+    updated_at = property(blocking(lifecycle.updated_at))
+    get_duration = blocking(lifecycle.get_duration)
+    get_context = blocking(lifecycle.get_context)
+    extract_topics = blocking(lifecycle.extract_topics)
+    archive = blocking(lifecycle.archive)
+    delete = blocking(lifecycle.delete)
+    close = blocking(lifecycle.close)
+
+    # files
+    save = blocking(saving.save)
+    load = _Load()
+    to_dict = blocking(saving.to_dict)
+
+    @classmethod
+    def from_dict(cls: type[S], data: dict[str, Any], **options: Any) -> S:
+        """The session in what `to_dict` returned, in a memory store of its own."""
+        header, entries = saving.from_dict(data)
+        held = MemorySessionStore()
+        if header.version:
+            held.commit(header.session_id, expected=0, entries=entries, changes=header.to_dict())
+        return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""Direct access to sessions by id, without a handle: `get_default_session_store()`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from sessile.encoding import JSON
+from sessile.errors import SessionNotFound
+from sessile.manager import SessionManager
+from sessile.session.blocking import Session
+
+
+class DefaultSessionStore:
+    """Messages by session id. Everything is durable when a method returns.
+
+    store: as for `Session`. max_messages: how many messages `get_chat_history` returns at most (None: all); the log
+    keeps them all. lock_timeout: seconds to wait for another process's lock, for the file and SQLite stores.
+    """
+
+    def __init__(self, store: Any = None, *, max_messages: int | None = None, lock_timeout: float | None = None) -> None:
+        self.manager = SessionManager(store)
+        self.max_messages = max_messages
+        if lock_timeout is not None:
+            self.manager.store.lock_timeout = lock_timeout
+        self._sessions: dict[str, Session] = {}
+
+    def _session(self, session_id: str) -> Session:
+        if session_id not in self._sessions:
+            self._sessions[session_id] = Session(session_id, store=self.manager.store)
+        return self._sessions[session_id]
+
+    def add_message(self, session_id: str, role: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
+        """Append a message; the session is made with its first. True, or what `Session.add_message` raises."""
+        try:
+            self._session(session_id).add_message(role, content, **(metadata or {}))
+        except SessionNotFound:  # deleted by somebody else: this is a new one's first message
+            self.invalidate_cache(session_id)
+            self._session(session_id).add_message(role, content, **(metadata or {}))
+        return True
+
+    def add_user_message(self, session_id: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
+        """Append what the user said."""
+        return self.add_message(session_id, "user", content, metadata)
+
+    def add_assistant_message(self, session_id: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
+        """Append what the assistant said."""
+        return self.add_message(session_id, "assistant", content, metadata)
+
+    def get_chat_history(self, session_id: str, max_messages: int | None = None) -> list[dict[str, Any]]:
+        """[{"role", "content"}] of the last messages, oldest first; [] for an unknown id, which leaves no trace."""
+        messages = Session(session_id, store=self.manager.store).get_history(max_messages or self.max_messages)
+        return [{"role": said.role, "content": said.content} for said in messages]
+
+    def list_sessions(self, limit: int = 50) -> list[dict[str, Any]]:
+        """What is known of the latest sessions, newest change first: ids, title, status, count and times."""
+        return [
+            {
+                "session_id": header.session_id,
+                "user_id": header.user_id,
+                "title": header.title,
+                "status": header.status,
+                "message_count": header.count,
+                "created_at": header.created_at,
+                "updated_at": header.updated_at,
+            }
+            for header in self.manager.list(limit=limit).items
+        ]
+
+    def session_exists(self, session_id: str) -> bool:
+        """Is there such a session?"""
+        return self.manager.exists(session_id)
+
+    def delete_session(self, session_id: str) -> bool:
+        """Delete a session; False where there was none."""
+        self.invalidate_cache(session_id)
+        return self.manager.delete(session_id)
+
+    def invalidate_cache(self, session_id: str | None = None) -> None:
+        """Forget open handles, of one session or all. Never needed for freshness: reads always ask the store."""
+        for known in [session_id] if session_id is not None else list(self._sessions):
+            self._sessions.pop(known, None)
+
+
+def get_default_session_store() -> DefaultSessionStore:
+    """The store of $SESSILE_STORE, else the file store in ~/.sessile/sessions; one a process for each place."""
+    return _default(os.environ.get("SESSILE_STORE"), os.path.expanduser("~"))
+
+
+@functools.cache
+def _default(url: str | None, home: str) -> DefaultSessionStore:
+    return DefaultSessionStore(url)

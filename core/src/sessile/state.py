@@ -1,0 +1,186 @@
+"""A session's state: a dict of JSON values, with scopes by the key's prefix, as agent frameworks have them.
+
+Plain keys belong to the session; "user:" keys to all sessions of its user; "app:" keys to everybody; "temp:" keys stay
+in this handle and are never stored. The shared scopes are tiny sessions in the same store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sessile.encoding import JSON, json_value, to_json
+from sessile.errors import Conflict, InvalidState, SessionNotFound
+from sessile.handle import Handle
+from sessile.log import Change, Draft, Header
+
+Policy = str | Callable[[str, JSON, JSON], JSON]
+_SHARED = ("user", "app")
+_WHOLE = 2048  # characters of JSON up to which a state entry carries the whole state, not only what changed
+_DELETE = object()
+
+
+async def get_state(h: Handle, key: str | None = None, default: JSON = None) -> JSON:
+    """The value of one key (or `default`), or without a key a dict of everything, shared scopes included."""
+    if key is not None:
+        _check_key(key)
+        scope, plain = _place(key)
+        if scope == "temp":
+            return h.temp.get(key, default)
+        return (await _home(h, scope)).get(plain, default)
+    state = dict(await _home(h, ""))
+    for scope in _SHARED:
+        state.update({f"{scope}:{k}": v for k, v in (await _home(h, scope)).items()})
+    return {**state, **h.temp}
+
+
+async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None, *, policy: Policy = "ours") -> None:
+    """Set one key, or make a whole dict the session's state (its plain keys; shared ones in it are set, none removed).
+
+    policy: what happens where somebody else changed the same key since this handle last looked: "ours" (the later
+    commit wins), "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs) that returns the value.
+    """
+    if isinstance(key, str):
+        return await merge_state(h, {key: value}, policy=policy)
+    values = json_value(dict(key), "state", InvalidState)
+    plain = {k for k in values if not _place(k)[0]}
+    await merge_state(h, values, policy=policy, keep=plain)
+
+
+async def delete_state(h: Handle, key: str) -> None:
+    """Remove one key; no error where it is not set."""
+    await merge_state(h, {key: _DELETE})
+
+
+async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], default: JSON = None) -> JSON:
+    """Set a key to `change(old value)`, atomically: asked again when somebody else committed first. Returns the new value."""
+    _check_key(key)
+    scope, plain = _place(key)
+    result: list[JSON] = []
+
+    def changed(old: JSON) -> JSON:
+        result[:] = [json_value(change(old), f"state[{key!r}]", InvalidState)]
+        return result[0]
+
+    if scope == "temp":
+        h.temp[key] = changed(h.temp.get(key, default))
+    else:
+        target = await h.scope(scope)
+        await target.commit(
+            lambda header: _changed(header, {plain: changed(header.state.get(plain, default))}), on_conflict="rebase"
+        )
+    return result[0]
+
+
+async def increment_state(h: Handle, key: str, increment: float = 1, default: float = 0) -> Any:
+    """Add to a number in the state, atomically, and return the sum."""
+    return await update_state(h, key, lambda old: old + increment, default)
+
+
+async def merge_state(h: Handle, values: Mapping[str, Any], *, policy: Policy = "ours", keep: set[str] | None = None) -> None:
+    """Set several keys, one commit for each scope they are in. keep: the plain keys that stay; None: all."""
+    scopes: dict[str, dict[str, Any]] = {} if keep is None else {"": {}}
+    for key, value in values.items():
+        _check_key(key)
+        scope, plain = _place(key)
+        value = value if value is _DELETE else json_value(value, f"state[{key!r}]", InvalidState)
+        scopes.setdefault(scope, {})[key if scope == "temp" else plain] = value
+    for key, value in scopes.pop("temp", {}).items():
+        h.temp.pop(key, None) if value is _DELETE else h.temp.update({key: value})
+    for scope, sets in scopes.items():
+        target = await h.scope(scope)
+        seen = await target.open()
+        await target.commit(
+            lambda header, sets=sets, seen=seen, scope=scope: _changed(  # type: ignore[misc]
+                header, _resolved(header, seen, sets, policy), keep if not scope else None
+            ),
+            on_conflict="rebase",
+        )
+
+
+def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    """`sets` after the policy has decided each key that changed between `seen` and `header`."""
+    if header.version == seen.version:
+        return sets
+    resolved = {}
+    for key, ours in sets.items():
+        theirs = header.state.get(key)
+        if theirs == seen.state.get(key) or theirs == ours or policy == "ours":
+            resolved[key] = ours
+        elif policy == "raise":
+            raise Conflict(f"state key {key!r} was changed to {theirs!r:.60} by somebody else: read it and decide", header)
+        elif callable(policy):
+            resolved[key] = policy(key, ours, theirs)
+    return resolved
+
+
+def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None) -> Change | None:
+    """The change from a header's state to the one with these keys set; None where nothing changes."""
+    gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is _DELETE}
+    values = {k: v for k, v in sets.items() if v is not _DELETE}
+    state = {k: v for k, v in {**header.state, **values}.items() if k not in gone}
+    if state == header.state:
+        return None
+    body: dict[str, JSON] = {"set": values, "delete": sorted(gone)}
+    if len(to_json(state)) <= _WHOLE:
+        body["state"] = state
+    return Change([Draft("state", body)], {"state": state})
+
+
+def _place(key: str) -> tuple[str, str]:
+    scope, colon, plain = key.partition(":")
+    return (scope, plain) if colon and scope in (*_SHARED, "temp") else ("", key)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not _place(key)[1]:
+        raise InvalidState(f"a state key is a non-empty string, not {key!r}")
+
+
+async def _home(h: Handle, scope: str) -> dict[str, Any]:
+    return (await (await h.scope(scope)).refresh()).state
+
+
+# -- saving and restoring, preferences
+
+
+async def save_state(h: Handle, state: Mapping[str, JSON] | None = None) -> None:
+    """Commit the given keys (others stay), or just make sure that the session is stored; then the `save_state` hook.
+
+    State, messages and metadata are durable as they are set: nothing is lost without this call.
+    """
+    if state is not None:
+        await merge_state(h, state)
+    await h.commit(lambda header: None if header.version else Change())
+    await h.hook("save_state", state=await get_state(h))
+
+
+async def restore_state(h: Handle) -> dict[str, Any]:
+    """The stored state: the answer of a `restore_state` hook (which then is committed), else the store's.
+
+    Raises `SessionNotFound` where nothing was ever stored.
+    """
+    answers = await h.hook("restore_state")
+    if answers:
+        await set_state(h, answers[0])
+    elif not (await h.refresh()).version:
+        raise SessionNotFound(f"nothing is stored under session {h.session_id!r} yet: begin with chat() or save_state()")
+    state: dict[str, Any] = await get_state(h)
+    return state
+
+
+async def update_preference(h: Handle, name: str, value: JSON) -> None:
+    """Set a preference of the user, seen in all of the user's sessions."""
+    _check_key(name)
+    await update_state(h, "user:preferences", lambda old: {**old, name: value}, {})
+
+
+async def get_preference(h: Handle, name: str, default: JSON = None) -> JSON:
+    """One preference of the user, or `default`."""
+    return (await get_preferences(h)).get(name, default)
+
+
+async def get_preferences(h: Handle) -> dict[str, Any]:
+    """All preferences of the user."""
+    found: dict[str, Any] = await get_state(h, "user:preferences", {})
+    return found

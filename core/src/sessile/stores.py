@@ -1,0 +1,93 @@
+"""Finding a store: from a URL, a backend's name, an instance, or the default. Stores opened by URL are shared."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sessile.documents import DocumentStore, is_document_store
+from sessile.drive import background
+from sessile.errors import InvalidInput
+from sessile.plugins import Plugins, installed
+from sessile.store import Store
+
+_lock = threading.Lock()
+_opened: dict[tuple[int, str], list[Any]] = {}  # (process, URL) -> [store, users]
+
+
+def home() -> Path:
+    """Where sessile keeps what has no other place: ~/.sessile."""
+    return Path.home() / ".sessile"
+
+
+def find_store(store: Any = None, backend: str | None = None, plugins: Plugins | None = None) -> tuple[Store, Callable[[], None]]:
+    """The store to use, and the function to call when done with it.
+
+    store: a URL, an instance (yours to close), or None. backend: a registered store's name; alone, the store lies in
+    its usual place (`usual_url`). With neither: $SESSILE_STORE, else the file store in ~/.sessile/sessions.
+    """
+    plugins = plugins or installed()
+    if store is None:
+        store = usual_url(backend, plugins) if backend else os.environ.get("SESSILE_STORE") or usual_url("file", plugins)
+    if isinstance(store, (str, os.PathLike)):
+        return _shared(os.fspath(store), plugins)
+    if isinstance(store, Store):
+        return store, _leave_open
+    if is_document_store(store):
+        return DocumentStore(store), _leave_open
+    raise InvalidInput(
+        f"{store!r:.60} is no store: pass a URL such as 'sqlite:///chat.db', or an object with load, commit, read, find, "
+        "delete and close (or async save, get, delete and list_for_user)"
+    )
+
+
+def usual_url(backend: str, plugins: Plugins) -> str:
+    """The URL a backend is used with when none is given: its class's `usual_url(home)`, else "name://"."""
+    factory = plugins.registry.load("store", backend)
+    url = getattr(factory, "usual_url", None)
+    return str(url(home())) if url else f"{backend}://"
+
+
+def open_store(url: str, plugins: Plugins | None = None) -> Store:
+    """A store of one's own from a URL; `NotInstalled` for an unknown scheme, with the command that installs it."""
+    plugins = plugins or installed()
+    scheme, colon, _ = url.partition(":")
+    if not colon or not scheme:
+        names = ", ".join(plugins.registry.names("store"))
+        raise InvalidInput(f"store {url!r} is no URL: write it as scheme:///path or scheme://host (installed: {names})")
+    factory = plugins.registry.load("store", scheme)
+    store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
+    return store
+
+
+def _leave_open() -> None:
+    """What the caller opened, the caller closes."""
+
+
+def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
+    key = os.getpid(), url  # a connection does not survive a fork
+    with _lock:
+        slot = _opened.get(key)
+        if slot is None:
+            slot = _opened[key] = [open_store(url, plugins), 0]
+        slot[1] += 1
+    released = False
+
+    def release() -> None:
+        nonlocal released
+        with _lock:
+            if released:
+                return
+            released = True
+            slot[1] -= 1
+            if slot[1]:
+                return
+            _opened.pop(key, None)
+        result = slot[0].close()
+        if hasattr(type(result), "__await__"):
+            background(result)
+
+    return slot[0], release

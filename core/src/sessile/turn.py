@@ -1,0 +1,221 @@
+"""A turn: everything that happens between a user's message and the reply.
+
+1. middleware in  2. the user's message is committed  3. build_context  4. the model and its tools  5. middleware out
+6. the reply is committed  7. observers. Whatever fails, and whenever: the user's message stays, what a stream had
+brought is kept as an interrupted reply, `on_turn_error` runs, and the error is raised.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from sessile import context
+from sessile.encoding import JSON
+from sessile.errors import ModelError, SessileError, TurnInterrupted
+from sessile.handle import Handle
+from sessile.history import add_messages, commit_drafts, observe
+from sessile.ids import new_id
+from sessile.lineage import in_turns
+from sessile.log import Draft
+from sessile.messages import Message, as_reply, draft, message
+from sessile.middleware import check, run_onion
+from sessile.model import Request
+from sessile.tools import Tool, result_text
+
+if TYPE_CHECKING:
+    from sessile.agent import Agent
+
+Sink = Callable[[str], None]
+
+
+@attrs.define(eq=False)
+class Turn:
+    """One turn, as middleware and hooks see it.
+
+    id: of the turn and of its first message. message: the user's; middleware may replace it. said: what is stored of
+    this turn so far. prompt: what the model was sent last. reply: the stored reply, at the end. emit: takes each piece
+    of text while `streaming`; middleware may wrap it. metadata: for middleware to share what it likes, never stored.
+    """
+
+    session: Any
+    agent: Agent
+    message: Message
+    streaming: bool
+    emit: Sink
+    id: str = attrs.field(factory=new_id)
+    said: list[Message] = attrs.field(factory=list)
+    prompt: list[Message] = attrs.field(factory=list)
+    reply: Message | None = None
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+    arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
+
+    @property
+    def session_id(self) -> str:
+        session_id: str = self.session.session_id
+        return session_id
+
+    @property
+    def content(self) -> Any:
+        """The content of the user's message; set it to change what is stored and sent."""
+        return self.message.content
+
+    @content.setter
+    def content(self, value: JSON) -> None:
+        self.message = self.message.replace(content=value)
+
+
+async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, **metadata: JSON) -> str:
+    """Say something and return the agent's reply as text. `metadata` is stored with the message.
+
+    Raises what the model, a middleware or the store raised; the message is stored by then, and saying the same again
+    goes on with it instead of storing it twice.
+    """
+    return (await take_turn(h, content, agent=agent, metadata=metadata)).text
+
+
+async def take_turn(
+    h: Handle, content: JSON, *, agent: Agent | None = None, sink: Sink | None = None, metadata: dict[str, JSON]
+) -> Message:
+    """One whole turn; `sink` is given each piece of the answer as it arrives. Returns the stored reply."""
+    agent = agent or h.session.agent
+    question = message("user", content, metadata)
+    turn = Turn(h.session, agent, question, sink is not None, _discard)
+    turn.emit = functools.partial(_emit, turn, sink or _discard)
+    await h.open()
+    await _greet(h, agent)
+    try:
+        reply = await run_onion(h.face, await _layers(h), turn, functools.partial(_answer, h))
+        return await _finish(h, turn, reply)
+    except BaseException as error:
+        await _abandon(h, turn, error)
+        raise
+
+
+def _discard(_: str) -> None:
+    pass
+
+
+def _emit(turn: Turn, sink: Sink, chunk: str) -> None:
+    sink(chunk)  # first: what a reader never got has not arrived
+    turn.arrived.append(chunk)
+
+
+async def _layers(h: Handle) -> list[Callable[..., Any]]:
+    found = await h.hook("middleware")
+    flat = [layer for part in found for layer in (part if isinstance(part, (list, tuple)) else [part])]
+    return [*map(check, flat), *h.middleware]
+
+
+async def _greet(h: Handle, agent: Agent) -> None:
+    """Call `on_agent_start` once for an agent in a handle, and store what it resumes with."""
+    if id(agent) in h.greeted:
+        return
+    h.greeted.add(id(agent))
+    header = await h.open()
+    arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": header.metadata}
+    resumed = next((messages for messages in await h.hook("on_agent_start", **arguments) if messages), None)
+    if resumed and not header.count:
+        await add_messages(h, resumed)
+
+
+async def _answer(h: Handle, turn: Turn) -> Message:
+    """The inside of the onion: from the user's message to the model's final answer."""
+    await _store_question(h, turn)
+    agent = turn.agent
+    model = agent.find_model(h.plugins)
+    tools = {tool.name: tool for tool in agent.tools}
+    for _ in range(agent.max_steps):
+        turn.prompt = await _build_prompt(h, turn, model)
+        turn.arrived.clear()
+        emit = turn.emit if turn.streaming else None
+        request = Request(messages=turn.prompt, tools=tuple(tools.values()), emit=emit, options=agent.options)
+        reply = as_reply(await h.face.call(model.generate, request))
+        if not reply.tool_calls:
+            return reply
+        await _store(h, turn, [draft(reply, turn.id)])
+        for call in reply.tool_calls:
+            await _store(h, turn, [draft(await _run_tool(h, tools, call), turn.id)])
+    raise ModelError(
+        f"agent {agent.name!r} called tools {agent.max_steps} times without an answer: raise max_steps, or mend the tools"
+    )
+
+
+async def _store_question(h: Handle, turn: Turn) -> None:
+    failed, h.unanswered = h.unanswered, None
+    if failed is not None and failed.message == turn.message:
+        turn.id, turn.said = failed.id, failed.said
+        return
+    await _store(h, turn, [_question(turn)])
+
+
+async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
+    stored = await commit_drafts(h, drafts)
+    turn.said += stored
+    if final:
+        turn.reply = stored[-1]
+    await observe(h, stored)  # last: what an observer raises under `strict` must not store anything twice
+
+
+def _question(turn: Turn) -> Draft:
+    return attrs.evolve(draft(turn.message, turn.id), id=turn.id)
+
+
+async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
+    agent = turn.agent
+    window = agent.window or getattr(model, "window", None) or context.WINDOW
+    entries = await h.tail(await h.refresh(), window)
+    history = [said for past in in_turns(entries) for said in past if said.turn != turn.id]
+    messages = context.prompt(
+        history,
+        turn.said,
+        instructions=agent.instructions,
+        window=window,
+        budget=agent.budget or getattr(model, "budget", None) or context.BUDGET,
+        count_tokens=getattr(model, "count_tokens", None) or context.estimate_tokens,
+    )
+    arguments = {"session": h.session, "turn": turn}
+    built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
+    return built
+
+
+async def _run_tool(h: Handle, tools: dict[str, Tool], call: dict[str, JSON]) -> Message:
+    """Run a tool call. What goes wrong in it is the model's to hear: it becomes the result."""
+    name, arguments = call.get("name", ""), call.get("arguments") or {}
+    metadata = {}
+    if name not in tools:
+        result = f"Error: there is no tool {name!r}; there are: {', '.join(tools) or 'none'}"
+    elif problem := tools[name].problem(arguments):
+        result = f"Error: {name} cannot be called so: {problem}"
+    else:
+        try:
+            result = result_text(await h.face.call(tools[name].function, **arguments))
+        except Exception as error:
+            result = f"Error: {type(error).__name__}: {error}"
+            metadata = {"error": type(error).__name__}
+    return message("tool", result, metadata, tool_call_id=call["id"], name=name)
+
+
+async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
+    drafts = [draft(reply, turn.id)]
+    if not turn.said:  # a middleware answered by itself
+        drafts.insert(0, _question(turn))
+    await _store(h, turn, drafts, final=True)
+    return turn.said[-1]
+
+
+async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
+    """Keep what there is of a turn that failed, and tell the observers. Never hides the error it is called for."""
+    try:
+        if turn.arrived and turn.reply is None:
+            partial = message("assistant", "".join(turn.arrived), {"interrupted": True})
+            await _store(h, turn, [draft(partial, turn.id)], final=True)
+        elif len(turn.said) == 1:
+            h.unanswered = turn
+        if not isinstance(error, TurnInterrupted):
+            await h.hook("on_turn_error", turn=turn, error=error)
+    except SessileError as second:
+        error.__context__ = second
