@@ -53,11 +53,7 @@ def prompt(
 
 def sendable(history: Sequence[Message]) -> list[list[Message]]:
     """The turns of a history that may be sent: closed, their tool calls paired with results."""
-    turns: list[list[Message]] = []
-    for turn in _grouped(history):
-        if not turn[0].open and (sent := _paired(turn)):
-            turns.append(sent)
-    return turns
+    return [sent for turn in _grouped(history) if not turn[0].open and (sent := _paired(turn))]
 
 
 def _grouped(history: Sequence[Message]) -> list[list[Message]]:

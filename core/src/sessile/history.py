@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from sessile.encoding import JSON
@@ -11,6 +10,7 @@ from sessile.errors import Conflict, InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import in_turns
 from sessile.log import Change, Draft, Header
+from sessile.graph import reverted
 from sessile.messages import Message, as_message, draft, from_entry, message
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
@@ -87,31 +87,24 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     """
     wanted = [as_message(value) for value in messages]
     while True:
-        header = await h.refresh()
         present = await get_history(h)
-        kept = sum(1 for _ in islice(_common(present, wanted), len(wanted)))
-        replace = kept < len(present)
-        drafts = [draft(said) for said in wanted[0 if replace else kept :]]
+        change = _to_history(await h.open(), present, wanted)
         try:
-            if replace:
-                await h.commit(lambda h: _replaced(h, drafts), on_conflict="raise")
-            elif drafts:
-                await h.commit(lambda _: Change(drafts), on_conflict="raise")
+            await h.commit(lambda _, change=change: change, on_conflict="raise")  # type: ignore[misc]
             return
-        except Conflict as conflict:
-            if h.on_conflict == "raise" or conflict.header is header:
+        except Conflict:
+            if h.on_conflict == "raise":
                 raise
 
 
-def _common(present: Sequence[Message], wanted: Sequence[Message]) -> Iterable[Message]:
-    for old, new in zip(present, wanted, strict=False):
-        if new.get("id", old["id"]) != old["id"] or (new.role, new.get("content")) != (old.role, old.get("content")):
-            return
-        yield new
+def _to_history(header: Header, present: Sequence[Message], wanted: Sequence[Message]) -> Change | None:
+    """The change from the present history to the wanted one; None where they are the same."""
+    if all(_same(old, new) for old, new in zip(present, wanted, strict=False)) and len(present) <= len(wanted):
+        rest = [draft(said) for said in wanted[len(present) :]]
+        return Change(rest) if rest else None
+    back = reverted(header, None, state=header.state)
+    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted)})
 
 
-def _replaced(header: Header, drafts: Sequence[Draft]) -> Change:
-    from sessile.graph import reverted
-
-    change = reverted(header, None, state=header.state)
-    return Change([*change.drafts, *drafts], {**change.fields, "count": len(drafts)})
+def _same(old: Message, new: Message) -> bool:
+    return new.get("id", old["id"]) == old["id"] and (new.role, new.content) == (old.role, old.content)

@@ -7,7 +7,7 @@ blocking or `async def`. `sessile.testing.StoreConformance` tests a backend agai
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
@@ -70,13 +70,15 @@ class Page(Generic[T]):
     cursor: str | None = None
 
     @classmethod
-    def of(cls, headers: Sequence[Header], limit: int) -> Page[Header]:
-        """The page from up to `limit` + 1 headers in order: one more than fits says that there is a next page."""
-        items = list(headers[:limit])
-        if len(headers) <= limit or not items:
+    def of(cls, found: Sequence[T], limit: int, key: Callable[[T], tuple[float, str]]) -> Page[T]:
+        """The page from up to `limit` + 1 results in order: one more than fits says that there is a next page.
+
+        key: (updated_at, session_id) of a result.
+        """
+        items = list(found[:limit])
+        if len(found) <= limit or not items:
             return Page(items)
-        last = to_json([items[-1].updated_at, items[-1].session_id])
-        return Page(items, base64.urlsafe_b64encode(last.encode()).decode())
+        return Page(items, base64.urlsafe_b64encode(to_json(key(items[-1])).encode()).decode())
 
     @classmethod
     def select(cls, headers: Iterable[Header], query: Query) -> Page[Header]:
@@ -85,7 +87,7 @@ class Page(Generic[T]):
         found = sorted((h for h in headers if query.matches(h)), key=recency, reverse=True)
         if behind is not None:
             found = [header for header in found if recency(header) < behind]
-        return cls.of(found[: query.limit + 1], query.limit)
+        return Page.of(found[: query.limit + 1], query.limit, recency)
 
 
 def recency(header: Header) -> tuple[float, str]:

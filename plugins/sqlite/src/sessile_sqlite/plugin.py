@@ -1,0 +1,8 @@
+"""What the plugin registers."""
+
+from sessile.hookspecs import hookimpl
+
+
+@hookimpl
+def register(registry):
+    registry.add("store", "sqlite", "sessile_sqlite.store:SQLiteSessionStore")

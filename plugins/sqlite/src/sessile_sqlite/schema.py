@@ -1,0 +1,96 @@
+"""The tables, and how older ones become newer ones: a list of migrations, each done once, in order, in place.
+
+For `table_name="sessions"` these are: `sessions`, a small row a session with what changes at every commit;
+`sessions_details`, the rest of each header as JSON; `sessions_entries`, the logs; `sessions_texts` with its full-text
+index, filled when somebody searches. `sessile_schema` says how far each table name has come.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from sessile.errors import CorruptStore, StoreTooNew
+
+VERSIONS = "sessile_schema"
+
+
+def _first(db: Any, table: str) -> None:
+    db[table].create(
+        {
+            "key": int,
+            "session_id": str,
+            "user_id": str,
+            "parent": str,
+            "status": str,
+            "created_at": float,
+            "updated_at": float,
+            "version": int,
+            "head": int,
+            "count": int,
+            "base": int,
+            "hash": str,
+            "commit_id": str,
+        },
+        pk="key",
+        not_null={"session_id", "user_id", "version", "head"},
+        if_not_exists=True,
+    )
+    db[table].create_index(["session_id"], unique=True, if_not_exists=True)
+    db[table].create_index(["user_id", "updated_at"], if_not_exists=True)
+    db[table].create_index(["updated_at"], if_not_exists=True)
+    db[table].create_index(["parent"], if_not_exists=True)
+    db[f"{table}_details"].create({"key": int, "body": str}, pk="key", if_not_exists=True)
+    # sqlite-utils has no tables without row ids, which save each entry's second index
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS [{table}_entries] (session INTEGER, position INTEGER, kind TEXT, body TEXT, "
+        "PRIMARY KEY (session, position)) WITHOUT ROWID"
+    )
+
+
+def _full_text(db: Any, table: str) -> None:
+    if "indexed" not in db[table].columns_dict:
+        db[table].add_column("indexed", int, not_null_default=0)
+    texts = db[f"{table}_texts"]
+    if not texts.exists():
+        texts.create({"id": int, "session": int, "position": int, "text": str}, pk="id", if_not_exists=True)
+        texts.create_index(["session"], if_not_exists=True)
+    if texts.detect_fts() is None:
+        texts.enable_fts(["text"], create_triggers=True)
+
+
+MIGRATIONS: tuple[Callable[[Any, str], None], ...] = (_first, _full_text)
+
+
+def prepare(connection: sqlite3.Connection, table: str) -> None:
+    """Bring the tables to the newest schema. Many processes may do so at once: one does it, in one transaction."""
+    done = _version(connection, table)
+    if done > len(MIGRATIONS):
+        raise StoreTooNew(f"table {table!r} has schema {done}, and this version knows {len(MIGRATIONS)}: upgrade sessile-sqlite")
+    if done == len(MIGRATIONS):
+        return
+    from sqlite_utils import Database
+
+    db = Database(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = _version(connection, table)  # another process may have come first
+        if not done and db[table].exists():
+            raise CorruptStore(f"there is a table {table!r} that is not sessile's: pass another table_name")
+        for migrate in MIGRATIONS[done:]:
+            migrate(db, table)
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {VERSIONS} (name TEXT PRIMARY KEY, version INTEGER)")
+        connection.execute(f"INSERT OR REPLACE INTO {VERSIONS} VALUES (?, ?)", (table, len(MIGRATIONS)))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection, table: str) -> int:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSIONS,)).fetchone():
+        return 0
+    row = connection.execute(f"SELECT version FROM {VERSIONS} WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,299 @@
+"""The SQLite store: WAL, one transaction and one sync a commit. Schema in `schema.py`, search in `search.py`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sessile.encoding import from_json, to_json
+from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTimeout, StoreError
+from sessile.ids import RESERVED
+from sessile.log import Entry, Header
+from sessile.store import Page, Query, url_path
+from sessile_sqlite.schema import prepare
+from sessile_sqlite.search import search
+
+# Header fields with a column of their own, and the column's name; the others are in the details.
+_COLUMNS = {
+    "session_id": "session_id",
+    "user_id": "user_id",
+    "parent": "parent",
+    "status": "status",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "version": "version",
+    "head": "head",
+    "count": "count",
+    "base": "base",
+    "hash": "hash",
+    "commit": "commit_id",
+}
+_KEYS = 10_000  # session keys kept in memory
+
+
+class SQLiteSessionStore:
+    """Sessions in one SQLite file, shared safely by threads and processes on one machine.
+
+    path: made with the first commit. table_name: several stores may share a file. lock_timeout: seconds to wait for
+    another process's transaction. A commit is on disk when it returns (WAL, synchronous=FULL: one sync).
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] = "sessions.db", table_name: str = "sessions", *, lock_timeout: float = 30.0
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
+            raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
+        self.path = Path(path)
+        self.table = table_name
+        self.lock_timeout = lock_timeout
+        self._guard = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = os.getpid()
+        self._closed = False
+        self._keys: dict[str, int] = {}
+        columns = ", ".join(f"s.{column}" for column in _COLUMNS.values())
+        self._select = f"SELECT {columns}, d.body FROM {table_name} s LEFT JOIN {table_name}_details d USING (key)"
+        self._insert_entry = f"INSERT OR REPLACE INTO {table_name}_entries VALUES (?, ?, ?, ?)"
+
+    @classmethod
+    def from_url(cls, url: str) -> SQLiteSessionStore:
+        """`sqlite:///relative.db` or `sqlite:////absolute.db`; `?table=NAME` for another table name."""
+        from urllib.parse import parse_qs, urlsplit
+
+        table = parse_qs(urlsplit(url).query).get("table", ["sessions"])[0]
+        return cls(url_path(url, "sqlite"), table)
+
+    @staticmethod
+    def usual_url(home: Path) -> str:
+        """Where this store lies when nobody says where."""
+        return f"sqlite:///{home / 'sessions.db'}"
+
+    # -- the six methods
+
+    def load(self, session_id: str) -> Header | None:
+        with self._reading() as db:
+            row = db and db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
+            return _header(row) if row else None
+
+    def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
+        with self._writing() as db:
+            db.execute("BEGIN IMMEDIATE")
+            if expected:
+                key = self._update(db, session_id, expected, changes)
+            else:
+                key = self._insert(db, session_id, changes)
+            for entry in entries:
+                db.execute(self._insert_entry, (key, entry.position, entry.kind, entry.json))
+            db.execute("COMMIT")
+
+    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        sql = (
+            f"SELECT body FROM {self.table}_entries WHERE session = (SELECT key FROM {self.table} WHERE session_id = ?) "
+            f"AND position >= ? AND position < ?{' AND kind = ?' if kind else ''} ORDER BY position"
+        )
+        with self._reading() as db:
+            rows = db.execute(sql, (session_id, start, stop, *([kind] if kind else []))).fetchall() if db else []
+        return [Entry.from_json(body) for (body,) in rows]
+
+    def find(self, query: Query) -> Page[Header]:
+        where, values = self._conditions(query)
+        sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
+        with self._reading() as db:
+            rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
+        page = Page.of(rows, query.limit, lambda row: (row[5], row[0]))
+        return Page([header for row in page.items if (header := _readable(row))], page.cursor)
+
+    def delete(self, session_id: str) -> None:
+        if not self._exists():
+            return
+        with self._writing() as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
+            for table, column in (("_texts", "session"), ("_entries", "session"), ("_details", "key"), ("", "key")):
+                if row:
+                    db.execute(f"DELETE FROM {self.table}{table} WHERE {column} = ?", row)
+            db.execute("COMMIT")
+            self._keys.pop(session_id, None)
+
+    def close(self) -> None:
+        with self._guard:
+            self._closed = True
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> list[tuple[str, Entry]]:
+        """(session id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
+        if not self._exists():
+            return []
+        with self._writing() as db:
+            return search(db, self.table, text, user_id, limit)
+
+    # -- writing
+
+    def _update(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
+        sets = ", ".join([f"{_COLUMNS[name]} = ?" for name in changes if name in _COLUMNS])
+        values = [value for name, value in changes.items() if name in _COLUMNS]
+        key = self._keys.get(session_id) or self._find_key(db, session_id)
+        where = "key = ? AND session_id = ? AND version = ?"  # the id too: a key may have been given anew
+        done = db.execute(f"UPDATE {self.table} SET {sets} WHERE {where}", (*values, key, session_id, expected))
+        if done.rowcount != 1:
+            self._keys.pop(session_id, None)
+            self._lost(db, session_id, expected)
+        if len(values) < len(changes):
+            self._update_details(db, key, changes)
+        return key
+
+    def _update_details(self, db: sqlite3.Connection, key: int, changes: Mapping[str, Any]) -> None:
+        (body,) = db.execute(f"SELECT body FROM {self.table}_details WHERE key = ?", (key,)).fetchone()
+        details = {**from_json(body), **_details(changes)}
+        db.execute(f"UPDATE {self.table}_details SET body = ? WHERE key = ?", (to_json(details), key))
+
+    def _insert(self, db: sqlite3.Connection, session_id: str, changes: Mapping[str, Any]) -> int:
+        names = [name for name in changes if name in _COLUMNS]
+        sql = (
+            f"INSERT INTO {self.table} ({', '.join(_COLUMNS[name] for name in names)}) VALUES ({', '.join('?' * len(names))}) "
+            "ON CONFLICT (session_id) DO NOTHING"
+        )
+        done = db.execute(sql, [changes[name] for name in names])
+        if done.rowcount != 1:
+            self._lost(db, session_id, 0)
+        key = int(done.lastrowid or 0)
+        db.execute(f"INSERT OR REPLACE INTO {self.table}_details VALUES (?, ?)", (key, to_json(_details(changes))))
+        return key
+
+    def _lost(self, db: sqlite3.Connection, session_id: str, expected: int) -> None:
+        row = db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
+        raise Conflict(f"session {session_id!r} is not at version {expected} any more", _header(row) if row else None)
+
+    def _find_key(self, db: sqlite3.Connection, session_id: str) -> int:
+        row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
+        if row:
+            if len(self._keys) >= _KEYS:
+                self._keys.clear()
+            self._keys[session_id] = row[0]
+        return int(row[0]) if row else -1
+
+    # -- reading
+
+    def _conditions(self, query: Query) -> tuple[list[str], list[Any]]:
+        reserved = query.prefix.startswith(RESERVED)
+        parts: list[tuple[str, Any]] = [(f"substr(s.session_id, 1, 1) {'=' if reserved else '!='} ?", RESERVED)]
+        for name in ("user_id", "status", "parent"):
+            if (value := getattr(query, name)) is not None:
+                parts.append((f"s.{name} = ?", value))
+        if query.prefix:
+            parts += [("substr(s.session_id, 1, ?) = ?", (len(query.prefix), query.prefix))]
+        if query.before is not None:
+            parts.append(("s.updated_at < ?", query.before))
+        if query.after is not None:
+            parts.append(("s.updated_at >= ?", query.after))
+        if (behind := query.behind()) is not None:
+            parts.append(("(s.updated_at, s.session_id) < (?, ?)", behind))
+        values = [v for _, value in parts for v in (value if isinstance(value, tuple) else (value,))]
+        return [sql for sql, _ in parts], values
+
+    # -- the connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._guard:
+            db = self._connect()
+            try:
+                yield db
+            except sqlite3.Error as error:
+                self._roll_back(db)
+                raise self._explained(error) from error
+            except BaseException:
+                self._roll_back(db)
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection, or None while there is no file: reading makes none."""
+        with self._guard:
+            if not self._exists():
+                yield None
+                return
+            try:
+                yield self._connect()
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
+
+    def _exists(self) -> bool:
+        if self._closed:
+            raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
+        return self._connection is not None or self.path.exists()
+
+    def _connect(self) -> sqlite3.Connection:
+        self._check_process()
+        if self._closed:
+            raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
+            try:
+                self._set_up(db)
+            except BaseException:
+                db.close()
+                raise
+            self._connection = db
+        return self._connection
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
+        give_up = time.monotonic() + self.lock_timeout
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                return prepare(db, self.table)
+            except sqlite3.OperationalError as error:
+                # becoming WAL does not wait for others who do the same at this instant
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():  # a connection must not be used on after a fork
+            self._process, self._connection, self._guard = os.getpid(), None, threading.RLock()
+
+    @staticmethod
+    def _roll_back(db: sqlite3.Connection) -> None:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+    def _explained(self, error: sqlite3.Error) -> StoreError:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return LockTimeout(f"{str(self.path)!r} was locked for {self.lock_timeout} s: try again, or raise lock_timeout")
+        if "not a database" in text or "malformed" in text:
+            return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
+        return StoreError(f"{str(self.path)!r}: {text}")
+
+
+def _header(row: Sequence[Any]) -> Header:
+    *fields, body = row
+    try:
+        details = from_json(body)
+    except (TypeError, ValueError) as error:
+        raise CorruptStore(f"the details of session {row[0]!r} are not JSON ({error}): delete it, or restore a copy") from error
+    return Header.from_dict({**details, **dict(zip(_COLUMNS, fields, strict=True))})
+
+
+def _readable(row: Sequence[Any]) -> Header | None:
+    """A header for a list; None for a broken one, which must not hide the others."""
+    try:
+        return _header(row)
+    except CorruptStore:
+        return None
+
+
+def _details(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if name not in _COLUMNS}
