@@ -216,16 +216,27 @@ def parse_options(options: Sequence[str]) -> tuple[list[str], list[str]]:
     return [o[3:] for o in options if o.startswith("no:")], [o for o in options if not o.startswith("no:")]
 
 
+_steering: tuple[list[str], list[str]] = ([], [])
+
+
+def steer(blocked: Iterable[str], files: Iterable[str]) -> None:
+    """Block plugins and load local files in this process, beside what $SESSILE_PLUGINS says. Call it before `installed`."""
+    _steering[0].extend(blocked)
+    _steering[1].extend(files)
+    installed.cache_clear()
+
+
 @functools.cache
 def installed() -> Plugins:
     """The plugins of this process, discovered once; $SESSILE_PLUGINS ("no:NAME", or a file; comma-separated) steers."""
-    blocked, files = parse_options(os.environ.get("SESSILE_PLUGINS", "").split(","))
-    return Plugins(blocked=blocked, extra=files)
+    return _with(())
 
 
 def with_extra(extra: Sequence[object]) -> Plugins:
     """The installed plugins, and some more for one session."""
-    if not extra:
-        return installed()
+    return _with(extra) if extra else installed()
+
+
+def _with(extra: Sequence[object]) -> Plugins:
     blocked, files = parse_options(os.environ.get("SESSILE_PLUGINS", "").split(","))
-    return Plugins(blocked=blocked, extra=[*files, *extra])
+    return Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files, *extra])

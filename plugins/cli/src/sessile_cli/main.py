@@ -1,0 +1,73 @@
+"""`sessile`: finds the plugins, lets them add their commands, and turns every failure into one clear line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from sessile.drive import Blocking, run
+from sessile.errors import SessileError
+from sessile.plugins import Plugins, parse_options
+
+
+class Cli(click.Group):
+    """A group whose commands the plugins add, when one is first asked for."""
+
+    plugins: Plugins | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        self._load(_early_options(args))
+        return super().parse_args(ctx, args)
+
+    def _load(self, options: list[str]) -> None:
+        if self.plugins is None:
+            from sessile import plugins
+
+            plugins.steer(*parse_options(options))
+            self.plugins = plugins.installed()
+            run(self.plugins.call(Blocking(), "register_commands", {"cli": self}))
+
+
+def _early_options(args: list[str]) -> list[str]:
+    """The values of `-p`, which must be known before there are commands to parse."""
+    found = []
+    for index, argument in enumerate(args):
+        if argument == "-p" and index + 1 < len(args):
+            found.append(args[index + 1])
+        elif argument.startswith("-p") and len(argument) > 2:
+            found.append(argument[2:])
+        elif not argument.startswith("-") and (index == 0 or args[index - 1] != "-p"):
+            break
+    return found
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-p", "plugin", multiple=True, metavar="no:NAME|FILE", help="Block a plugin, or load one from a file.")
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@click.version_option(package_name="sessile-core", prog_name="sessile")
+def cli(plugin: tuple[str, ...], debug: bool) -> None:
+    """Conversations of LLM agents that stay: chat, and look after what was said."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """The entry point. Exit status 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if args is None else args
+    try:
+        return cli.main(args=arguments, standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("aborted", err=True)
+        return 130
+    except (SessileError, OSError, LookupError) as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"sessile: {error}" if str(error) else f"sessile: {type(error).__name__}", err=True)
+        return 1
+
+
+def entry() -> None:
+    """`main` as the installed command: its result is the process's exit status."""
+    sys.exit(main())

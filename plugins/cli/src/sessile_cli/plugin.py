@@ -1,0 +1,14 @@
+"""The command line's own commands, which are added by the same hook as everybody else's."""
+
+from sessile.hookspecs import hookimpl
+
+
+@hookimpl(tryfirst=True)
+def register_commands(cli):
+    from sessile_cli.chat import chat
+    from sessile_cli.packages import install, uninstall
+    from sessile_cli.reports import doctor, plugins
+    from sessile_cli.sessions import session
+
+    for command in (chat, session, plugins, install, uninstall, doctor):
+        cli.add_command(command)

@@ -1,0 +1,75 @@
+"""`sessile plugins` and `sessile doctor`: what is installed, what works, and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import attrs
+import click
+from sessile_cli.options import json_option, print_json, print_table, status, store_option
+
+
+@click.command()
+@json_option
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List the plugins that were found: active, blocked or broken."""
+    infos = ctx.find_root().command.plugins.infos()
+    if as_json:
+        print_json([attrs.asdict(info) for info in infos])
+        return
+    rows = [
+        [i.name, i.version, i.distribution, i.status, " ".join(i.hooks), " ".join(i.registers) or i.error] for i in infos
+    ]
+    print_table(["name", "version", "distribution", "status", "hooks", "registers"], rows)
+
+
+@click.command()
+@click.argument("url", required=False)
+@store_option
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, url: str | None, store: str | None, as_json: bool) -> None:
+    """Check what is installed, the store (URL), and the model; says what to do about what does not work."""
+    root = ctx.find_root().command
+    with status("checking"):
+        checks = [_check("python", platform.python_version), *_plugin_checks(root.plugins)]
+        checks.append(_check("store", lambda: _store(url or store)))
+        checks.append(_check("model", lambda: _model(root.plugins)))
+    if as_json:
+        print_json(checks)
+    else:
+        print_table(["", "check", "result"], [["ok" if c["ok"] else "FAILED", c["name"], c["result"]] for c in checks])
+    ctx.exit(0 if all(check["ok"] for check in checks) else 1)
+
+
+def _check(name: str, probe: Any) -> dict[str, Any]:
+    try:
+        return {"name": name, "ok": True, "result": str(probe())}
+    except Exception as error:  # the report is the handling
+        return {"name": name, "ok": False, "result": str(error) or type(error).__name__}
+
+
+def _plugin_checks(found: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": f"plugin {i.name}", "ok": i.status != "broken", "result": i.error or f"{i.status} {i.version}".strip()}
+        for i in found.infos()
+    ]
+
+
+def _store(url: str | None) -> str:
+    """Reads only: looking at a store leaves no trace in it."""
+    from sessile import SessionManager
+
+    with SessionManager(url) as manager:
+        page = manager.list(limit=1)
+        where = url or os.environ.get("SESSILE_STORE") or "the default file store"
+        return f"{where} answers ({'has sessions' if page.items else 'empty'})"
+
+
+def _model(found: Any) -> str:
+    from sessile.model import find_model
+
+    return f"{type(find_model(None, found)).__name__} is the default"
