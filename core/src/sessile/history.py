@@ -7,10 +7,10 @@ from typing import Any
 
 from sessile.encoding import JSON
 from sessile.errors import Conflict, InvalidInput
+from sessile.graph import reverted
 from sessile.handle import Handle
 from sessile.lineage import in_turns
 from sessile.log import Change, Draft, Header
-from sessile.graph import reverted
 from sessile.messages import Message, as_message, draft, from_entry, message
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}

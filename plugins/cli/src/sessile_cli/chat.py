@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+
 from sessile_cli.options import status, store_option, user_option
 
 HELP = """/help            this

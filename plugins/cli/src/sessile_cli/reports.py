@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import click
+
 from sessile_cli.options import json_option, print_json, print_table, status, store_option
 
 
@@ -20,9 +21,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([attrs.asdict(info) for info in infos])
         return
-    rows = [
-        [i.name, i.version, i.distribution, i.status, " ".join(i.hooks), " ".join(i.registers) or i.error] for i in infos
-    ]
+    rows = [[i.name, i.version, i.distribution, i.status, " ".join(i.hooks), " ".join(i.registers) or i.error] for i in infos]
     print_table(["name", "version", "distribution", "status", "hooks", "registers"], rows)
 
 

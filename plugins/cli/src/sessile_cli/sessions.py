@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from sessile_cli.chat import converse
 from sessile_cli.options import json_option, print_json, print_table, status, store_option, user_option
 

@@ -20,6 +20,7 @@ from sessile.errors import Closed, Conflict, CorruptStore, LockTimeout, SessileE
 from sessile.ids import RESERVED, file_name, new_id
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, recency, url_path
+
 from sessile_file import logfile
 
 FORMAT = 1

@@ -17,6 +17,7 @@ from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTim
 from sessile.ids import RESERVED
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, url_path
+
 from sessile_sqlite.schema import prepare
 from sessile_sqlite.search import search
 
