@@ -57,6 +57,7 @@ class Handle:
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.born = round(time.time(), 6)  # when a session that is not stored yet was created
         self.closed = False
+        self.running: set[Any] = set()  # tasks of turns that are being streamed
         self.greeted: set[int] = set()  # agents that on_agent_start was called for
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None

@@ -136,7 +136,13 @@ async def delete(h: Handle) -> None:
 
 
 async def close(h: Handle) -> None:
-    """Call `on_session_close` and let go of the handle. What was said is stored already."""
+    """End the turns that are being streamed, call `on_session_close`, and let go of the handle. All is stored already."""
+    if h.running:
+        import asyncio
+
+        for task in h.running:
+            task.cancel()
+        await asyncio.wait(h.running)
     if not h.closed:
         try:
             await h.hook("on_session_close")

@@ -52,7 +52,11 @@ def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> It
 
 
 async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> AsyncIterator[str]:
-    """As `stream`, for `async for`."""
+    """As `stream`, for `async for`.
+
+    Python closes an async generator that is left by `break` a moment later; `contextlib.aclosing` does it at once, and
+    closing the session waits for it.
+    """
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -65,6 +69,8 @@ async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     task = asyncio.ensure_future(take_turn(h, content, agent=agent, sink=sink, metadata=metadata))
+    h.running.add(task)
+    task.add_done_callback(h.running.discard)
     task.add_done_callback(lambda _: loop.call_soon(pieces.put_nowait, _END))
     silent = True
     try:

@@ -122,7 +122,7 @@ class StoreConformance:
     @capability("commit")
     def test_fields_of_newer_versions_survive(self, store: Any, open_store: Callable[[], Any]) -> None:
         header = Header(session_id="s")
-        entries, changes = stamp(header, Change([say("one")]), 1.0)
+        _, changes = stamp(header, Change([say("one")]), 1.0)
         newer = Entry.from_dict({"position": 0, "kind": "message", "id": "i", "time": 1.0, "body": {}, "mood": ["new"]})
         store.commit("s", expected=0, entries=[newer], changes={**changes, "colour": {"rgb": 1}})
         opened = open_store()
@@ -227,9 +227,9 @@ class StoreConformance:
         store = open_store()
         commit(store, Header(session_id="s"), say("x"))
         store.close()
-        for call in (lambda: store.load("s"), lambda: store.read("s", 0, 1), lambda: store.find(Query())):
+        for method, arguments in (("load", ("s",)), ("read", ("s", 0, 1)), ("find", (Query(),))):
             with pytest.raises(Closed):
-                call()
+                getattr(store, method)(*arguments)
         with pytest.raises(Closed):
             commit(store, Header(session_id="t"), say("x"))
         store.close()
@@ -256,8 +256,8 @@ class StoreConformance:
     @capability("state machine")
     def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
         examples = 300 if full(pytestconfig) else 30
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: StoreMachine(open_store),
+        run_state_machine_as_test(
+            lambda: StoreMachine(open_store),  # type: ignore[arg-type]
             settings=settings(
                 max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
             ),

@@ -74,8 +74,7 @@ class SmolLM:
             raise ModelError(f"the embedded model refused the prompt: {error}") from error
         if failed:
             raise failed[0]
-        text = "".join(pieces).strip()
-        return text
+        return "".join(pieces).strip()
 
     def _loaded(self) -> Any:
         with self._lock:

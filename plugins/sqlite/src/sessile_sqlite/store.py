@@ -86,10 +86,7 @@ class SQLiteSessionStore:
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         with self._writing() as db:
             db.execute("BEGIN IMMEDIATE")
-            if expected:
-                key = self._update(db, session_id, expected, changes)
-            else:
-                key = self._insert(db, session_id, changes)
+            key = self._update(db, session_id, expected, changes) if expected else self._insert(db, session_id, changes)
             for entry in entries:
                 db.execute(self._insert_entry, (key, entry.position, entry.kind, entry.json))
             db.execute("COMMIT")
@@ -187,9 +184,8 @@ class SQLiteSessionStore:
     def _conditions(self, query: Query) -> tuple[list[str], list[Any]]:
         reserved = query.prefix.startswith(RESERVED)
         parts: list[tuple[str, Any]] = [(f"substr(s.session_id, 1, 1) {'=' if reserved else '!='} ?", RESERVED)]
-        for name in ("user_id", "status", "parent"):
-            if (value := getattr(query, name)) is not None:
-                parts.append((f"s.{name} = ?", value))
+        asked = {name: getattr(query, name) for name in ("user_id", "status", "parent")}
+        parts += [(f"s.{name} = ?", value) for name, value in asked.items() if value is not None]
         if query.prefix:
             parts += [("substr(s.session_id, 1, ?) = ?", (len(query.prefix), query.prefix))]
         if query.before is not None:
