@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -226,10 +227,8 @@ def test_histories_are_merged_by_time() -> None:
 def test_managed_by_with() -> None:
     class ManagedSession(Session):
         def __enter__(self) -> ManagedSession:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 self.load(f"sessions/{self.session_id}.pkl")
-            except FileNotFoundError:
-                pass
             return self
 
         def __exit__(self, *_: object) -> None:
@@ -363,7 +362,7 @@ def test_memory_without_a_session_id_ends_with_the_process(memory: Any, tmp_path
 
 
 def test_a_database_whose_plugin_is_missing_names_it() -> None:
-    with pytest.raises(LookupError, match="no store named 'foundation' .* pip install sessile-foundation") as caught:
+    with pytest.raises(LookupError, match=r"no store named 'foundation' .* pip install sessile-foundation") as caught:
         Agent(name="Assistant", memory={"session_id": "user-123", "db": "foundation://user:secret@localhost/mydb"}).start("x")
     assert "secret" not in str(caught.value)
 
@@ -374,7 +373,7 @@ def test_users_are_isolated() -> None:
 
     agent_for("alice").start("My favorite color is blue")
     agent_for("bob").start("My favorite color is red")
-    assert [m.content for m in Session("user-bob-main").messages][0] == "My favorite color is red"
+    assert Session("user-bob-main").messages[0].content == "My favorite color is red"
     with pytest.raises(AccessDenied):
         Session("user-alice-main", user_id="bob")
 

@@ -8,7 +8,7 @@ from typing import Any
 from sessile.agent import Agent
 from sessile.drive import Face
 from sessile.handle import Handle
-from sessile.ids import new_id
+from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
 from sessile.middleware import check
 from sessile.plugins import with_extra
@@ -50,7 +50,7 @@ class BaseSession:
         self._handle = Handle(
             type(self)._face(),
             found,
-            new_id() if session_id is None else session_id,
+            new_id() if session_id is None else check_id(session_id),
             user_id=user_id,
             plugins=active,
             metadata=metadata,

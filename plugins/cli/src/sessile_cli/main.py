@@ -54,7 +54,7 @@ def main(args: list[str] | None = None) -> Any:
     """The entry point. Exit status 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if args is None else args
     try:
-        return cli.main(args=arguments, standalone_mode=False) or 0
+        return cli.main(args=arguments, prog_name="sessile", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -1,5 +1,13 @@
 """The file store of sessile."""
 
-from sessile_file.store import FileSessionStore
+from typing import Any
 
 __all__ = ["FileSessionStore"]
+
+
+def __getattr__(name: str) -> Any:  # on first use: registering the plugin imports this package, and must stay light
+    if name in __all__:
+        from sessile_file import store
+
+        return getattr(store, name)
+    raise AttributeError(name)

@@ -1,5 +1,13 @@
 """The embedded language model of sessile."""
 
-from sessile_smollm.model import SmolLM
+from typing import Any
 
 __all__ = ["SmolLM"]
+
+
+def __getattr__(name: str) -> Any:  # on first use: registering the plugin imports this package, and must stay light
+    if name in __all__:
+        from sessile_smollm import model
+
+        return getattr(model, name)
+    raise AttributeError(name)

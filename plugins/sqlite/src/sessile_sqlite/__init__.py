@@ -1,5 +1,13 @@
 """The SQLite store of sessile."""
 
-from sessile_sqlite.store import SQLiteSessionStore
+from typing import Any
 
 __all__ = ["SQLiteSessionStore"]
+
+
+def __getattr__(name: str) -> Any:  # on first use: registering the plugin imports this package, and must stay light
+    if name in __all__:
+        from sessile_sqlite import store
+
+        return getattr(store, name)
+    raise AttributeError(name)

@@ -1,0 +1,136 @@
+"""State and its scopes, history, and what a session's header says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sessile import MemorySessionStore, Session
+from sessile.log import Entry, Header
+from sessile.messages import Message
+
+
+@pytest.fixture
+def store() -> MemorySessionStore:
+    return MemorySessionStore()
+
+
+def test_scopes(store: MemorySessionStore) -> None:
+    ann, ann2 = Session("a1", user_id="ann", store=store), Session("a2", user_id="ann", store=store)
+    bob = Session("b1", user_id="bob", store=store)
+    ann.set_state("plain", 1)
+    ann.set_state("user:lang", "en")
+    ann.set_state("app:motto", "stay")
+    ann.set_state("temp:draft", [1])
+    assert ann.state == {"plain": 1, "user:lang": "en", "app:motto": "stay", "temp:draft": [1]}
+    assert ann2.state == {"user:lang": "en", "app:motto": "stay"}
+    assert bob.state == {"app:motto": "stay"}
+    assert bob.get_state("user:lang", "none") == "none"
+    assert Session("a1", store=store).state == {"plain": 1, "user:lang": "en", "app:motto": "stay"}
+    ann2.delete_state("user:lang")
+    assert ann.get_state("user:lang") is None
+    ann.delete_state("temp:draft")
+    assert ann.get_state("temp:draft") is None
+
+
+def test_a_whole_state_replaces_the_plain_keys_only(store: MemorySessionStore) -> None:
+    session = Session("s", store=store)
+    session.set_state({"a": 1, "b": 2, "user:x": 3})
+    session.set_state({"b": 4})
+    assert session.state == {"b": 4, "user:x": 3}
+
+
+def test_what_comes_out_is_not_what_was_put_in(store: MemorySessionStore) -> None:
+    session = Session("s", store=store)
+    value = {"list": [1]}
+    session.set_state("k", value)
+    value["list"].append(2)
+    assert session.get_state("k") == {"list": [1]}
+
+
+def test_setting_the_same_again_commits_nothing(store: MemorySessionStore) -> None:
+    session = Session("s", store=store)
+    session.set_state("k", 1)
+    before = store.load("s")
+    session.set_state("k", 1)
+    assert store.load("s") == before
+
+
+def test_update_is_asked_again_after_a_conflict(store: MemorySessionStore) -> None:
+    one, two = Session("s", store=store), Session("s", store=store)
+    asked = []
+
+    def change(old: list[int]) -> list[int]:
+        asked.append(list(old))
+        if len(asked) == 1:
+            two.update_state("k", lambda old: [*old, 2], [])
+        return [*old, 1]
+
+    assert one.update_state("k", change, []) == [2, 1]
+    assert asked == [[], [2]]
+
+
+def test_reading_an_unknown_session_leaves_no_trace(tmp_path: Path) -> None:
+    for url in (f"file://{tmp_path}/sessions", f"sqlite:///{tmp_path}/x.db"):
+        session = Session("nobody", store=url)
+        assert (session.messages, session.message_count, session.state, session.status) == ([], 0, {}, "created")
+        assert session.get_context()["message_count"] == 0
+        session.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_replacing_the_history(store: MemorySessionStore) -> None:
+    session = Session("s", store=store)
+    session.add_messages([("user", "a"), ("assistant", "b"), ("user", "c")])
+    ids = [m.id for m in session.messages]
+    session.set_history(session.messages[:2])
+    assert [m.id for m in session.messages] == ids[:2]
+    assert session.message_count == 2
+    session.set_history([*session.messages, ("user", "d")])
+    assert [m.content for m in session.messages] == ["a", "b", "d"]
+    session.set_history([])
+    assert (session.messages, session.message_count) == ([], 0)
+    session.add_message("user", "e")
+    assert [m.content for m in session.get_history(5)] == ["e"]
+    assert store.load("s").head > 4  # nothing was destroyed
+
+
+def test_a_message_is_a_read_only_dict_with_attributes() -> None:
+    said = Message({"role": "user", "content": [{"type": "text", "text": "a"}, "b"]})
+    assert (said["role"], said.role, said.text, said.metadata, said.turn) == ("user", "user", "ab", {}, None)
+    for change in (lambda: said.update(a=1), lambda: said.__setitem__("a", 1), lambda: setattr(said, "a", 1), said.clear):
+        with pytest.raises(TypeError, match="read-only"):
+            change()
+    with pytest.raises(AttributeError, match="has no 'colour'"):
+        _ = said.colour
+    assert said.replace(content="x").content == "x"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.text(st.characters(codec="utf-8")), st.dictionaries(st.text(st.characters(codec="utf-8")), json_values, max_size=3))
+def test_any_message_comes_back_as_it_was(text: str, metadata: dict[str, object]) -> None:
+    session = Session("s", store=MemorySessionStore())
+    said = session.add_message("user", text, metadata)
+    assert (said.content, said.metadata) == (text, metadata)
+    (entry,) = session.store.read("s", 0, 1)
+    assert Entry.from_json(entry.json) == entry
+
+
+@given(json_values)
+def test_fields_of_newer_versions_survive_a_round_trip(value: object) -> None:
+    data = {**Header(session_id="s").to_dict(), "newer": value}
+    assert Header.from_dict(data).to_dict() == data
+    plain = {"position": 3, "kind": "message", "id": "i", "time": 1.0, "body": {}, "newer": value}
+    assert Entry.from_json(Entry.from_dict(plain).json) == Entry.from_dict(plain)

@@ -1,0 +1,203 @@
+"""The command line, as a person uses it: the installed command, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sessile import Session
+
+COMMAND = [sys.executable, "-c", "from sessile_cli.main import entry; entry()"]
+
+
+def sessile(*args: str, said: str = "", code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*COMMAND, *args], input=said, capture_output=True, text=True, env={**os.environ, **env}, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
+
+
+def json_of(*args: str, code: int = 0) -> Any:
+    return json.loads(sessile(*args, "--json", code=code).stdout)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'chat.db'}"
+
+
+# -- the main job
+
+
+def test_the_second_process_knows_what_the_first_was_told() -> None:
+    """On the defaults: the file store in the home folder, the embedded model really generating."""
+    sessile("chat", "--session", "demo", said="My name is Alice and I love pizza\n/quit\n")
+    answer = sessile("chat", "--session", "demo", said="What's my name?\n/quit\n").stdout
+    assert "Alice" in answer
+    assert "alice" in Session("demo").agent.chat("Who am I?").lower()
+    assert Session("demo").message_count == 6
+
+
+def test_commands_in_a_chat(url: str, tmp_path: Path) -> None:
+    said = f"hello there\n/help\n/history 1\n/save {tmp_path / 'x.jsonl'}\n/nonsense\n\n/quit\nnever said\n"
+    done = sessile("chat", "--session", "s", "--store", url, "--user", "ann", "--model", "echo", said=said)
+    assert "/history [N]" in done.stdout
+    assert "assistant: hello there" in done.stdout
+    assert f"saved to {tmp_path / 'x.jsonl'}" in done.stdout
+    assert "unknown command '/nonsense'" in done.stderr
+    assert "never said" not in done.stdout
+    assert Session.load(tmp_path / "x.jsonl", store="memory://").message_count == 2
+    assert Session("s", store=url).user_id == "ann"
+
+
+def test_ctrl_c_keeps_what_had_arrived(url: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "slow.py"
+    plugin.write_text(
+        "import time\nfrom sessile import hookimpl\n\n"
+        "class Slow:\n    def generate(self, request):\n        for n in range(600):\n"
+        "            request.emit(f'{n} ')\n            time.sleep(0.05)\n        return 'done'\n\n"
+        "@hookimpl\ndef register(registry):\n    registry.add('model', 'slow', 'sessile_local_slow:Slow')\n"
+    )
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "-p", str(plugin), "chat", "--session", "s", "--store", url, "--model", "slow"],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    )  # fmt: skip
+    os.write(main, b"count\n")
+    _until(main, "2 ")
+    process.send_signal(signal.SIGINT)
+    _until(main, "[interrupted]")
+    os.write(main, b"/quit\n")
+    assert process.wait(timeout=20) == 0
+    os.close(main)
+    os.close(terminal)
+    _, answer = Session("s", store=url).messages
+    assert answer.content.startswith("0 1 2 ")
+    assert answer.metadata == {"interrupted": True}
+
+
+def _until(descriptor: int, text: str) -> str:
+    seen, give_up = "", time.monotonic() + 20
+    while text not in seen:
+        assert time.monotonic() < give_up, seen
+        if select.select([descriptor], [], [], 0.2)[0]:
+            seen += os.read(descriptor, 4096).decode(errors="replace")
+    return seen
+
+
+# -- looking after sessions
+
+
+def test_list_show_start_resume_delete(url: str) -> None:
+    assert json_of("session", "list", "--store", url) == []
+    assert "no sessions" in sessile("session", "list", "--store", url).stdout
+    assert json_of("session", "start", "one", "--user", "ann", "--store", url)["status"] == "created"
+    sessile("session", "start", "two", "--store", url, "--model", "echo", said="hi\n")
+    sessile("session", "resume", "one", "--store", url, "--model", "echo", said="hello [bold]you[/bold]\n")
+    assert [s["session_id"] for s in json_of("session", "list", "--store", url)] == ["one", "two"]
+    assert [s["session_id"] for s in json_of("session", "list", "--store", url, "--user", "ann")] == ["one"]
+    assert "one" in sessile("session", "list", "--store", url).stdout
+    shown = json_of("session", "show", "one", "--store", url)
+    assert (shown["user_id"], [m["content"] for m in shown["messages"]]) == ("ann", ["hello [bold]you[/bold]"] * 2)
+    assert "hello [bold]you[/bold]" in sessile("session", "show", "one", "--store", url).stdout
+    sessile("session", "delete", "one", "--store", url, said="n\n", code=130)
+    sessile("session", "delete", "one", "--store", url, said="y\n")
+    assert json_of("session", "delete", "two", "--store", url) == {"deleted": "two"}
+    assert json_of("session", "list", "--store", url) == []
+
+
+def test_export_and_import(url: str, tmp_path: Path) -> None:
+    with Session("s", store=url, user_id="ann") as session:
+        session.add_messages([("user", "one"), ("assistant", "two")])
+        session.set_state("k", 1)
+    file = str(tmp_path / "s.jsonl")
+    assert json_of("session", "export", "s", file, "--store", url)["messages"] == 2
+    elsewhere = f"file://{tmp_path / 'elsewhere'}"
+    assert "imported s with 2 messages" in sessile("session", "import", file, "--store", elsewhere).stdout
+    again = Session("s", store=elsewhere)
+    assert ([m.content for m in again.messages], again.user_id, again.state) == (["one", "two"], "ann", {"k": 1})
+    assert "exists already" in sessile("session", "import", file, "--store", elsewhere, code=1).stderr
+
+
+# -- plugins and health
+
+
+def test_plugins_are_listed_and_blocked(tmp_path: Path) -> None:
+    names = {info["name"]: info["status"] for info in json_of("plugins")}
+    assert {"builtin", "cli", "file", "sqlite", "smollm", "openai"} <= set(names)
+    assert set(names.values()) == {"active"}
+    blocked = sessile("-p", "no:sqlite", "plugins", "--json").stdout
+    assert {i["name"]: i["status"] for i in json.loads(blocked)}["sqlite"] == "blocked"
+    by_environment = sessile("plugins", "--json", SESSILE_PLUGINS="no:file").stdout
+    assert {i["name"]: i["status"] for i in json.loads(by_environment)}["file"] == "blocked"
+    assert "sessile-sqlite" in sessile("plugins").stdout
+
+
+def test_a_plugin_adds_a_command(tmp_path: Path) -> None:
+    plugin = tmp_path / "greet.py"
+    plugin.write_text(
+        "import click\nfrom sessile import hookimpl\n\n@hookimpl\ndef register_commands(cli):\n"
+        "    @cli.command()\n    def greet():\n        'Say hello.'\n        click.echo('hello')\n"
+    )
+    assert sessile("-p", str(plugin), "greet").stdout == "hello\n"
+    assert "Say hello." in sessile("-p", str(plugin), "--help").stdout
+
+
+def test_doctor_says_what_works_and_what_to_do(url: str, tmp_path: Path) -> None:
+    assert all(check["ok"] for check in json_of("doctor", "--store", url))
+    assert not (tmp_path / "chat.db").exists()
+    (tmp_path / "chat.db").write_bytes(b"this is no database" * 100)
+    checks = {c["name"]: c for c in json_of("doctor", url, code=1)}
+    assert "is not a SQLite database" in checks["store"]["result"]
+    report = sessile("-p", "no:smollm", "doctor", "--store", "memory://", code=1).stdout
+    assert "pip install sessile-smollm" in " ".join(report.split())
+
+
+def test_install_and_uninstall_hand_over_to_the_installer() -> None:
+    assert "failed with status" in sessile("install", "--", "not a requirement!", code=1).stderr
+    sessile("uninstall", "sessile-nothing", said="n\n", code=130)
+    sessile("install", "pluggy")  # is there already: nothing changes
+
+
+# -- failures
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["session", "show", "nope"], "there is no session 'nope'"),
+        (["session", "resume", "../x"], "'..' as a part of a path"),
+        (["session", "list", "--store", "gopher://x"], "pip install sessile-gopher"),
+        (["session", "list", "--store", "x.db"], "is no URL"),
+        (["chat", "--model", "oracle"], "pip install sessile-oracle"),
+        (["-p", "no:smollm", "chat"], "no language model is installed"),
+        (["-p", "none.py", "plugins"], "there is no plugin file"),
+    ],
+)
+def test_every_failure_is_one_clear_line(args: list[str], why: str) -> None:
+    done = sessile(*args, code=1)
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" in sessile("--debug", *args, code=1).stderr
+
+
+def test_wrong_usage_ends_with_status_2() -> None:
+    assert "No such command" in sessile("sing", code=2).stderr
+    assert "No such option" in sessile("chat", "--loud", code=2).stderr
+
+
+def test_shell_completion() -> None:
+    done = subprocess.run(
+        [*COMMAND], env={**os.environ, "_SESSILE_COMPLETE": "bash_complete", "COMP_WORDS": "sessile se", "COMP_CWORD": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "session" in done.stdout
