@@ -122,7 +122,28 @@ _loop: Any = None
 
 
 def background(awaitable: Awaitable[T]) -> T:
-    """Await something on the background event loop, which is started when first needed, and return its result."""
+    """Wait for something on the background event loop and return its result."""
+    future = _submit(awaitable)
+    try:
+        result: T = future.result()
+        return result
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def on_background(awaitable: Awaitable[T]) -> T:
+    """Await something on the background event loop, from whichever loop: for clients that must stay in one."""
+    import asyncio
+
+    if asyncio.get_running_loop() is _loop:
+        return await awaitable
+    result: T = await asyncio.wrap_future(_submit(awaitable))
+    return result
+
+
+def _submit(awaitable: Awaitable[Any]) -> Any:
+    """Hand something to the background event loop, which is started when first needed."""
     import asyncio
 
     global _loop
@@ -131,16 +152,10 @@ def background(awaitable: Awaitable[T]) -> T:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="sessile-background", daemon=True).start()
 
-    async def awaited() -> T:
+    async def awaited() -> Any:
         return await awaitable
 
-    context = contextvars.copy_context()
-    future = context.run(asyncio.run_coroutine_threadsafe, awaited(), _loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+    return contextvars.copy_context().run(asyncio.run_coroutine_threadsafe, awaited(), _loop)
 
 
 class HasHandle(Protocol):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from sessile.drive import background, on_background
 from sessile.encoding import to_json
 from sessile.errors import ModelError
 from sessile.messages import Message
@@ -37,14 +37,22 @@ class OpenAIModel:
         self.api_key = api_key
         self.timeout = timeout
         self.options = options
-        # an async client lives in one event loop: `Session` and each `asyncio.run` have their own
-        self._clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._client: Any = None
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.model!r}, base_url={self.base_url!r})"
 
+    def close(self) -> None:
+        """Close the connections that are kept for the next request. It may be used again."""
+        client, self._client = self._client, None
+        if client is not None:
+            background(client.close())
+
     async def generate(self, request: Request) -> dict[str, Any]:
         """Ask the model. Raises `ModelError` for whatever goes wrong on the way, saying what to do."""
+        return await on_background(self._generate(request))  # the client's connections live in one event loop
+
+    async def _generate(self, request: Request) -> dict[str, Any]:
         import openai
 
         body: dict[str, Any] = {"model": self.model, "messages": to_openai(request.messages)}
@@ -52,7 +60,11 @@ class OpenAIModel:
             body["tools"] = [_tool(tool) for tool in request.tools]
         body.update({**self.options, **request.options})
         try:
-            completions = self._client().chat.completions
+            if self._client is None:
+                self._client = openai.AsyncOpenAI(
+                    base_url=self.base_url, api_key=self.api_key, timeout=self.timeout, max_retries=2
+                )
+            completions = self._client.chat.completions
             if request.emit is None:
                 answer = await completions.create(**body)
                 return _reply(answer.choices[0].message.model_dump())
@@ -65,18 +77,6 @@ class OpenAIModel:
             raise ModelError(f"cannot reach {self.model}: check OPENAI_BASE_URL or base_url= ({error})") from error
         except openai.OpenAIError as error:
             raise ModelError(f"{self.model}: {error}") from error
-
-    def _client(self) -> Any:
-        import asyncio
-
-        import openai
-
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            self._clients[loop] = openai.AsyncOpenAI(
-                base_url=self.base_url, api_key=self.api_key, timeout=self.timeout, max_retries=2
-            )
-        return self._clients[loop]
 
 
 async def _streamed(chunks: Any, request: Request) -> dict[str, Any]:

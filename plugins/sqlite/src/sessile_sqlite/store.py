@@ -163,7 +163,7 @@ class SQLiteSessionStore:
         done = db.execute(sql, [changes[name] for name in names])
         if done.rowcount != 1:
             self._lost(db, session_id, 0)
-        key = int(done.lastrowid or 0)
+        key = self._know_key(session_id, int(done.lastrowid or 0))
         db.execute(f"INSERT OR REPLACE INTO {self.table}_details VALUES (?, ?)", (key, to_json(_details(changes))))
         return key
 
@@ -173,11 +173,13 @@ class SQLiteSessionStore:
 
     def _find_key(self, db: sqlite3.Connection, session_id: str) -> int:
         row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
-        if row:
-            if len(self._keys) >= _KEYS:
-                self._keys.clear()
-            self._keys[session_id] = row[0]
-        return int(row[0]) if row else -1
+        return self._know_key(session_id, int(row[0])) if row else -1
+
+    def _know_key(self, session_id: str, key: int) -> int:
+        if len(self._keys) >= _KEYS:
+            self._keys.clear()
+        self._keys[session_id] = key
+        return key
 
     # -- reading
 

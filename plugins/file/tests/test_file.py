@@ -1,0 +1,188 @@
+"""What is particular to the file store: files a person can read, syncs, torn and broken files, locks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from sessile import FileSessionStore, Session, SessionManager
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileSessionStore:
+    return FileSessionStore(tmp_path / "sessions")
+
+
+def fresh(store: FileSessionStore) -> FileSessionStore:
+    """Another opening, which has nothing in memory."""
+    return FileSessionStore(store.path)
+
+
+def test_the_files_can_be_read_by_a_person(store: FileSessionStore) -> None:
+    session = Session("my-session", store=store, user_id="ann")
+    session.add_message("user", "Grüße")
+    folder = store.path / "my-session"
+    assert {path.name for path in folder.iterdir()} >= {"log.jsonl", "state.json"}
+    (line,) = (folder / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["body"] == {"role": "user", "content": "Grüße"}
+    assert json.loads((folder / "state.json").read_text())["header"]["user_id"] == "ann"
+
+
+def test_a_commit_is_one_sync(store: FileSessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session("s", store=store)
+    session.add_message("user", "first")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    session.add_messages([("user", "a"), ("assistant", "b")])
+    assert len(synced) == 1
+
+
+def test_a_torn_end_does_not_count_and_is_cut_by_the_next_append(store: FileSessionStore) -> None:
+    session = Session("s", store=store)
+    session.add_messages([("user", "a"), ("assistant", "b")])
+    path = store.path / "s" / "log.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for torn in (lines[0], lines[0] + lines[1][:20], b'{"body"', lines[0][:-1]):
+        path.write_bytes(whole + torn)
+        again = Session("s", store=fresh(store))
+        assert [m.content for m in again.messages] == ["a", "b"]
+        again.add_message("user", "c")
+        assert [m.content for m in Session("s", store=fresh(store)).messages] == ["a", "b", "c"]
+        path.write_bytes(whole)
+
+
+def test_a_torn_beginning_is_no_session(store: FileSessionStore) -> None:
+    Session("s", store=store).add_message("user", "a")
+    path = store.path / "s" / "log.jsonl"
+    path.write_bytes(path.read_bytes()[:50])
+    (store.path / "s" / "state.json").unlink()
+    session = Session("s", store=fresh(store))
+    assert session.messages == []
+    session.add_message("user", "b")
+    assert [m.content for m in Session("s", store=fresh(store)).messages] == ["b"]
+
+
+def test_a_lost_or_old_state_file_is_made_up_from_the_log(store: FileSessionStore) -> None:
+    session = Session("User/1", store=store, user_id="ann")
+    for number in range(100):
+        session.add_message("user", f"{number} {'x' * 100}")
+    session.title = "T"
+    before = store.load("User/1")
+    (folder,) = [path for path in store.path.iterdir() if not path.name.startswith(".")]
+    (folder / "state.json").unlink()
+    assert fresh(store).load("User/1") == before
+    assert [h.session_id for h in SessionManager(fresh(store)).list(user_id="ann").items] == ["User/1"]
+    again = Session("User/1", store=fresh(store))
+    again.add_message("user", "more")
+    assert fresh(store).load("User/1").count == 101
+
+
+def test_a_broken_state_file_says_what_to_do(store: FileSessionStore) -> None:
+    Session("s", store=store).add_message("user", "a")
+    path = store.path / "s" / "state.json"
+    for broken in (b"", b"{", b"[]", b'{"sessile": 1}', b"\xff"):
+        path.write_bytes(broken)
+        with pytest.raises(CorruptStore, match="delete this one file, and it is made again"):
+            Session("s", store=fresh(store))
+    path.unlink()
+    assert Session("s", store=fresh(store)).message_count == 1
+
+
+def test_a_newer_state_file_is_refused(store: FileSessionStore) -> None:
+    Session("s", store=store).add_message("user", "a")
+    path = store.path / "s" / "state.json"
+    path.write_text(path.read_text().replace('"sessile":1', '"sessile":9'))
+    with pytest.raises(StoreTooNew, match="upgrade sessile-file"):
+        Session("s", store=fresh(store))
+
+
+def test_a_broken_line_is_named(store: FileSessionStore) -> None:
+    session = Session("s", store=store)
+    for text in "abc":
+        session.add_message("user", text)
+    path = store.path / "s" / "log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"garbage" * 20 + b"\n" + lines[2])
+    with pytest.raises(CorruptStore, match="has a line that is no entry"):
+        _ = Session("s", store=fresh(store)).messages
+
+
+def test_one_broken_session_harms_no_other(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    for name in ("good", "bad", "fine"):
+        manager.create_session("u", name).add_message("user", f"{name} words")
+    (store.path / "bad" / "state.json").write_bytes(b"{")
+    manager = SessionManager(fresh(store))
+    assert [h.session_id for h in manager.list(user_id="u").items] == ["fine", "good"]
+    assert {hit.session_id for hit in manager.search("words")} == {"fine", "good"}
+    manager.delete("good")
+    manager.store.delete("bad")
+    assert sorted(p.name for p in store.path.iterdir() if not p.name.startswith(".")) == ["fine"]
+
+
+def test_a_delete_leaves_nothing(store: FileSessionStore) -> None:
+    session = Session("s", store=store, user_id="ann")
+    session.add_message("user", "secret")
+    SessionManager(store).delete("s")
+    left = [path for path in store.path.rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_a_delete_that_was_killed_is_finished_by_the_next(store: FileSessionStore) -> None:
+    for name in ("a", "b"):
+        Session(name, store=store).add_message("user", "x")
+    os.rename(store.path / "a", store.path / ".trash-0")  # where a kill can leave it
+    assert store.load("a") is None
+    assert [h.session_id for h in SessionManager(store).each()] == ["b"]
+    store.delete("b")
+    assert not [path for path in store.path.rglob("*.jsonl")]
+
+
+def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    store = FileSessionStore(tmp_path, lock_timeout=0.1)
+    session = Session("s", store=store)
+    session.add_message("user", "x")
+    with FileLock(tmp_path / "s" / "lock"), pytest.raises(LockTimeout, match="locked by another process for 0.1 s"):
+        session.add_message("user", "y")
+    assert session.message_count == 1
+    Session("other", store=store).add_message("user", "not concerned")
+
+
+def test_a_folder_that_was_copied_is_a_store(store: FileSessionStore, tmp_path: Path) -> None:
+    Session("s", store=store, user_id="ann").add_message("user", "x")
+    shutil.copytree(store.path, tmp_path / "copy")
+    copy = FileSessionStore(tmp_path / "copy")
+    assert Session("s", store=copy).message_count == 1
+    assert [h.session_id for h in SessionManager(copy).list(user_id="ann").items] == ["s"]
+
+
+def test_ten_thousand_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None:
+    """Times are no test; that no log is read is: the logs are gone, and the list is the same."""
+    manager = SessionManager(store)
+    for number in range(50):
+        manager.create_session(f"u{number % 5}", f"s{number}").add_message("user", "x" * 20_000)
+    for folder in store.path.glob("s*"):
+        log = folder / "log.jsonl"
+        status = log.stat()
+        os.truncate(log, 0)
+        os.truncate(log, status.st_size)  # the same length, but nothing in it
+        os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
+    begin = time.perf_counter()
+    listed = [h.session_id for h in SessionManager(fresh(store)).list(user_id="u3").items]
+    assert listed == [f"s{number}" for number in range(48, 0, -5)]
+    assert time.perf_counter() - begin < 5
+
+
+def test_urls() -> None:
+    assert FileSessionStore.from_url("file:///a/b%20c").path == Path("/a/b c")
+    assert FileSessionStore.from_url("file:here").path == Path("here")
+    with pytest.raises(InvalidInput, match="names no path"):
+        FileSessionStore.from_url("file://host/x")

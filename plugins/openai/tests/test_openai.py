@@ -1,0 +1,128 @@
+"""The OpenAI plugin against a real server of that API: llama.cpp's own, with a real model behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sessile import Agent, AsyncSession, MemorySessionStore, Session
+from sessile.errors import ModelError
+from sessile_openai import OpenAIModel
+from sessile_smollm.model import find_weights, load
+
+# Teaches a model that never learned it to call tools, in the form that llama.cpp's server reads.
+TEMPLATE = (Path(__file__).parent / "tools.jinja").read_text()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = load(find_weights(), api_keys=["key"], chat_template=TEMPLATE)
+    yield f"{server.listening_address}/v1"
+    del server
+
+
+@pytest.fixture(autouse=True)
+def _closed_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every model that a test makes is closed behind it."""
+    made: list[OpenAIModel] = []
+    begin = OpenAIModel.__init__
+
+    def remember(self: OpenAIModel, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(OpenAIModel, "__init__", remember)
+    yield
+    for model in made:
+        model.close()
+
+
+def session_with(url: str, tools: Any = (), **options: Any) -> Session:
+    model = OpenAIModel("smollm", base_url=url, api_key="key", temperature=0, max_tokens=options.pop("max_tokens", 24))
+    return Session("s", store=MemorySessionStore(), agent=Agent(model=model, tools=tools, **options))
+
+
+def test_chat_and_stream(url: str) -> None:
+    session = session_with(url, instructions="Be friendly.")
+    answer = session.chat("Hello, my name is Bob.")
+    assert answer.strip()
+    pieces = list(session.stream("Tell me about Paris."))
+    assert len(pieces) > 5
+    assert session.messages[-1].content == "".join(pieces)
+
+
+def test_in_an_event_loop_many_at_once(url: str) -> None:
+    async def main() -> list[str]:
+        model = OpenAIModel("smollm", base_url=url, api_key="key", max_tokens=8)
+        sessions = [AsyncSession(store=MemorySessionStore(), agent=Agent(model=model)) for _ in range(4)]
+        return await asyncio.gather(*[session.chat("Hello!") for session in sessions])
+
+    for _ in range(2):  # each run has an event loop of its own
+        assert all(asyncio.run(main()))
+
+
+def weather_history() -> list[dict[str, Any]]:
+    """Two turns from which even a very small model sees how the tool is called."""
+    history: list[dict[str, Any]] = []
+    for city in ("Rome", "Oslo"):
+        history += [
+            {"role": "user", "content": f"What is the weather in {city}?"},
+            {"role": "assistant", "tool_calls": [{"id": city, "name": "get_weather", "arguments": {"city": city}}]},
+            {"role": "tool", "content": f"It is sunny in {city}", "tool_call_id": city},
+            {"role": "assistant", "content": f"It is sunny in {city}."},
+        ]
+    return history
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_tools_are_called_and_their_results_are_used(url: str, streaming: bool) -> None:
+    asked: list[str] = []
+
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        asked.append(city)
+        agent.options.clear()  # one call is wanted, and the nudge below would bring another
+        return f"It is rainy in {city}"
+
+    session = session_with(url, tools=[get_weather], extra_body={"logit_bias": [["<", 7]]}, max_tokens=60)
+    agent = session.agent
+    session.add_messages(weather_history())
+    question = "What is the weather in Paris?"
+    answer = "".join(session.stream(question)) if streaming else session.chat(question)
+    assert asked == ["Paris"]
+    assert "rainy" in answer
+    assert [m.role for m in session.messages[-4:]] == ["user", "assistant", "tool", "assistant"]
+    assert session.messages[-3].tool_calls[0]["arguments"] == {"city": "Paris"}
+    json.dumps(session.messages)
+
+
+def test_a_reader_that_leaves_closes_the_connection(url: str) -> None:
+    session = session_with(url, max_tokens=300)
+    for _ in session.stream("Tell me a long story."):
+        break
+    assert session.messages[-1].metadata == {"interrupted": True}
+    assert session.chat("Hello!")  # the server is free again
+
+
+def test_errors_say_what_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chat(**options: Any) -> None:
+        model = OpenAIModel("m", **{"base_url": url, "api_key": "key", **options})
+        model_session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+        model_session.chat("x")
+
+    with pytest.raises(ModelError, match="set OPENAI_API_KEY"):
+        chat(api_key="wrong")
+    with pytest.raises(ModelError, match="check OPENAI_BASE_URL"):
+        chat(base_url="http://127.0.0.1:1/v1")
+    with pytest.raises(ModelError, match="OPENAI_API_KEY"):
+        chat(api_key=None)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    monkeypatch.setenv("OPENAI_MODEL", "from-environment")
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="openai", max_tokens=4))
+    assert session.chat("Hello!")
+    assert OpenAIModel().model == "from-environment"

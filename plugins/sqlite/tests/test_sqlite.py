@@ -1,0 +1,131 @@
+"""What is particular to the SQLite store: one sync, shared files, migrations, foreign and broken files, search."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sessile import Session, SessionManager, SQLiteSessionStore
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
+from sessile_sqlite import schema
+
+
+def test_a_commit_is_one_transaction_synced_once(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    session = Session("s", store=store)
+    session.add_message("user", "first")
+    with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    db = store._connection  # the connection itself: there is no other way to see what is sent to SQLite
+    assert db is not None
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: one sync of the WAL for each COMMIT
+    sent: list[str] = []
+    db.set_trace_callback(sent.append)
+    session.add_messages([("user", "a"), ("assistant", "b")])
+    words = [statement.split()[0] for statement in sent]
+    assert words == ["BEGIN", "UPDATE", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_two_tables_in_one_file_do_not_meet(tmp_path: Path) -> None:
+    one, two = (SQLiteSessionStore(tmp_path / "x.db", table_name=name) for name in ("sessions", "chats"))
+    Session("s", store=one).add_message("user", "in one")
+    assert two.load("s") is None
+    Session("s", store=two).add_message("user", "in two")
+    assert [m.content for m in Session("s", store=one).messages] == ["in one"]
+    assert Session("s", store=f"sqlite:///{tmp_path / 'x.db'}?table=chats").message_count == 1
+    with pytest.raises(InvalidInput, match="no plain name"):
+        SQLiteSessionStore(tmp_path / "x.db", table_name="x; DROP TABLE y")
+
+
+def test_an_older_schema_is_migrated_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        store = SQLiteSessionStore(tmp_path / "x.db")
+        Session("s", store=store).add_message("user", "from long ago")
+        store.close()
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    assert [hit.message.content for hit in SessionManager(store).search("long ago")] == ["from long ago"]
+    Session("s", store=store).add_message("user", "from now")
+    assert [hit.message.content for hit in SessionManager(store).search("now")] == ["from now"]
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    Session("s", store=store).add_message("user", "x")
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("UPDATE sessile_schema SET version = 99")
+        db.commit()
+    with pytest.raises(StoreTooNew, match="has schema 99, .* upgrade sessile-sqlite"):
+        Session("s", store=SQLiteSessionStore(tmp_path / "x.db"))
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"something else" * 100)
+    for use in (lambda s: s.load("s"), lambda s: Session("s", store=s).add_message("user", "x")):
+        with pytest.raises(CorruptStore, match="is not a SQLite database"):
+            use(SQLiteSessionStore(tmp_path / "x.db"))
+    assert (tmp_path / "x.db").read_bytes() == b"something else" * 100
+
+
+def test_somebody_elses_table_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("CREATE TABLE sessions (mine TEXT)")
+    with pytest.raises(CorruptStore, match="not sessile's: pass another table_name"):
+        Session("s", store=SQLiteSessionStore(tmp_path / "x.db")).add_message("user", "x")
+
+
+def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db", lock_timeout=0.2)
+    session = Session("s", store=store)
+    session.add_message("user", "x")
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockTimeout, match=r"was locked for 0\.2 s"):
+            session.add_message("user", "y")
+        assert session.message_count == 1  # readers do not wait
+        other.execute("ROLLBACK")
+    session.add_message("user", "y")
+    assert session.message_count == 2
+
+
+def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    manager = SessionManager(store)
+    for name in ("good", "bad", "fine"):
+        manager.create_session("u", name).add_message("user", f"{name} words")
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("UPDATE sessions_details SET body = '{' WHERE key = (SELECT key FROM sessions WHERE session_id = 'bad')")
+        db.execute("UPDATE sessions_entries SET body = '{' WHERE session = (SELECT key FROM sessions WHERE session_id = 'bad')")
+        db.commit()
+    manager = SessionManager(SQLiteSessionStore(tmp_path / "x.db"))
+    assert [h.session_id for h in manager.list(user_id="u").items] == ["fine", "good"]
+    assert [h.session_id for h in manager.each(limit=1)] == ["fine", "good"]
+    assert {hit.session_id for hit in manager.search("words")} == {"fine", "good"}
+    with pytest.raises(CorruptStore, match="the details of session 'bad'"):
+        manager.get_session("bad")
+    assert Session("good", store=manager.store).message_count == 1
+    assert manager.delete_inactive(days=0) == 2
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    sessions = [Session(f"s{n}", store=store) for n in range(4)]
+    threads = [threading.Thread(target=lambda s=s: [s.add_message("user", str(n)) for n in range(25)]) for s in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [s.message_count for s in sessions] == [25] * 4
+
+
+def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SQLiteSessionStore.from_url("sqlite:///a/b.db").path == Path("a/b.db")
+    assert SQLiteSessionStore.from_url("sqlite:////a/b%20c.db?table=t").path == Path("/a/b c.db")
+    for wrong in ("sqlite://host/x.db", "sqlite:x.db", "sqlite:///"):
+        with pytest.raises(InvalidInput, match="names no path"):
+            SQLiteSessionStore.from_url(wrong)
