@@ -7,9 +7,9 @@ import enum
 from typing import Any, Literal
 
 import pytest
-from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, tool
-from sessile.context import prompt
+from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, context, tool
 from sessile.errors import InvalidInput, ModelError
+from sessile.past import PastTurn
 from sessile.tools import Tool
 
 
@@ -210,7 +210,10 @@ def said(role: str, content: str | None, turn: str | None = None, **more: Any) -
 
 
 def test_the_window_and_the_budget_keep_whole_turns() -> None:
-    history = [said(role, f"{role}{n}", turn=f"t{n}") for n in range(10) for role in ("user", "assistant")]
+    history = [PastTurn(said("user", f"user{n}", turn=f"t{n}")) for n in range(10)]
+    for n, turn in enumerate(history):
+        turn.add(said("assistant", f"assistant{n}", turn=f"t{n}"))
+    prompt = context.prompt
     current = [said("user", "now")]
     assert len(prompt(history, current, window=6)) == 5  # two whole turns and the question
     assert [m.content for m in prompt(history, current, window=1)] == ["now"]

@@ -19,13 +19,28 @@ T = TypeVar("T")
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
 to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
-from_json = json.loads
+_raw_decode = json.JSONDecoder().raw_decode
+
+
+def from_json(text: str | bytes) -> JSON:
+    """The value of some JSON; ValueError where it is none."""
+    if isinstance(text, str):
+        try:
+            value, end = _raw_decode(text)  # nearly always our own, without white space around it
+        except ValueError:
+            pass
+        else:
+            if end == len(text):
+                return value
+    return json.loads(text)
 
 
 def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInput) -> JSON:
     """A deep copy of `value` as plain JSON values, or `error` with the path of what JSON cannot hold."""
     if problem := _problem(value, what):
         raise error(problem)
+    if isinstance(value, str):
+        return value
     return from_json(to_json(value))
 
 

@@ -15,8 +15,10 @@ from sessile.drive import Face
 from sessile.encoding import json_value
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionNotFound, StoreUnavailable
 from sessile.ids import RESERVED, check_id
-from sessile.lineage import chunks, chunks_backwards, unbegun
+from sessile.lineage import chunks, chunks_backwards
 from sessile.log import DEFAULT_USER, Change, Entry, Header, stamp
+from sessile.messages import Message, from_entry
+from sessile.past import KEPT, Past, PastTurn
 from sessile.plugins import Plugins
 from sessile.store import Store
 
@@ -58,9 +60,10 @@ class Handle:
         self.born = round(time.time(), 6)  # when a session that is not stored yet was created
         self.closed = False
         self.running: set[Any] = set()  # tasks of turns that are being streamed
-        self.greeted: set[int] = set()  # agents that on_agent_start was called for
+        self.greeted: set[Any] = set()  # agents that on_agent_start was called for
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None
+        self._past: Past | None = None
         self._scopes: dict[str, Handle] = {}
 
     # -- the header
@@ -104,27 +107,31 @@ class Handle:
 
         Returns the entries as stored. Raises `Conflict` under "raise", or when `timeout` is over.
         """
-        header = await self.open()
-        give_up = time.monotonic() + self.timeout
+        header = self._header
+        if header is None or self.closed:
+            header = await self.open()
         attempt = 0
         while True:
             change = make(header)
             if change is None:
                 return []
-            entries, fields = stamp(header, change, round(time.time(), 6))
+            now = time.time()
+            if not attempt:
+                give_up = now + self.timeout
+            entries, fields = stamp(header, change, round(now, 6))
             try:
                 await self.face.settle(
                     self.store.commit, self.session_id, expected=header.version, entries=entries, changes=fields
                 )
             except Conflict as conflict:
-                if (on_conflict or self.on_conflict) == "raise" or time.monotonic() > give_up:
+                if (on_conflict or self.on_conflict) == "raise" or now > give_up:
                     raise
                 attempt += 1
                 if attempt > 1:  # lost again: others are busy here, so stand back a little, each for another time
                     await self.face.pause(random.random() * min(0.001 * 2**attempt, 0.05))
                 header = self._see(conflict.header or await self.face.call(self.store.load, self.session_id))
             except StoreUnavailable:
-                if time.monotonic() > give_up:
+                if now > give_up:
                     raise
                 attempt += 1
                 await self.face.pause(min(0.01 * 2**attempt, 1.0))
@@ -134,6 +141,8 @@ class Handle:
                 header = await self.open()
             else:
                 self._header = header.after(fields)
+                if self._past is not None:
+                    self._past.committed(header, self._header, entries)
                 return entries
 
     async def _find_commit(self, before: Header, fields: dict[str, Any], entries: Sequence[Entry], give_up: float) -> bool:
@@ -151,23 +160,32 @@ class Handle:
                 found = await self.face.call(self.store.read, self.session_id, first, first + 1)
                 return bool(found) and found[0].id == entries[0].id
             except StoreUnavailable:
-                if time.monotonic() > give_up:
+                if time.time() > give_up:
                     raise
                 await self.face.pause(0.1)
 
     # -- reading
 
-    async def tail(self, header: Header, limit: int) -> list[Entry]:
-        """The last message entries: at least `limit`, if there are, and back to where each turn among them began."""
-        pieces: list[list[Entry]] = []
-        found = 0
-        for piece in chunks_backwards(header.segments, limit):
+    async def past(self, header: Header, limit: int | None) -> list[PastTurn]:
+        """The last turns, which have at least `limit` messages together if there are so many; all for None."""
+        kept = self._past if self._past is not None and self._past.fits(header) else None
+        if kept is not None and kept.end < header.head:
+            kept.extend(header, await self._read(self.session_id, kept.end, header.head, "message"))
+        if kept is None or not (kept.whole or (limit is not None and kept.count >= limit)):
+            kept = await self._read_past(header, limit)
+        self._past = kept if kept.count <= 2 * KEPT else None
+        return kept.last(limit)
+
+    async def _read_past(self, header: Header, limit: int | None) -> Past:
+        if limit is None:
+            return Past(header, map(from_entry, await self.entries(header, "message")), whole=True)
+        messages: list[Message] = []
+        for piece in chunks_backwards(header.segments, limit + 8):
             entries = await self._read(piece.session_id, piece.start, piece.stop or 0, "message")
-            pieces.append(entries)
-            found += len(entries)
-            if found >= limit and not unbegun(entry for part in pieces for entry in part):
-                break
-        return [entry for part in reversed(pieces) for entry in part]
+            messages[:0] = map(from_entry, entries)
+            if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
+                return past
+        return Past(header, messages, whole=True)
 
     async def entries(self, header: Header, kind: str | None = None) -> list[Entry]:
         """Everything that counts, oldest first."""
@@ -196,5 +214,7 @@ class Handle:
 
     async def hook(self, name: str, **arguments: Any) -> list[Any]:
         """Call a hook with this session's arguments filled in."""
+        if not self.plugins.implementations(name):
+            return []
         arguments.update(session=self.session, session_id=self.session_id)
         return await self.plugins.call(self.face, name, arguments, strict=self.strict)

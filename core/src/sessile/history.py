@@ -9,7 +9,6 @@ from sessile.encoding import JSON
 from sessile.errors import Conflict, InvalidInput
 from sessile.graph import reverted
 from sessile.handle import Handle
-from sessile.lineage import in_turns
 from sessile.log import Change, Draft, Header
 from sessile.messages import Message, as_message, draft, from_entry, message
 
@@ -61,13 +60,10 @@ async def get_history(h: Handle, limit: int | None = None) -> list[Message]:
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidInput(f"limit is a number of messages or None, not {limit!r}")
     header = await h.refresh()
-    entries = await (h.entries(header, "message") if limit is None else h.tail(header, limit) if limit else _none())
-    messages = [said for turn in in_turns(entries) for said in turn]
-    return messages if limit is None else messages[max(0, len(messages) - limit) :]
-
-
-async def _none() -> list[Any]:
-    return []
+    if limit == 0:
+        return []
+    messages = [said for turn in await h.past(header, limit) for said in turn.shown()]
+    return messages if limit is None else messages[-limit:]
 
 
 async def get_messages(h: Handle) -> list[Message]:

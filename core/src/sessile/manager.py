@@ -77,7 +77,8 @@ class SessionManager:
         return page
 
     def each(self, **query: Any) -> Iterator[Header]:
-        """All headers that a query finds, page by page."""
+        """All headers that a query finds, page by page (of `limit`, by default 1,000)."""
+        query = {"limit": 1000, **query}
         page = self.list(**query)
         yield from page.items
         while page.cursor is not None:

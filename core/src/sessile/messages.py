@@ -11,7 +11,7 @@ from sessile.ids import new_id
 from sessile.log import Draft, Entry
 
 ROLES = ("system", "user", "assistant", "tool")
-_VIEW = ("id", "timestamp", "turn", "open")  # what the log says of a message, beside what was said
+_VIEW = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
 
 
 class Message(dict[str, Any]):
@@ -136,18 +136,17 @@ def as_reply(value: Any, like: Message | None = None) -> Message:
 
 def draft(said: Message, turn: str | None = None) -> Draft:
     """The log entry to be of a message. Its id is kept where it has one, so that a copy is known as the same."""
+    if _VIEW.isdisjoint(said):
+        return Draft("message", said, turn=turn)
     body = {name: value for name, value in said.items() if name not in _VIEW}
-    if "id" in said:
-        return Draft("message", body, id=said["id"], turn=turn)
-    return Draft("message", body, turn=turn)
+    return Draft("message", body, id=said.get("id") or new_id(), turn=turn)
 
 
 def from_entry(entry: Entry) -> Message:
     """The message that a "message" entry holds."""
-    view: dict[str, Any] = {"id": entry.id, **entry.body, "timestamp": entry.time}
-    if entry.turn is not None:
-        view["turn"] = entry.turn
-    return Message(view)
+    if entry.turn is None:
+        return Message(entry.body, id=entry.id, timestamp=entry.time)
+    return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
 
 
 def copy(messages: Iterable[Message]) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self._blocked = frozenset(blocked)
         self._infos: dict[str, PluginInfo] = {}
+        self._order: dict[str, list[pluggy.HookImpl]] = {}
         for name in self._blocked:
             self._manager.set_blocked(name)
         self.add(_builtin(), "builtin")
@@ -94,6 +95,7 @@ class Plugins:
             plugin = load_local(plugin)
         name = name or getattr(plugin, "__name__", None) or f"{type(plugin).__name__}-{id(plugin):x}"
         info = info or PluginInfo(name, "active")
+        self._order.clear()
         if not _marked(plugin):
             self._manager.unmarked = (*self._manager.unmarked, plugin)
         try:
@@ -122,7 +124,9 @@ class Plugins:
 
     def implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """The implementations of a hook, in the order they are called."""
-        return list(reversed(getattr(self._manager.hook, hook).get_hookimpls()))
+        if hook not in self._order:
+            self._order[hook] = getattr(self._manager.hook, hook).get_hookimpls()[::-1]
+        return self._order[hook]
 
     async def call(self, face: Face, hook: str, arguments: Mapping[str, Any], *, strict: bool = False) -> list[Any]:
         """Call a hook's implementations in order and return their results that are not None.

@@ -19,8 +19,7 @@ from sessile.errors import ModelError, SessileError, TurnInterrupted
 from sessile.handle import Handle
 from sessile.history import add_messages, commit_drafts, observe
 from sessile.ids import new_id
-from sessile.lineage import in_turns
-from sessile.log import Draft
+from sessile.log import Draft, Header
 from sessile.messages import Message, as_reply, draft, message
 from sessile.middleware import check, run_onion
 from sessile.model import Request
@@ -84,9 +83,11 @@ async def take_turn(
     agent = agent or h.session.agent
     question = message("user", content, metadata)
     turn = Turn(h.session, agent, question, sink is not None, _discard)
-    turn.emit = functools.partial(_emit, turn, sink or _discard)
-    await h.open()
-    await _greet(h, agent)
+    if sink is not None:
+        turn.emit = functools.partial(_emit, sink, turn.arrived)
+    header = await h.open()
+    if agent not in h.greeted:
+        await _greet(h, agent, header)
     try:
         reply = await run_onion(h.face, await _layers(h), turn, functools.partial(_answer, h))
         return await _finish(h, turn, reply)
@@ -99,9 +100,9 @@ def _discard(_: str) -> None:
     pass
 
 
-def _emit(turn: Turn, sink: Sink, chunk: str) -> None:
+def _emit(sink: Sink, arrived: list[str], chunk: str) -> None:
     sink(chunk)  # first: what a reader never got has not arrived
-    turn.arrived.append(chunk)
+    arrived.append(chunk)
 
 
 async def _layers(h: Handle) -> list[Callable[..., Any]]:
@@ -110,12 +111,9 @@ async def _layers(h: Handle) -> list[Callable[..., Any]]:
     return [*map(check, flat), *h.middleware]
 
 
-async def _greet(h: Handle, agent: Agent) -> None:
+async def _greet(h: Handle, agent: Agent, header: Header) -> None:
     """Call `on_agent_start` once for an agent in a handle, and store what it resumes with."""
-    if id(agent) in h.greeted:
-        return
-    h.greeted.add(id(agent))
-    header = await h.open()
+    h.greeted.add(agent)
     arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": header.metadata}
     resumed = next((messages for messages in await h.hook("on_agent_start", **arguments) if messages), None)
     if resumed and not header.count:
@@ -167,10 +165,9 @@ def _question(turn: Turn) -> Draft:
 async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
     agent = turn.agent
     window = agent.window or getattr(model, "window", None) or context.WINDOW
-    entries = await h.tail(await h.refresh(), window)
-    history = [said for past in in_turns(entries) for said in past if said.turn != turn.id]
+    past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
     messages = context.prompt(
-        history,
+        [other for other in past if other.id != turn.id],
         turn.said,
         instructions=agent.instructions,
         window=window,

@@ -143,14 +143,14 @@ def test_a_delete_that_was_killed_is_finished_by_the_next(store: FileSessionStor
     assert store.load("a") is None
     assert [h.session_id for h in SessionManager(store).each()] == ["b"]
     store.delete("b")
-    assert not [path for path in store.path.rglob("*.jsonl")]
+    assert not list(store.path.rglob("*.jsonl"))
 
 
 def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path: Path) -> None:
     store = FileSessionStore(tmp_path, lock_timeout=0.1)
     session = Session("s", store=store)
     session.add_message("user", "x")
-    with FileLock(tmp_path / "s" / "lock"), pytest.raises(LockTimeout, match="locked by another process for 0.1 s"):
+    with FileLock(tmp_path / "s" / "lock"), pytest.raises(LockTimeout, match=r"locked by another process for 0\.1 s"):
         session.add_message("user", "y")
     assert session.message_count == 1
     Session("other", store=store).add_message("user", "not concerned")

@@ -59,7 +59,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "x.db")) as db:
         db.execute("UPDATE sessile_schema SET version = 99")
         db.commit()
-    with pytest.raises(StoreTooNew, match="has schema 99, .* upgrade sessile-sqlite"):
+    with pytest.raises(StoreTooNew, match=r"has schema 99, .* upgrade sessile-sqlite"):
         Session("s", store=SQLiteSessionStore(tmp_path / "x.db"))
 
 

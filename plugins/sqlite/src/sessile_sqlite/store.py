@@ -7,10 +7,10 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTimeout, StoreError
@@ -36,6 +36,7 @@ _COLUMNS = {
     "hash": "hash",
     "commit": "commit_id",
 }
+T = TypeVar("T")
 _KEYS = 10_000  # session keys kept in memory
 
 
@@ -59,9 +60,10 @@ class SQLiteSessionStore:
         self._process = os.getpid()
         self._closed = False
         self._keys: dict[str, int] = {}
+        self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
         columns = ", ".join(f"s.{column}" for column in _COLUMNS.values())
         self._select = f"SELECT {columns}, d.body FROM {table_name} s LEFT JOIN {table_name}_details d USING (key)"
-        self._insert_entry = f"INSERT OR REPLACE INTO {table_name}_entries VALUES (?, ?, ?, ?)"
+        self._insert_entry = f"INSERT INTO {table_name}_entries VALUES (?, ?, ?, ?)"
 
     @classmethod
     def from_url(cls, url: str) -> SQLiteSessionStore:
@@ -84,12 +86,16 @@ class SQLiteSessionStore:
             return _header(row) if row else None
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
-        with self._writing() as db:
+        rows = [(entry.position, entry.kind, entry.json) for entry in entries]
+
+        def work(db: sqlite3.Connection) -> None:
             db.execute("BEGIN IMMEDIATE")
             key = self._update(db, session_id, expected, changes) if expected else self._insert(db, session_id, changes)
-            for entry in entries:
-                db.execute(self._insert_entry, (key, entry.position, entry.kind, entry.json))
+            for row in rows:
+                db.execute(self._insert_entry, (key, *row))
             db.execute("COMMIT")
+
+        self._write(work)
 
     def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         sql = (
@@ -111,7 +117,8 @@ class SQLiteSessionStore:
     def delete(self, session_id: str) -> None:
         if not self._exists():
             return
-        with self._writing() as db:
+
+        def work(db: sqlite3.Connection) -> None:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
             for table, column in (("_texts", "session"), ("_entries", "session"), ("_details", "key"), ("", "key")):
@@ -119,6 +126,8 @@ class SQLiteSessionStore:
                     db.execute(f"DELETE FROM {self.table}{table} WHERE {column} = ?", row)
             db.execute("COMMIT")
             self._keys.pop(session_id, None)
+
+        self._write(work)
 
     def close(self) -> None:
         with self._guard:
@@ -131,23 +140,27 @@ class SQLiteSessionStore:
         """(session id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
         if not self._exists():
             return []
-        with self._writing() as db:
-            return search(db, self.table, text, user_id, limit)
+        return self._write(lambda db: search(db, self.table, text, user_id, limit))
 
     # -- writing
 
     def _update(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
-        sets = ", ".join([f"{_COLUMNS[name]} = ?" for name in changes if name in _COLUMNS])
+        names = tuple(changes)
+        sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
         values = [value for name, value in changes.items() if name in _COLUMNS]
         key = self._keys.get(session_id) or self._find_key(db, session_id)
-        where = "key = ? AND session_id = ? AND version = ?"  # the id too: a key may have been given anew
-        done = db.execute(f"UPDATE {self.table} SET {sets} WHERE {where}", (*values, key, session_id, expected))
+        done = db.execute(sql, (*values, key, session_id, expected))
         if done.rowcount != 1:
             self._keys.pop(session_id, None)
             self._lost(db, session_id, expected)
         if len(values) < len(changes):
             self._update_details(db, key, changes)
         return key
+
+    def _update_sql(self, names: Sequence[str]) -> str:
+        sets = ", ".join(f"{_COLUMNS[name]} = ?" for name in names if name in _COLUMNS)
+        # the session id too: after a delete its key may be given to another
+        return f"UPDATE {self.table} SET {sets} WHERE key = ? AND session_id = ? AND version = ?"
 
     def _update_details(self, db: sqlite3.Connection, key: int, changes: Mapping[str, Any]) -> None:
         (body,) = db.execute(f"SELECT body FROM {self.table}_details WHERE key = ?", (key,)).fetchone()
@@ -201,17 +214,18 @@ class SQLiteSessionStore:
 
     # -- the connection
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something on the connection; where it fails, nothing of it stays."""
+        db: sqlite3.Connection | None = None
         with self._guard:
-            db = self._connect()
             try:
-                yield db
-            except sqlite3.Error as error:
-                self._roll_back(db)
-                raise self._explained(error) from error
-            except BaseException:
-                self._roll_back(db)
+                db = self._connect()
+                return work(db)
+            except BaseException as error:
+                if db is not None and db.in_transaction:
+                    db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise self._explained(error) from error
                 raise
 
     @contextmanager
@@ -263,11 +277,6 @@ class SQLiteSessionStore:
         if self._process != os.getpid():  # a connection must not be used on after a fork
             self._process, self._connection, self._guard = os.getpid(), None, threading.RLock()
 
-    @staticmethod
-    def _roll_back(db: sqlite3.Connection) -> None:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
     def _explained(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
         if "locked" in text or "busy" in text:
@@ -283,7 +292,8 @@ def _header(row: Sequence[Any]) -> Header:
         details = from_json(body)
     except (TypeError, ValueError) as error:
         raise CorruptStore(f"the details of session {row[0]!r} are not JSON ({error}): delete it, or restore a copy") from error
-    return Header.from_dict({**details, **dict(zip(_COLUMNS, fields, strict=True))})
+    details.update(zip(_COLUMNS, fields, strict=True))
+    return Header.from_dict(details)
 
 
 def _readable(row: Sequence[Any]) -> Header | None:

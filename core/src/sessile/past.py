@@ -1,0 +1,146 @@
+"""The past of a conversation: its turns as they are read back from the log.
+
+Writers may interleave in the log; here each turn is contiguous, in the order in which the turns began. A handle keeps
+the past it last saw, so that a turn reads only what others said meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from sessile.log import Entry, Header
+from sessile.messages import Message, from_entry
+
+KEPT = 500  # messages that a handle keeps, or a little more
+
+CountTokens = Callable[[str], int]
+
+
+class PastTurn:
+    """The messages of one turn; or, outside of turns (`id` None), a message and those that follow it up to the next user's."""
+
+    __slots__ = ("_sendable", "id", "messages")
+
+    def __init__(self, first: Message) -> None:
+        self.id: str | None = first.get("turn")
+        self.messages = [first]
+        self._sendable: tuple[CountTokens, list[Message], int] | None = None
+
+    def add(self, said: Message) -> None:
+        """Add what was said next."""
+        self.messages.append(said)
+        self._sendable = None
+
+    @property
+    def open(self) -> bool:
+        """Is it a turn without a reply, or with tool calls that have no results?"""
+        return self.id is not None and (self.messages[-1]["role"] != "assistant" or bool(unanswered(self.messages)))
+
+    def shown(self) -> list[Message]:
+        """The messages as a history shows them: those of an open turn have `open` set."""
+        return [Message(said, open=True) for said in self.messages] if self.open else self.messages
+
+    def sendable(self, count_tokens: CountTokens) -> tuple[list[Message], int]:
+        """What of it may be sent to a model, and how many tokens that is: nothing of an open turn, and no unpaired call."""
+        if self._sendable is None or self._sendable[0] is not count_tokens:
+            sent = [] if self.open else _paired(self.messages)
+            self._sendable = count_tokens, sent, tokens_of(sent, count_tokens)
+        return self._sendable[1:]
+
+
+class Past:
+    """The turns that began in the last part of a session, up to `end`, a position in its own log.
+
+    header: the session when the part was read. whole: it is not a part but all.
+    """
+
+    def __init__(self, header: Header, messages: Iterable[Message], *, whole: bool) -> None:
+        self.end = header.head
+        self.whole = whole
+        self.count = 0
+        self._turns: dict[str, PastTurn] = {}
+        self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
+        self._lineage = header.lineage
+        self._born = header.created_at
+        for said in messages:
+            self._add(said)
+
+    def _add(self, said: Message) -> None:
+        key = said.get("turn")
+        if key is None and self._loose is not None and said["role"] != "user":
+            self._loose.add(said)
+        elif key is None:
+            self._loose = self._turns[said["id"]] = PastTurn(said)
+        elif key in self._turns:
+            self._turns[key].add(said)
+        elif key == said["id"] or self.whole:
+            self._turns[key] = PastTurn(said)
+            self._loose = None
+        else:
+            return  # of a turn that began before this part
+        self.count += 1
+
+    def fits(self, header: Header) -> bool:
+        """Is it still true for what the header says: the same session, nothing reverted since?"""
+        return self._lineage == header.lineage and self._born == header.created_at and self.end <= header.head
+
+    def extend(self, header: Header, entries: Iterable[Entry]) -> None:
+        """Add what was said up to the header's head."""
+        for entry in entries:
+            if entry.kind == "message":
+                self._add(from_entry(entry))
+        self.end = header.head
+        if self.count > 2 * KEPT:
+            while self.count > KEPT and len(self._turns) > 1:
+                oldest = next(iter(self._turns))
+                self.count -= len(self._turns.pop(oldest).messages)
+            self.whole = False
+
+    def committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
+        """Add what the handle committed itself, if nothing is missing in between."""
+        if self.end == before.head and self.fits(before) and self._lineage == after.lineage:
+            self.extend(after, entries)
+
+    def last(self, limit: int | None) -> list[PastTurn]:
+        """The last turns that have `limit` messages together, oldest first; all of them for None."""
+        if limit is None or limit >= self.count:
+            return list(self._turns.values())
+        turns: list[PastTurn] = []
+        for turn in reversed(self._turns.values()):
+            turns.append(turn)
+            limit -= len(turn.messages)
+            if limit <= 0:
+                break
+        return turns[::-1]
+
+
+def unanswered(messages: Iterable[Message]) -> set[str]:
+    """The ids of tool calls among these messages that have no result among them."""
+    calls: set[str] = set()
+    results: set[str | None] = set()
+    for said in messages:
+        if "tool_calls" in said:
+            calls.update(call["id"] for call in said["tool_calls"])
+        elif said["role"] == "tool":
+            results.add(said.get("tool_call_id"))
+    return calls - results
+
+
+def tokens_of(messages: Iterable[Message], count_tokens: CountTokens) -> int:
+    """Tokens of messages; each takes about four more for its role and its bounds."""
+    return sum(count_tokens(said.text) + 4 for said in messages)
+
+
+def _paired(messages: list[Message]) -> list[Message]:
+    """Messages up to the first tool call without a result, and without results that no call precedes."""
+    missing = unanswered(messages)
+    sent: list[Message] = []
+    called: set[str | None] = set()
+    for said in messages:
+        calls = {call["id"] for call in said.get("tool_calls", ())}
+        if calls & missing:
+            break
+        called |= calls
+        if said["role"] != "tool" or said.get("tool_call_id") in called:
+            sent.append(said)
+    return sent

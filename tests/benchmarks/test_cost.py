@@ -1,0 +1,200 @@
+"""What sessile costs, as ratios to hand-written code on the same driver in the same run: `uv run pytest tests/benchmarks`.
+
+The two sides of a ratio take turns, so that a machine whose speed drifts slows both; medians are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sessile import Agent, AsyncSession, Session, SessionManager, SQLiteSessionStore
+from sessile.log import Change, Draft, Header, stamp
+from sessile.stores import open_store
+
+from tests.benchmarks.floor import TEXT, Floor
+
+REPORT: list[str] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _report(request: pytest.FixtureRequest) -> Any:
+    yield
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("\n\n" + "\n".join(REPORT))
+
+
+@pytest.fixture
+def floor(tmp_path: Path) -> Floor:
+    made = Floor(tmp_path / "floor.db")
+    made.create("s")
+    return made
+
+
+def medians(count: int, *actions: Callable[[], Any]) -> list[float]:
+    """Median seconds of each action, run in turn `count` times."""
+    times: list[list[float]] = [[] for _ in actions]
+    for _ in range(count):
+        for action, taken in zip(actions, times, strict=True):
+            begin = time.perf_counter()
+            action()
+            taken.append(time.perf_counter() - begin)
+    return [statistics.median(taken) for taken in times]
+
+
+def report(name: str, value: float, limit: float, detail: str = "") -> None:
+    REPORT.append(f"{name:52} {value:6.2f}   limit {limit:5.2f}   {detail}")
+    assert value <= limit, REPORT[-1]
+
+
+def microseconds(*seconds: float) -> str:
+    return " / ".join(f"{s * 1e6:.0f}" for s in seconds) + " µs"
+
+
+def test_append(floor: Floor, tmp_path: Path) -> None:
+    session = Session("s", store=f"sqlite:///{tmp_path}/x.db")
+    session.add_message("user", TEXT)
+    ours, hand = medians(2000, lambda: session.add_message("user", TEXT), floor.append)
+    report("append, SQLite : by hand", ours / hand, 1.5, microseconds(ours, hand))
+
+
+def test_turn(floor: Floor, tmp_path: Path) -> None:
+    class Nothing:
+        def generate(self, request: Any) -> str:
+            return TEXT
+
+    session = Session("s", store=f"sqlite:///{tmp_path}/x.db", agent=Agent(model=Nothing()))
+    session.chat(TEXT)
+
+    def twice() -> None:
+        floor.append()
+        floor.append()
+
+    ours, hand = medians(1000, lambda: session.chat(TEXT), twice)
+    report("turn with a no-op model : two appends by hand", ours / hand, 1.5, microseconds(ours, hand))
+
+
+def test_last_50(floor: Floor, tmp_path: Path) -> None:
+    session = Session("s", store=f"sqlite:///{tmp_path}/x.db")
+    for _ in range(10):
+        session.add_messages([("user", TEXT)] * 1000)
+    for _ in range(10_000):
+        floor.append()
+    assert len(session.get_history(50)) == len(floor.last(50)) == 50
+    ours, hand = medians(1000, lambda: session.get_history(50), lambda: floor.last(50))
+    report("last 50 of 10,000 : SELECT and json.loads", ours / hand, 2.0, microseconds(ours, hand))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_append_to_a_long_log(tmp_path: Path, scheme: str) -> None:
+    short, long = (Session(name, store=scheme.format(tmp_path)) for name in ("short", "long"))
+    fill(long, 100_000)
+    fill(short, 100)
+    ours, base = medians(1000, lambda: long.add_message("user", TEXT), lambda: short.add_message("user", TEXT))
+    report(f"append at 100,000 : at 100, {scheme.partition(':')[0]}", ours / base, 1.2, microseconds(ours, base))
+
+
+def fill(session: Session, count: int) -> None:
+    for start in range(0, count, 1000):
+        session.add_messages([("user", TEXT)] * min(1000, count - start))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_memory_of_a_long_session(tmp_path: Path, scheme: str) -> None:
+    url = scheme.format(tmp_path)
+    fill(Session("long", store=url), 100_000)
+    grown = [_grown(url, name) for name in ("long", "new")]
+    megabytes = (grown[0] - grown[1]) / 1024
+    report(f"MB added by 100,000 messages, {scheme.partition(':')[0]}", megabytes, 20.0, f"{grown[0] / 1024:.1f} MB in all")
+
+
+def _grown(url: str, session_id: str) -> int:
+    """Peak memory, in KB, of a process that opens a session and chats, beyond what it had before."""
+    program = f"""
+import resource
+from sessile import Agent, Session
+Session("warm", store="memory://", agent=Agent(model="echo")).chat("x")
+Session("warm", store={url!r}, agent=Agent(model="echo")).chat("x")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+session = Session({session_id!r}, store={url!r}, agent=Agent(model="echo"))
+for _ in range(5):
+    session.chat("hello")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    return int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+
+
+def test_page_of_sessions(floor: Floor, tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/x.db")
+    for number in range(10_000):
+        user = f"u{number % 100}"
+        header = Header(session_id=f"s{number}", user_id=user)
+        entries, changes = stamp(header, Change([Draft("message", {"role": "user", "content": "x"})]), float(number))
+        store.commit(header.session_id, expected=0, entries=entries, changes=changes)
+        floor.create(f"s{number}", user)
+    manager = SessionManager(store)
+    assert len(manager.list(user_id="u7", limit=50).items) == len(floor.page("u7", 50)) == 50
+    ours, hand = medians(1000, lambda: manager.list(user_id="u7", limit=50), lambda: floor.page("u7", 50))
+    report("50 of a user's sessions among 10,000 : SELECT", ours / hand, 2.0, microseconds(ours, hand))
+
+
+def test_bytes_on_disk(floor: Floor, tmp_path: Path) -> None:
+    for scheme in ("sqlite:///{}/x.db", "file://{}/sessions"):
+        fill_one_by_one(Session("s", store=scheme.format(tmp_path)), 3000)
+    for _ in range(3000):
+        floor.append()
+    for path in (tmp_path / "x.db", tmp_path / "floor.db"):
+        SQLiteSessionStore(path).close() if path.name == "x.db" else floor.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database = tmp_path / "x.db"
+    store = SQLiteSessionStore(database)
+    store.load("s")
+    assert store._connection is not None
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    hand = os.path.getsize(tmp_path / "floor.db")
+    files = sum(path.stat().st_size for path in (tmp_path / "sessions" / "s").iterdir())
+    report("bytes of 3,000 messages, SQLite : by hand", os.path.getsize(database) / hand, 1.5)
+    report("bytes of 3,000 messages, file : SQLite by hand", files / hand, 1.5)
+
+
+def fill_one_by_one(session: Session, count: int) -> None:
+    for _ in range(count):
+        session.add_message("user", TEXT)
+
+
+def test_async_append(floor: Floor, tmp_path: Path) -> None:
+    async def main() -> tuple[float, float]:
+        session = AsyncSession("s", store=f"sqlite:///{tmp_path}/x.db")
+        await session.add_message("user", TEXT)
+        ours, hand = [], []
+        for _ in range(1500):
+            begin = time.perf_counter()
+            await session.add_message("user", TEXT)
+            middle = time.perf_counter()
+            await asyncio.to_thread(floor.append)
+            ours.append(middle - begin)
+            hand.append(time.perf_counter() - middle)
+        return statistics.median(ours), statistics.median(hand)
+
+    ours, hand = asyncio.run(main())
+    report("AsyncSession append : by hand in to_thread", ours / hand, 1.5, microseconds(ours, hand))
+
+
+def test_import() -> None:
+    def run(statement: str) -> Callable[[], None]:
+        return lambda: subprocess.run([sys.executable, "-c", statement], check=True) and None
+
+    ours, libraries, nothing = medians(21, run("import sessile"), run("import pluggy, attrs, cattrs"), run("pass"))
+    ratio = (ours - nothing) / (libraries - nothing)
+    report("import sessile : pluggy, attrs and cattrs", ratio, 1.5, f"{(ours - nothing) * 1e3:.0f} ms")
+    everything = "from sessile import Agent, Session, SessionManager; Session('s', store='memory://')"
+    used, libraries, nothing = medians(21, run(everything), run("import pluggy, attrs, cattrs"), run("pass"))
+    REPORT.append(f"{'… and a first session (no limit set)':52} {(used - nothing) / (libraries - nothing):6.2f}")
