@@ -212,6 +212,20 @@ class Handle:
             )
         return self._scopes[name]
 
+    def sibling(self, session_id: str, user_id: str) -> Handle:
+        """A handle of another session in the same store, with the same plugins."""
+        return Handle(
+            self.face,
+            self.store,
+            session_id,
+            user_id=user_id,
+            plugins=self.plugins,
+            middleware=self.middleware,
+            strict=self.strict,
+            on_conflict=self.on_conflict,
+            timeout=self.timeout,
+        )
+
     async def hook(self, name: str, **arguments: Any) -> list[Any]:
         """Call a hook with this session's arguments filled in."""
         if not self.plugins.implementations(name):

@@ -7,8 +7,8 @@ from typing import Any
 
 from sessile.encoding import JSON
 from sessile.errors import Conflict, InvalidInput
-from sessile.graph import reverted
 from sessile.handle import Handle
+from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
 from sessile.messages import Message, as_message, draft, from_entry, message
 
@@ -98,7 +98,7 @@ def _to_history(header: Header, present: Sequence[Message], wanted: Sequence[Mes
     if all(_same(old, new) for old, new in zip(present, wanted, strict=False)) and len(present) <= len(wanted):
         rest = [draft(said) for said in wanted[len(present) :]]
         return Change(rest) if rest else None
-    back = reverted(header, None, state=header.state)
+    back = reverted(header, (), count=0, state=header.state)
     return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted)})
 
 

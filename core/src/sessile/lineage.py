@@ -6,8 +6,10 @@ A point is (session id of a log, position in it). What counts up to a point is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from sessile.log import Segment
+from sessile.encoding import converter
+from sessile.log import Change, Draft, Header, Segment
 
 
 def cut(segments: Sequence[Segment], log: str, position: int) -> tuple[Segment, ...]:
@@ -36,3 +38,36 @@ def chunks(segments: Iterable[Segment], size: int = 4096) -> Iterator[Segment]:
     for segment in segments:
         for start in range(segment.start, segment.stop or 0, size):
             yield Segment(segment.session_id, start, min(start + size, segment.stop or 0))
+
+
+def reverted(
+    header: Header, lineage: Sequence[Segment], *, count: int, state: dict[str, Any], position: int | None = None
+) -> Change:
+    """The change that makes a session count what a lineage says, and what follows. position: the "revert" entry's."""
+    position = header.head if position is None else position
+    after = converter.unstructure((*lineage, Segment(header.session_id, position)))
+    body = {"lineage": converter.unstructure(lineage), "state": state}
+    return Change([Draft("revert", body, count=count)], {"lineage": after, "count": count, "state": state})
+
+
+def common(one: Sequence[Segment], other: Sequence[Segment]) -> tuple[Segment, ...]:
+    """What two lineages share from their beginnings."""
+    shared: list[Segment] = []
+    for a, b in zip(one, other, strict=False):
+        if (a.session_id, a.start) != (b.session_id, b.start):
+            break
+        stop = min(a.stop or 0, b.stop or 0)
+        if stop > a.start:
+            shared.append(Segment(a.session_id, a.start, stop))
+        if a.stop != b.stop:
+            break
+    return tuple(shared)
+
+
+def without(segments: Sequence[Segment], beginning: Sequence[Segment]) -> list[Segment]:
+    """The rest of a lineage behind a beginning of it."""
+    rest = list(segments[len(beginning) :])
+    if beginning and beginning[-1].stop != segments[len(beginning) - 1].stop:
+        last = segments[len(beginning) - 1]
+        rest.insert(0, Segment(last.session_id, beginning[-1].stop or 0, last.stop))
+    return rest

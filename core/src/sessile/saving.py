@@ -17,9 +17,8 @@ import attrs
 
 from sessile.encoding import JSON, from_json, json_value, to_json
 from sessile.errors import Conflict, InvalidInput, SessileError, UnsafeFile
-from sessile.graph import reverted
 from sessile.handle import Handle
-from sessile.lineage import chunks
+from sessile.lineage import chunks, reverted
 from sessile.log import Change, Draft, Entry, Header
 
 FORMAT = 1
@@ -156,7 +155,7 @@ def _restoring(header: Header, saved: SavedSession, kept: int | None, fields: di
         return Change(saved.drafts[kept:], fields)
     if kept is not None:
         return Change([*saved.drafts[kept:], Draft("state", {"set": state, "delete": [], "state": state})], fields)
-    back = reverted(header, None, state=state)
+    back = reverted(header, (), count=0, state=state)
     return Change([*back.drafts, *saved.drafts], {**back.fields, **fields, "count": len(saved.drafts)})
 
 

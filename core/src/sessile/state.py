@@ -124,6 +124,8 @@ def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None)
     body: dict[str, JSON] = {"set": values, "delete": sorted(gone)}
     if len(to_json(state)) <= _WHOLE:
         body["state"] = state
+    else:
+        body["after"] = header.base
     return Change([Draft("state", body)], {"state": state})
 
 

@@ -67,13 +67,27 @@ def _leave_open() -> None:
     """What the caller opened, the caller closes."""
 
 
+def share_store(store: Any) -> Callable[[], None]:
+    """One more user of a store: the function to call when done with it. A store that was not opened here stays open."""
+    with _lock:
+        for key, slot in _opened.items():
+            if slot[0] is store:
+                return _releaser(key, slot)
+    return _leave_open
+
+
 def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
     key = os.getpid(), url  # a connection does not survive a fork
     with _lock:
         slot = _opened.get(key)
         if slot is None:
             slot = _opened[key] = [open_store(url, plugins), 0]
-        slot[1] += 1
+        return slot[0], _releaser(key, slot)
+
+
+def _releaser(key: tuple[int, str], slot: list[Any]) -> Callable[[], None]:
+    """Count a user of an opened store, and return what counts it off; the last one closes the store."""
+    slot[1] += 1
     released = False
 
     def release() -> None:
@@ -90,4 +104,4 @@ def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
         if hasattr(type(result), "__await__"):
             background(result)
 
-    return slot[0], release
+    return release

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sessile import history, lifecycle, saving, state, streaming, turn
+from sessile import graph, history, lifecycle, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
 from sessile.session.base import BaseSession
@@ -73,6 +73,14 @@ class AsyncSession(BaseSession):
     delete = awaited(lifecycle.delete)
     close = awaited(lifecycle.close)
 
+    # the session as a graph
+    snapshot = awaited(graph.snapshot)
+    snapshots = awaited(graph.snapshots)
+    revert = awaited(graph.revert)
+    fork = awaited(graph.fork)
+    merge = awaited(graph.merge)
+    verify = awaited(graph.verify)
+
     # files
     save = awaited(saving.save)
     to_dict = awaited(saving.to_dict)
@@ -88,3 +96,6 @@ class AsyncSession(BaseSession):
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
+
+
+AsyncSession._plain = AsyncSession

@@ -12,13 +12,14 @@ from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
 from sessile.middleware import check
 from sessile.plugins import with_extra
-from sessile.stores import find_store
+from sessile.stores import find_store, share_store
 
 
 class BaseSession:
     """See `Session`."""
 
     _face: Callable[[], Face]
+    _plain: type[BaseSession]  # the face itself, of which users may have a subclass
 
     def __init__(
         self,
@@ -103,6 +104,14 @@ class BaseSession:
         if self._agent is None:
             self._agent = agent
         return agent
+
+    def another(self, handle: Handle) -> Any:
+        """A session of this kind around a handle, with this one's agents: what `fork` and `merge` return."""
+        session = object.__new__(self._plain)  # a subclass may be made in ways unknown here
+        session._handle, session._agent, session.agents = handle, self._agent, dict(self.agents)
+        handle.session = session
+        handle.release = share_store(handle.store)
+        return session
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"

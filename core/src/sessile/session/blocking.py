@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sessile import history, lifecycle, saving, state, streaming, turn
+from sessile import graph, history, lifecycle, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
 from sessile.memory_store import MemorySessionStore
@@ -110,6 +110,14 @@ class Session(BaseSession):
     delete = blocking(lifecycle.delete)
     close = blocking(lifecycle.close)
 
+    # the session as a graph
+    snapshot = blocking(graph.snapshot)
+    snapshots = blocking(graph.snapshots)
+    revert = blocking(graph.revert)
+    fork = blocking(graph.fork)
+    merge = blocking(graph.merge)
+    verify = blocking(graph.verify)
+
     # files
     save = blocking(saving.save)
     load = _Load()
@@ -129,3 +137,6 @@ class Session(BaseSession):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+Session._plain = Session

@@ -1,0 +1,181 @@
+"""Snapshots, reverts, forks and merges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sessile import AsyncSession, MemorySessionStore, Session
+from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists
+
+
+@pytest.fixture
+def new() -> Callable[[str], Session]:
+    store = MemorySessionStore()
+    return lambda session_id, **options: Session(session_id, store=store, **options)
+
+
+def texts(session: Session) -> str:
+    return " ".join(message.content for message in session.messages)
+
+
+def say(session: Session, *words: str) -> None:
+    for word in words:
+        session.add_message("user", word)
+
+
+def test_a_revert_destroys_nothing_and_can_be_reverted(new: Callable[..., Session]) -> None:
+    session = new("s")
+    say(session, "a", "b")
+    session.set_state("k", 1)
+    point = session.snapshot("here", {"why": "test"})
+    say(session, "c", "d")
+    session.set_state("k", 2)
+    back = session.revert(point)
+    assert (texts(session), session.message_count, session.state) == ("a b", 2, {"k": 1})
+    say(session, "e")
+    assert texts(session) == "a b e"
+    assert [m.content for m in session.get_history(2)] == ["b", "e"]
+    session.revert(back)
+    assert (texts(session), session.message_count, session.state) == ("a b c d", 4, {"k": 2})
+    session.revert("here")
+    assert texts(session) == "a b"
+    assert [s.label for s in session.snapshots()][:2] == ["here", "before revert"]
+    assert (point.label, point.metadata, point.count) == ("here", {"why": "test"}, 2)
+    assert session.verify()
+
+
+def test_points_by_number_and_message(new: Callable[..., Session]) -> None:
+    session = new("s")
+    for n in range(20):
+        session.set_state("n", {"value": n, "pad": "x" * (3000 if n % 3 else 1)})
+        say(session, str(n))
+    for count in (20, 19, 7, 1, 0):
+        copy = session.fork(count)
+        assert [m.content for m in copy.messages] == [str(n) for n in range(count)]
+        assert copy.get_state("n", {"value": None})["value"] == (count - 1 if count else None)
+        assert copy.verify()
+    assert session.fork(-5).message_count == 15
+    assert session.fork(session.messages[3]).message_count == 4
+
+
+def test_forks_of_forks_share_what_was_said(new: Callable[..., Session]) -> None:
+    root = new("root", user_id="ann", metadata={"m": 1})
+    say(root, "a", "b", "c")
+    root.set_state("k", 1)
+    child = root.fork(2, "child", title="T", metadata={"x": 1})
+    say(root, "only root")
+    say(child, "d")
+    child.set_state("k", 2)
+    grandchild = child.fork(session_id="grandchild")
+    child.revert(1)
+    say(grandchild, "e")
+    assert (texts(root), texts(child), texts(grandchild)) == ("a b c only root", "a", "a b d e")
+    assert (root.state, child.state, grandchild.state) == ({"k": 1}, {}, {"k": 2})
+    assert (child.title, child.metadata, child.user_id, child.message_count) == ("T", {"x": 1}, "ann", 1)
+    assert [m.content for m in new("grandchild").get_history(3)] == ["b", "d", "e"]
+    assert grandchild.verify().entries > 4
+    assert grandchild.store.load("grandchild").parent == "child"
+    say(child, "f")
+    assert texts(child) == "a f"
+
+
+def test_a_fork_writes_one_entry(new: Callable[..., Session]) -> None:
+    root = new("root")
+    root.add_messages([("user", "x")] * 5000)
+    child = root.fork()
+    assert (child.store.load(child.session_id).head, child.message_count) == (1, 5000)
+
+
+def test_merging_brings_both_sides_together_once(new: Callable[..., Session]) -> None:
+    ours = new("ours")
+    say(ours, "a", "b")
+    ours.set_state({"same": 0, "mine": 0, "both": 0, "gone": 0})
+    theirs = ours.fork(session_id="theirs")
+    say(ours, "c")
+    say(theirs, "d")
+    say(ours, "e")
+    ours.set_state("mine", 1)
+    ours.set_state("both", 1)
+    theirs.set_state("both", 2)
+    theirs.set_state("new", 3)
+    theirs.delete_state("gone")
+    merged = ours.merge(theirs, session_id="merged", title="M")
+    assert (texts(merged), merged.message_count, merged.title) == ("a b c d e", 5, "M")
+    assert merged.state == {"same": 0, "mine": 1, "both": 1, "new": 3}
+    assert (texts(ours), texts(theirs)) == ("a b c e", "a b d")
+    assert ours.merge(theirs, policy="theirs").get_state("both") == 2
+    assert ours.merge(theirs, policy=lambda key, a, b: [a, b]).get_state("both") == [1, 2]
+    with pytest.raises(Conflict, match="state key 'both' is 1 here and 2 there"):
+        ours.merge(theirs, policy="raise")
+    assert merged.verify()
+    stranger = new("stranger")
+    say(stranger, "z")
+    assert texts(ours.merge(stranger)) == "a b c e z"
+
+
+def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:
+    session, other = new("s"), new("o")
+    say(session, "a")
+    say(other, "b")
+    theirs = other.snapshot("x")
+    before = session.store.load("s")
+    for point in (2, -2, "nowhere", theirs, other.messages[0], 1.5, None):
+        with pytest.raises(InvalidInput):
+            session.revert(point)
+    with pytest.raises(InvalidInput):
+        session.fork(9, "f")
+    with pytest.raises(SessionExists):
+        session.fork(session_id="o")
+    with pytest.raises(InvalidInput, match="pass another session"):
+        session.merge(session)
+    with pytest.raises(AccessDenied):
+        session.merge(new("b", user_id="bob"))
+    assert session.store.load("s") == before
+    assert session.store.load("f") is None
+
+
+def test_tampering_shows(new: Callable[..., Session]) -> None:
+    session = new("s")
+    say(session, "a", "b", "c")
+    log = session.store._sessions["s"][1]  # as somebody with a hand in the store would
+    original = log[1]
+    log[1] = type(original).from_dict(
+        {"position": 1, "kind": "message", "id": original.id, "time": 0.0, "body": {}, "prev": original.prev}
+    )
+    assert session.verify().problem == "entry 2 of 's' was altered, or the one before it"
+    log[1] = original
+    assert session.verify()
+    del log[2]
+    assert not session.verify()
+
+
+def test_the_async_face(new: Callable[..., Session]) -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            await session.add_message("user", "a")
+            point = await session.snapshot("p")
+            await session.add_message("user", "b")
+            fork = await session.fork()
+            await fork.add_message("user", "c")
+            await session.revert(point)
+            merged = await session.merge(fork)
+            assert isinstance(fork, AsyncSession)
+            assert [m.content for m in await merged.messages] == ["a", "b", "c"]
+            assert await merged.verify()
+
+    asyncio.run(main())
+
+
+def test_a_fork_outlives_the_handle_it_came_from(tmp_path: Path) -> None:
+    root = Session("root", store=f"sqlite:///{tmp_path}/x.db")
+    say(root, "a")
+    child = root.fork()
+    root.close()
+    say(child, "b")
+    assert texts(child) == "a b"
+    child.close()
+    with pytest.raises(Closed):
+        child.store.load("root")
