@@ -130,10 +130,8 @@ def test_every_command_is_documented() -> None:
 def test_the_plugin_template_works(tmp_path: Path) -> None:
     template = ROOT / "contrib" / "plugin-template"
     environment = {**os.environ, "PYTHONPATH": str(template / "src")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(template), "-c", os.devnull, str(template)],
-        env=environment, capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    pytest_there = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(template)]
+    done = subprocess.run(pytest_there, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     plugin = template / "src" / "sessile_shout" / "plugin.py"
     command = [sys.executable, "-c", "from sessile_cli.main import entry; entry()", "-p", str(plugin), "shout", "hello"]
