@@ -58,6 +58,14 @@ def test_commands_in_a_chat(url: str, tmp_path: Path) -> None:
     assert Session("s", store=url).user_id == "ann"
 
 
+def test_a_chat_for_programs(url: str) -> None:
+    done = sessile("chat", "--session", "s", "--store", url, "--model", "echo", "--json", said="one\ntwo\n")
+    assert [json.loads(line)["content"] for line in done.stdout.splitlines()] == ["one", "two"]
+    again = sessile("session", "resume", "s", "--store", url, "--model", "echo", "--json", said="three\n")
+    assert json.loads(again.stdout)["role"] == "assistant"
+    assert Session("s", store=url).message_count == 6
+
+
 def test_ctrl_c_keeps_what_had_arrived(url: str, tmp_path: Path) -> None:
     plugin = tmp_path / "slow.py"
     plugin.write_text(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sessile import MemorySessionStore
 from sessile.ids import new_id
 from sessile.testing import StoreConformance
+from sessile.testing.conformance import Driven
 
 
 class TestMemory(StoreConformance):
@@ -15,6 +20,42 @@ class TestMemory(StoreConformance):
     @pytest.fixture
     def store_url(self) -> str:
         return f"memory://{new_id()}"
+
+
+class AsyncStore:
+    """A store whose six methods are `async def`."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def load(self, *args: Any) -> Any:
+        await asyncio.sleep(0)
+        return self._store.load(*args)
+
+    async def commit(self, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        self._store.commit(*args, **kwargs)
+
+    async def read(self, *args: Any) -> Any:
+        return self._store.read(*args)
+
+    async def find(self, *args: Any) -> Any:
+        return self._store.find(*args)
+
+    async def delete(self, *args: Any) -> None:
+        self._store.delete(*args)
+
+    async def close(self) -> None:
+        self._store.close()
+
+
+class TestAsync(StoreConformance):
+    many_processes = False
+
+    @pytest.fixture
+    def open_store(self) -> Callable[[], Any]:
+        name = new_id()
+        return lambda: Driven(AsyncStore(MemorySessionStore(name)))
 
 
 class TestFile(StoreConformance):

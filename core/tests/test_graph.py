@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sessile import AsyncSession, MemorySessionStore, Session
-from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists
+from sessile import AsyncSession, MemorySessionStore, Session, SessionManager
+from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists
 
 
 @pytest.fixture
@@ -135,6 +135,29 @@ def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:
         session.merge(new("b", user_id="bob"))
     assert session.store.load("s") == before
     assert session.store.load("f") is None
+
+
+def test_what_forks_read_is_not_deleted(new: Callable[..., Session]) -> None:
+    root = new("root")
+    say(root, "a")
+    root.fork(session_id="child").fork(session_id="grandchild")
+    manager = SessionManager(root.store)
+    for attempt in (root.delete, lambda: manager.delete("root"), lambda: manager.delete("child")):
+        with pytest.raises(HasForks, match="delete those first, or pass cascade=True") as caught:
+            attempt()
+        assert caught.value.forks in (["child"], ["grandchild"])
+    assert texts(new("grandchild")) == "a"
+    assert manager.delete("grandchild")
+    new("child").fork(session_id="other")
+    new("child").delete(cascade=True)
+    assert [h.session_id for h in manager.each()] == ["root"]
+    root.fork(session_id="again")
+    assert manager.delete_inactive(days=0) == 2
+    root = new("anew")
+    say(root, "b")
+    root.fork()
+    manager.clear_all()
+    assert [*manager.each()] == []
 
 
 def test_tampering_shows(new: Callable[..., Session]) -> None:

@@ -36,6 +36,14 @@ class SessionExists(SessileError):
     """A session was to be created under an id that is taken."""
 
 
+class HasForks(SessileError):
+    """A session cannot be deleted because others were forked from it; `forks` has their ids."""
+
+    def __init__(self, text: str, forks: list[str]) -> None:
+        super().__init__(text)
+        self.forks = forks
+
+
 class AccessDenied(SessileError, PermissionError):
     """A session belongs to another user."""
 
@@ -79,7 +87,7 @@ class UnsafeFile(SessileError):
     """A file that is not a saved session of sessile's own format, a pickle for instance."""
 
 
-class NotInstalled(SessileError, LookupError):
+class NotInstalled(SessileError, LookupError, ImportError):
     """A name that no installed plugin registers; the text names the command that installs it."""
 
 

@@ -12,7 +12,7 @@ import attrs
 from sessile import lifecycle
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore
+from sessile.errors import AccessDenied, CorruptStore, HasForks
 from sessile.ids import check_id
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
 from sessile.messages import Message, from_entry
@@ -93,13 +93,23 @@ class SessionManager:
         """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
         run(lifecycle.mark_saved(session._handle))
 
-    def delete(self, session_id: str, user_id: str | None = None) -> bool:
-        """Delete a session; False where there was none. `AccessDenied` where it is not this user's."""
-        header = self._call(self.store.load, check_id(session_id))
+    def delete(self, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
+        """Delete a session, a broken one too; False where there was none. `AccessDenied` where it is not this user's.
+
+        `HasForks` where others were forked from it; cascade: those are deleted as well.
+        """
+        try:
+            header = self._call(self.store.load, check_id(session_id))
+            known = header is not None
+        except CorruptStore:
+            if user_id is not None:
+                raise
+            header, known = None, True
         if header is not None and user_id is not None and header.user_id != user_id:
             raise AccessDenied(f"session {session_id!r} does not belong to user {user_id!r}: it was not deleted")
-        self._call(self.store.delete, session_id)
-        return header is not None
+        if known:
+            run(lifecycle.delete_stored(self._face, self.store, session_id, cascade=cascade))
+        return known
 
     def archive_inactive(self, days: float = 30) -> int:
         """Archive the sessions that nothing was said in for so many days; returns how many."""
@@ -110,16 +120,32 @@ class SessionManager:
         return len(headers)
 
     def delete_inactive(self, days: float = 30, *, status: str | None = None) -> int:
-        """Delete the sessions that were not changed for so many days (status: only such); returns how many."""
-        return sum(self.delete(header.session_id) for header in self._inactive(days, status=status))
+        """Delete the sessions that were not changed for so many days (status: only such); returns how many.
+
+        One that others were forked from stays as long as they do.
+        """
+        return self._delete_all(self._inactive(days, status=status))
 
     def delete_archived(self) -> int:
-        """Delete all archived sessions; returns how many."""
-        return sum(self.delete(header.session_id) for header in [*self.each(status=ARCHIVED)])
+        """Delete all archived sessions, but for those that others were forked from; returns how many."""
+        return self._delete_all([*self.each(status=ARCHIVED)])
+
+    def _delete_all(self, headers: builtins.list[Header]) -> int:
+        count = 0
+        while True:  # forks may come before or behind what they were forked from
+            left = []
+            for header in headers:
+                try:
+                    count += self.delete(header.session_id)
+                except HasForks:
+                    left.append(header)
+            if len(left) in (0, len(headers)):
+                return count
+            headers = left
 
     def clear_all(self) -> int:
         """Delete every session and all shared state of this store; returns how many sessions there were."""
-        count = sum(self.delete(header.session_id) for header in [*self.each()])
+        count = sum(self.delete(header.session_id, cascade=True) for header in [*self.each()])
         for header in [*self.each(prefix="~")]:
             self._call(self.store.delete, header.session_id)
         return count

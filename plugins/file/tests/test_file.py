@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -164,8 +163,8 @@ def test_a_folder_that_was_copied_is_a_store(store: FileSessionStore, tmp_path: 
     assert [h.session_id for h in SessionManager(copy).list(user_id="ann").items] == ["s"]
 
 
-def test_ten_thousand_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None:
-    """Times are no test; that no log is read is: the logs are gone, and the list is the same."""
+def test_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None:
+    """The logs are emptied behind the store's back, and the list is the same."""
     manager = SessionManager(store)
     for number in range(50):
         manager.create_session(f"u{number % 5}", f"s{number}").add_message("user", "x" * 20_000)
@@ -175,10 +174,8 @@ def test_ten_thousand_sessions_are_listed_without_their_logs(store: FileSessionS
         os.truncate(log, 0)
         os.truncate(log, status.st_size)  # the same length, but nothing in it
         os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
-    begin = time.perf_counter()
     listed = [h.session_id for h in SessionManager(fresh(store)).list(user_id="u3").items]
     assert listed == [f"s{number}" for number in range(48, 0, -5)]
-    assert time.perf_counter() - begin < 5
 
 
 def test_urls() -> None:

@@ -64,6 +64,10 @@ class BaseSession:
         self._handle.release = release
         self._agent = agent
         self.agents: dict[str, Agent] = dict(agents or {})
+        self._begin()
+
+    def _begin(self) -> None:
+        """What a face does at once: the blocking one looks whose session it is."""
 
     @property
     def session_id(self) -> str:

@@ -55,8 +55,7 @@ class Session(BaseSession):
 
     _face = Blocking
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def _begin(self) -> None:
         try:
             run(self._handle.open())
         except BaseException:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 import click
 
-from sessile_cli.options import status, store_option, user_option
+from sessile_cli.options import json_option, status, store_option, user_option
 
 HELP = """/help            this
 /history [N]     the last N messages (20)
@@ -21,12 +22,26 @@ HELP = """/help            this
 @store_option
 @click.option("--model", metavar="NAME", help="A model, such as openai:gpt-4o-mini. [default: $SESSILE_MODEL, else smollm]")
 @click.option("--instructions", metavar="TEXT", default="", help="What the assistant is to be like.")
-def chat(session_id: str | None, user: str | None, store: str | None, model: str | None, instructions: str) -> None:
-    """Talk with a model. Everything said is stored at once; Ctrl-C stops an answer and keeps what had arrived."""
-    converse(session_id, user=user, store=store, model=model, instructions=instructions)
+@json_option
+def chat(
+    session_id: str | None, user: str | None, store: str | None, model: str | None, instructions: str, as_json: bool
+) -> None:
+    """Talk with a model. Everything said is stored at once; Ctrl-C stops an answer and keeps what had arrived.
+
+    With --json each line of the input is a message, and each reply is a line of JSON.
+    """
+    converse(session_id, user=user, store=store, model=model, instructions=instructions, as_json=as_json)
 
 
-def converse(session_id: str | None, *, user: str | None, store: str | None, model: str | None, instructions: str = "") -> None:
+def converse(
+    session_id: str | None,
+    *,
+    user: str | None,
+    store: str | None,
+    model: str | None,
+    instructions: str = "",
+    as_json: bool = False,
+) -> None:
     """Run the conversation until /quit or the input's end."""
     from sessile import Agent, Session
 
@@ -34,11 +49,14 @@ def converse(session_id: str | None, *, user: str | None, store: str | None, mod
     with Session(session_id, user_id=user, store=store, agent=agent) as session:
         agent.find_model(session._handle.plugins)  # a missing model is said before anything else
         _greet(session)
-        while (line := _read()) is not None:
+        while (line := _read(echo=not as_json)) is not None:
             if line == "/quit":
                 break
             if line.startswith("/"):
                 _command(session, line)
+            elif line and as_json:
+                session.chat(line)
+                click.echo(json.dumps(session.get_history(1)[0], ensure_ascii=False))
             elif line:
                 _answer(session, line)
 
@@ -49,15 +67,15 @@ def _greet(session: Any) -> None:
     click.echo(f"Session {session.session_id} ({known}). /help lists the commands.", err=True)
 
 
-def _read() -> str | None:
+def _read(*, echo: bool) -> str | None:
     try:
-        line = input("> " if sys.stdin.isatty() else "")
+        line = input("> " if echo and sys.stdin.isatty() else "")
     except EOFError:
         return None
     except KeyboardInterrupt:
         click.echo()
         return ""
-    if not sys.stdin.isatty():
+    if echo and not sys.stdin.isatty():
         click.echo(f"> {line}")
     return line.strip()
 

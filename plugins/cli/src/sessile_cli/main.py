@@ -61,10 +61,11 @@ def main(args: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         click.echo("aborted", err=True)
         return 130
-    except (SessileError, OSError, LookupError) as error:
+    except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"sessile: {error}" if str(error) else f"sessile: {type(error).__name__}", err=True)
+        name = "" if isinstance(error, SessileError) else f"{type(error).__name__}: "  # ours say all in their text
+        click.echo(f"sessile: {name}{' '.join(str(error).split())}", err=True)
         return 1
 
 

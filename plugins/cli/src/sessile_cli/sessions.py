@@ -61,10 +61,11 @@ def start(session_id: str | None, user: str | None, store: str | None, model: st
 @user_option
 @store_option
 @click.option("--model", metavar="NAME", help="A model's name.")
-def resume(session_id: str, user: str | None, store: str | None, model: str | None) -> None:
+@json_option
+def resume(session_id: str, user: str | None, store: str | None, model: str | None, as_json: bool) -> None:
     """Go on with a stored session. Fails where there is none."""
     _existing(session_id, user, store)
-    converse(session_id, user=user, store=store, model=model)
+    converse(session_id, user=user, store=store, model=model, as_json=as_json)
 
 
 @session.command()
@@ -92,8 +93,9 @@ def show(session_id: str, user: str | None, store: str | None, limit: int | None
 @user_option
 @store_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--cascade", is_flag=True, help="Delete its forks as well.")
 @json_option
-def delete(session_id: str, user: str | None, store: str | None, yes: bool, as_json: bool) -> None:
+def delete(session_id: str, user: str | None, store: str | None, yes: bool, cascade: bool, as_json: bool) -> None:
     """Delete a session for good."""
     from sessile import SessionManager
 
@@ -101,7 +103,7 @@ def delete(session_id: str, user: str | None, store: str | None, yes: bool, as_j
     if not (yes or as_json):
         click.confirm(f"Delete session {session_id!r} with {found.message_count} messages?", abort=True)
     with SessionManager(store) as manager:
-        manager.delete(session_id, user)
+        manager.delete(session_id, user, cascade=cascade)
     print_json({"deleted": session_id}) if as_json else click.echo(f"deleted {session_id}")
 
 
