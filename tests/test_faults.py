@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, hookimpl
-from sessile.errors import Conflict, ModelError, PluginError, StoreError, StoreUnavailable
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
+from sessile.errors import Conflict, ModelError, PluginError, SessionNotFound, StoreError, StoreUnavailable
 from sessile.stores import open_store
 
 from tests.stores import ALL, DURABLE, url_of
@@ -386,6 +386,18 @@ def test_a_handle_sees_what_others_committed(url: str) -> None:
     assert (one.message_count, one.state) == (2, {"k": 1})
     one.add_message("user", "c")
     assert contents(two) == ["a", "b", "c"]
+
+
+def test_a_session_made_anew_under_the_same_id_is_another(url: str) -> None:
+    stale = Session("s", store=url)
+    stale.add_message("user", "old")
+    SessionManager(stale.store).delete("s")
+    fresh = Session("s", store=url)
+    fresh.add_messages([("user", "new"), ("user", "newer")])
+    for use in (lambda: stale.messages, lambda: stale.add_message("user", "lost")):
+        with pytest.raises(SessionNotFound, match="was deleted while it was open"):
+            use()
+    assert contents(fresh) == ["new", "newer"]
 
 
 def test_twenty_quick_increments_make_twenty(url: str) -> None:

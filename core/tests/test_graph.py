@@ -116,6 +116,19 @@ def test_merging_brings_both_sides_together_once(new: Callable[..., Session]) ->
     assert texts(ours.merge(stranger)) == "a b c e z"
 
 
+def test_histories_set_by_many_tasks_at_once_stay_sound() -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            jobs = [session.set_history([("user", f"{n}"), ("user", "x")]) for n in range(8)]
+            await asyncio.gather(*jobs, *[session.add_message("user", "added") for _ in range(8)])
+            assert await session.verify()
+            said = [m.content for m in await session.messages]
+            assert said[1] == "x"
+            assert await session.message_count == len(said)
+
+    asyncio.run(main())
+
+
 def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:
     session, other = new("s"), new("o")
     say(session, "a")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, context, tool
-from sessile.errors import InvalidInput, ModelError
+from sessile.errors import InvalidInput, ModelError, SessileError
 from sessile.past import PastTurn
 from sessile.tools import Tool
 
@@ -278,6 +278,20 @@ def test_many_tasks_on_one_handle_lose_nothing() -> None:
             return [m.content for m in await session.messages]
 
     assert sorted(asyncio.run(main()), key=int) == [str(n) for n in range(100)]
+
+
+def test_a_blocking_session_that_would_wait_for_itself_says_so() -> None:
+    class AsyncStore(MemorySessionStore):
+        async def load(self, session_id: str) -> Any:  # type: ignore[override]
+            return super().load(session_id)
+
+    class Plugin:
+        async def on_user_message(self, session: Any) -> None:
+            session.get_state("k")
+
+    session = Session("s", store=AsyncStore(), plugins=[Plugin()], strict=True)
+    with pytest.raises(SessileError, match="use an AsyncSession there"):
+        session.add_message("user", "x")
 
 
 def test_a_blocking_session_works_inside_an_event_loop() -> None:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sessile.errors import SessileError
+
 T = TypeVar("T")
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -119,10 +121,18 @@ class Awaiting:
 
 _loop_lock = threading.Lock()
 _loop: Any = None
+_thread: threading.Thread | None = None
 
 
 def background(awaitable: Awaitable[T]) -> T:
     """Wait for something on the background event loop and return its result."""
+    if _thread is threading.current_thread():
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise SessileError(
+            "async code that a blocking session is waiting for used a blocking session whose store is async, which would wait "
+            "for itself: use an AsyncSession there, or a blocking store"
+        )
     future = _submit(awaitable)
     try:
         result: T = future.result()
@@ -146,11 +156,12 @@ def _submit(awaitable: Awaitable[Any]) -> Any:
     """Hand something to the background event loop, which is started when first needed."""
     import asyncio
 
-    global _loop
+    global _loop, _thread
     with _loop_lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="sessile-background", daemon=True).start()
+            _thread = threading.Thread(target=_loop.run_forever, name="sessile-background", daemon=True)
+            _thread.start()
 
     async def awaited() -> Any:
         return await awaitable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sessile.drive import Face
@@ -84,11 +84,10 @@ class Handle:
         return self._header
 
     def _see(self, stored: Header | None) -> Header:
+        seen = self._header
+        if seen is not None and seen.version and (stored is None or stored.created_at != seen.created_at):
+            raise SessionNotFound(f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one")
         if stored is None:
-            if self._header is not None and self._header.version:
-                raise SessionNotFound(
-                    f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one"
-                )
             user = self.user_id or DEFAULT_USER
             stored = Header(session_id=self.session_id, user_id=user, metadata=self.metadata, created_at=self.born)
         elif self.user_id is not None and stored.user_id != self.user_id:
@@ -144,6 +143,23 @@ class Handle:
                 if self._past is not None:
                     self._past.committed(header, self._header, entries)
                 return entries
+
+    async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
+        """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
+        while True:
+            header = await self.refresh()
+            change = await prepare(header)
+
+            def unless_changed(now: Header, header: Header = header, change: Change | None = change) -> Change | None:
+                if now.version != header.version:
+                    raise Conflict(f"session {self.session_id!r} was changed while this was prepared", now)
+                return change
+
+            try:
+                return await self.commit(unless_changed, on_conflict="raise")
+            except Conflict:
+                if self.on_conflict == "raise":
+                    raise
 
     async def _find_commit(self, before: Header, fields: dict[str, Any], entries: Sequence[Entry], give_up: float) -> bool:
         """After a lost answer: is the commit in the store? Leaves the newest header in the handle."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sessile.encoding import JSON
-from sessile.errors import Conflict, InvalidInput
+from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
@@ -82,15 +82,12 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     A history that only goes on from the present one is appended; the same one changes nothing.
     """
     wanted = [as_message(value) for value in messages]
-    while True:
-        present = await get_history(h)
-        change = _to_history(await h.open(), present, wanted)
-        try:
-            await h.commit(lambda _, change=change: change, on_conflict="raise")  # type: ignore[misc]
-            return
-        except Conflict:
-            if h.on_conflict == "raise":
-                raise
+
+    async def prepare(header: Header) -> Change | None:
+        present = [said for turn in await h.past(header, None) for said in turn.messages]
+        return _to_history(header, present, wanted)
+
+    await h.commit_after(prepare)
 
 
 def _to_history(header: Header, present: Sequence[Message], wanted: Sequence[Message]) -> Change | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -111,7 +112,8 @@ class Entry:
 class Header:
     """The folded view of a session, kept beside its log and replaced with every commit.
 
-    version: commits so far; 0 for a session that is not stored yet. head: entries in its own log.
+    version: one more with every commit; 0 for a session that is not stored yet. It begins at a random number, so that a
+    session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
     """
@@ -141,8 +143,21 @@ class Header:
         return (*self.lineage[:-1], Segment(last.session_id, last.start, self.head))
 
     def to_dict(self) -> dict[str, JSON]:
+        """All fields as JSON values; `from_dict` reads them."""
         data: dict[str, JSON] = converter.unstructure(self)
         return data
+
+    def summary(self) -> dict[str, JSON]:
+        """What a list of sessions shows: ids, title, status, count and times (seconds since 1970, UTC)."""
+        return {
+            "session_id": self.session_id,
+            "user_id": self.user_id,
+            "title": self.title,
+            "status": self.status,
+            "message_count": self.count,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JSON]) -> Header:
@@ -211,7 +226,8 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
         )
         entries.append(entry)
         position, prev = position + 1, entry.hash
-    changes: dict[str, JSON] = {"version": header.version + 1, "updated_at": now}
+    version = (header.version or random.getrandbits(40)) + 1
+    changes: dict[str, JSON] = {"version": version, "updated_at": now}
     if entries:
         changes.update(head=position, count=count, base=base, hash=prev, commit=entries[-1].id)
         if header.status != ACTIVE:

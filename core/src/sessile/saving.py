@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from sessile.encoding import JSON, from_json, json_value, to_json
-from sessile.errors import Conflict, InvalidInput, SessileError, UnsafeFile
+from sessile.errors import InvalidInput, SessileError, UnsafeFile
 from sessile.handle import Handle
 from sessile.lineage import chunks, reverted
 from sessile.log import Change, Draft, Entry, Header
@@ -130,23 +130,19 @@ def _line(line: bytes, path: str) -> dict[str, JSON]:
 
 async def restore(h: Handle, saved: SavedSession) -> None:
     """Make a saved file's messages and state the session's. What differs stays in the log and counts no more."""
-    while True:
-        header = await h.refresh()
-        present = [entry.id for entry in await h.entries(header, "message")]
-        wanted = [draft.id for draft in saved.drafts]
-        fields: dict[str, JSON] = {"state": saved.about.get("state") or {}}
-        if not header.version:
-            fields.update({k: saved.about[k] for k in ("title", "metadata", "created_at") if saved.about.get(k)})
-        kept = len(present) if wanted[: len(present)] == present else None
-        if kept == len(wanted) and header.version and header.state == fields["state"]:
-            return
-        change = _restoring(header, saved, kept, fields)
-        try:
-            await h.commit(lambda _, change=change: change, on_conflict="raise")  # type: ignore[misc]
-            return
-        except Conflict:
-            if h.on_conflict == "raise":
-                raise
+    await h.commit_after(lambda header: _restored(h, header, saved))
+
+
+async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | None:
+    present = [entry.id for entry in await h.entries(header, "message")]
+    wanted = [draft.id for draft in saved.drafts]
+    fields: dict[str, JSON] = {"state": saved.about.get("state") or {}}
+    if not header.version:
+        fields.update({k: saved.about[k] for k in ("title", "metadata", "created_at") if saved.about.get(k)})
+    kept = len(present) if wanted[: len(present)] == present else None
+    if kept == len(wanted) and header.version and header.state == fields["state"]:
+        return None
+    return _restoring(header, saved, kept, fields)
 
 
 def _restoring(header: Header, saved: SavedSession, kept: int | None, fields: dict[str, JSON]) -> Change:

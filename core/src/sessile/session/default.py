@@ -55,18 +55,7 @@ class DefaultSessionStore:
 
     def list_sessions(self, limit: int = 50) -> list[dict[str, Any]]:
         """What is known of the latest sessions, newest change first: ids, title, status, count and times."""
-        return [
-            {
-                "session_id": header.session_id,
-                "user_id": header.user_id,
-                "title": header.title,
-                "status": header.status,
-                "message_count": header.count,
-                "created_at": header.created_at,
-                "updated_at": header.updated_at,
-            }
-            for header in self.manager.list(limit=limit).items
-        ]
+        return [header.summary() for header in self.manager.list(limit=limit).items]
 
     def session_exists(self, session_id: str) -> bool:
         """Is there such a session?"""

@@ -30,7 +30,7 @@ def list_(user: str | None, store: str | None, status_: str | None, limit: int, 
     with SessionManager(store) as manager:
         headers = manager.list(user_id=user, status=status_, limit=limit).items
     if as_json:
-        print_json([_summary(header) for header in headers])
+        print_json([header.summary() for header in headers])
     elif headers:
         rows = [[h.session_id, h.user_id, h.status, str(h.count), _time(h.updated_at), h.title] for h in headers]
         print_table(["session", "user", "status", "messages", "changed (UTC)", "title"], rows)
@@ -154,18 +154,6 @@ def _existing(session_id: str, user: str | None, store: str | None) -> Any:
         if not manager.exists(session_id):
             raise SessionNotFound(f"there is no session {session_id!r} here: `sessile session list` shows those there are")
         return Session(session_id, user_id=user, store=store)
-
-
-def _summary(header: Any) -> dict[str, Any]:
-    return {
-        "session_id": header.session_id,
-        "user_id": header.user_id,
-        "title": header.title,
-        "status": header.status,
-        "message_count": header.count,
-        "created_at": header.created_at,
-        "updated_at": header.updated_at,
-    }
 
 
 def _time(seconds: float) -> str:

@@ -138,7 +138,7 @@ class FileSessionStore:
                 os.ftruncate(log, end)  # what a writer that died had begun
             try:
                 _write(log, lines, end)
-                os.fdatasync(log)
+                _sync(log)
             except OSError as error:
                 os.ftruncate(log, end)
                 raise StoreError(f"cannot write to {folder}: {error}; nothing of this commit is kept") from error
@@ -295,6 +295,11 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _sync(descriptor: int) -> None:
+    """Make what was written durable (macOS has no fdatasync)."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _sync_folder(path: Path) -> None:
