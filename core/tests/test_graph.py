@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sessile import AsyncSession, MemorySessionStore, Session, SessionManager
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager
 from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists
 
 
@@ -127,6 +127,91 @@ def test_histories_set_by_many_tasks_at_once_stay_sound() -> None:
             assert await session.message_count == len(said)
 
     asyncio.run(main())
+
+
+def test_turns_are_undone_and_redone() -> None:
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"))
+    for text in "abc":
+        session.chat(text)
+        session.set_state("last", text)
+    session.undo()
+    assert (texts(session), session.state) == ("a a b b", {"last": "b"})
+    session.undo()
+    assert (texts(session), session.state, session.message_count) == ("a a", {"last": "a"}, 2)
+    session.redo()
+    assert texts(session) == "a a b b"
+    session.redo()
+    assert (texts(session), session.state) == ("a a b b c c", {"last": "c"})
+    with pytest.raises(InvalidInput, match="nothing to redo"):
+        session.redo()
+    session.undo()
+    session.chat("d")
+    with pytest.raises(InvalidInput, match="nothing to redo"):
+        session.redo()
+    for _ in range(3):
+        session.undo()
+    assert (session.messages, session.message_count, session.state) == ([], 0, {})
+    with pytest.raises(InvalidInput, match="no turn to undo"):
+        session.undo()
+    session.chat("e")
+    assert texts(session) == "e e"
+    assert session.verify()
+
+
+def test_editing_and_answering_anew_are_forks() -> None:
+    class Counting:
+        count = 0
+
+        def generate(self, request: Request) -> str:
+            self.count += 1
+            return f"{request.messages[-1].content}#{self.count}"
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Counting()))
+    session.chat("a")
+    session.chat("b", mood="good")
+    before = session.store.load("s")
+    edited = session.edit(session.messages[2], "c")
+    assert texts(edited) == "a a#1 c c#3"
+    assert edited.messages[2].metadata == {"mood": "good"}
+    assert texts(session.edit(session.messages[1].id, "quiet")) == "a quiet"
+    assert texts(session.regenerate()) == "a a#1 b b#4"
+    assert session.store.load("s") == before
+    with pytest.raises(InvalidInput, match="does not count"):
+        session.edit("nothing", "x")
+    with pytest.raises(InvalidInput, match="no turn to answer"):
+        Session("empty", store=session.store).regenerate()
+
+
+def test_the_tree_of_forks(new: Callable[..., Session]) -> None:
+    root = new("root")
+    say(root, "a")
+    one, two = root.fork(session_id="one", title="One"), root.fork(session_id="two")
+    one.fork(session_id="deep")
+    assert (root.parent, one.parent) == (None, "root")
+    assert {header.session_id for header in root.children()} == {"one", "two"}
+    for session in (root, two, new("deep")):
+        tree = session.tree()
+        assert (tree["session_id"], tree["message_count"]) == ("root", 1)
+        assert [child["session_id"] for child in tree["children"]] == ["one", "two"]
+        assert [child["session_id"] for child in tree["children"][0]["children"]] == ["deep"]
+        assert tree["children"][0]["title"] == "One"
+
+
+def test_differences(new: Callable[..., Session]) -> None:
+    session = new("s")
+    say(session, "a", "b")
+    session.set_state("k", 1)
+    point = session.snapshot()
+    say(session, "c")
+    session.set_state("k", 2)
+    other = session.fork(point)
+    say(other, "d")
+    diff = session.diff(point)
+    assert (diff.shared, [m.content for m in diff.a], [m.content for m in diff.b]) == (2, [], ["c"])
+    assert diff.state == {"k": (1, 2)}
+    diff = session.diff(session, other)
+    assert (diff.shared, [m.content for m in diff.a], [m.content for m in diff.b]) == (2, ["c"], ["d"])
+    assert session.diff(3).a == session.diff(3).b == []
 
 
 def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:

@@ -115,6 +115,7 @@ class Header:
     version: one more with every commit; 0 for a session that is not stored yet. It begins at a random number, so that a
     session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
+    parent: the session it was forked from; root: the first of that line ("" for one that is no fork).
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
     """
 
@@ -131,6 +132,7 @@ class Header:
     updated_at: float = 0.0
     title: str = ""
     parent: str | None = None
+    root: str = ""
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
     state: dict[str, Any] = attrs.field(factory=dict)
     metadata: dict[str, Any] = attrs.field(factory=dict)

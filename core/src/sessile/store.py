@@ -25,6 +25,7 @@ Maybe: TypeAlias = T | Awaitable[T]
 class Query:
     """Which sessions `find` returns, newest change first. Every field that is set narrows it.
 
+    parent, root: sessions forked from this one; all forks in the tree that grew from it.
     before, after: bounds on `updated_at`, in seconds since 1970 (before is exclusive, after inclusive).
     prefix: of the session id. limit: at most so many a page. cursor: the page's `cursor` to go on behind it.
     Sessions whose id begins with "~" are sessile's own and found only by a prefix that begins so.
@@ -33,6 +34,7 @@ class Query:
     user_id: str | None = None
     status: str | None = None
     parent: str | None = None
+    root: str | None = None
     prefix: str = ""
     before: float | None = None
     after: float | None = None
@@ -45,6 +47,7 @@ class Query:
             (self.user_id is None or header.user_id == self.user_id)
             and (self.status is None or header.status == self.status)
             and (self.parent is None or header.parent == self.parent)
+            and (self.root is None or header.root == self.root)
             and header.session_id.startswith(self.prefix)
             and (header.session_id.startswith(RESERVED) <= self.prefix.startswith(RESERVED))
             and (self.before is None or header.updated_at < self.before)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sessile import graph, history, lifecycle, saving, state, streaming, turn
+from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
 from sessile.session.base import BaseSession
@@ -75,11 +75,19 @@ class AsyncSession(BaseSession):
 
     # the session as a graph
     snapshot = awaited(graph.snapshot)
-    snapshots = awaited(graph.snapshots)
+    snapshots = awaited(points.snapshots)
     revert = awaited(graph.revert)
+    undo = awaited(graph.undo)
+    redo = awaited(graph.redo)
     fork = awaited(graph.fork)
-    merge = awaited(graph.merge)
-    verify = awaited(graph.verify)
+    edit = awaited(graph.edit)
+    regenerate = awaited(graph.regenerate)
+    parent = property(awaited(graph.parent))
+    children = awaited(graph.children)
+    tree = awaited(graph.tree)
+    merge = awaited(merging.merge)
+    diff = awaited(merging.diff)
+    verify = awaited(integrity.verify)
 
     # files
     save = awaited(saving.save)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sessile import graph, history, lifecycle, saving, state, streaming, turn
+from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
 from sessile.memory_store import MemorySessionStore
@@ -111,11 +111,19 @@ class Session(BaseSession):
 
     # the session as a graph
     snapshot = blocking(graph.snapshot)
-    snapshots = blocking(graph.snapshots)
+    snapshots = blocking(points.snapshots)
     revert = blocking(graph.revert)
+    undo = blocking(graph.undo)
+    redo = blocking(graph.redo)
     fork = blocking(graph.fork)
-    merge = blocking(graph.merge)
-    verify = blocking(graph.verify)
+    edit = blocking(graph.edit)
+    regenerate = blocking(graph.regenerate)
+    parent = property(blocking(graph.parent))
+    children = blocking(graph.children)
+    tree = blocking(graph.tree)
+    merge = blocking(merging.merge)
+    diff = blocking(merging.diff)
+    verify = blocking(integrity.verify)
 
     # files
     save = blocking(saving.save)

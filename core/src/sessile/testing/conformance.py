@@ -167,7 +167,12 @@ class StoreConformance:
     def test_lists_are_filtered_and_newest_first(self, store: Any) -> None:
         for index in range(10):
             status = "archived" if index % 4 == 0 else "active"
-            header = Header(session_id=f"s{index}", user_id=f"u{index % 2}", parent="s0" if index in (3, 4) else None)
+            header = Header(
+                session_id=f"s{index}",
+                user_id=f"u{index % 2}",
+                parent="s0" if index in (3, 4) else None,
+                root="s0" if index in (3, 4, 5) else "",
+            )
             commit(store, header, say("x"), now=float(index), status=status)
         commit(store, Header(session_id="~app"), say("x"), now=99.0)
 
@@ -179,6 +184,7 @@ class StoreConformance:
         assert found(user_id="nobody") == ""
         assert found(status="archived") == "840"
         assert found(parent="s0") == "43"
+        assert found(root="s0") == "543"
         assert found(prefix="s1") == "1"
         assert found(prefix="~") == "app"
         assert found(before=4.0) == "3210"
@@ -274,7 +280,7 @@ class StoreConformance:
             texts = [message.text for message in session.messages]
             assert sorted(texts[1:]) == sorted(f"r{turn}-{side}" for turn in range(20) for side in (0, 1))
             assert [text.split("-")[0] for text in texts[1:]] == [f"r{turn}" for turn in range(20) for _ in (0, 1)]
-        for turn in range(5):
+        for turn in range(20):
             assert sorted(self._race(stores, f"x{turn}", "raise")) == ["conflict", "done"]
 
     def _race(self, stores: tuple[Any, Any], text: str, on_conflict: str) -> list[str]:

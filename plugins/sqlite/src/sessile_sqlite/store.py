@@ -26,6 +26,7 @@ _COLUMNS = {
     "session_id": "session_id",
     "user_id": "user_id",
     "parent": "parent",
+    "root": "root",
     "status": "status",
     "created_at": "created_at",
     "updated_at": "updated_at",
@@ -37,6 +38,7 @@ _COLUMNS = {
     "commit": "commit_id",
 }
 T = TypeVar("T")
+_UPDATED_AT = list(_COLUMNS).index("updated_at")
 _KEYS = 10_000  # session keys kept in memory
 
 
@@ -111,7 +113,7 @@ class SQLiteSessionStore:
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
         with self._reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
-        page = Page.of(rows, query.limit, lambda row: (row[5], row[0]))
+        page = Page.of(rows, query.limit, lambda row: (row[_UPDATED_AT], row[0]))
         return Page([header for row in page.items if (header := _readable(row))], page.cursor)
 
     def delete(self, session_id: str) -> None:
@@ -199,7 +201,7 @@ class SQLiteSessionStore:
     def _conditions(self, query: Query) -> tuple[list[str], list[Any]]:
         reserved = query.prefix.startswith(RESERVED)
         parts: list[tuple[str, Any]] = [(f"substr(s.session_id, 1, 1) {'=' if reserved else '!='} ?", RESERVED)]
-        asked = {name: getattr(query, name) for name in ("user_id", "status", "parent")}
+        asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
         parts += [(f"s.{name} = ?", value) for name, value in asked.items() if value is not None]
         if query.prefix:
             parts += [("substr(s.session_id, 1, ?) = ?", (len(query.prefix), query.prefix))]

@@ -1,0 +1,46 @@
+"""Integrity: does each entry follow the one before it, as its hash says?"""
+
+from __future__ import annotations
+
+import attrs
+
+from sessile.handle import Handle
+from sessile.log import Entry
+
+
+@attrs.frozen
+class Verification:
+    """What `verify` found: how many entries it read, and the first problem with its log and position ("" for none)."""
+
+    entries: int
+    problem: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.problem
+
+
+async def verify(h: Handle) -> Verification:
+    """Check every entry of the session's logs: none is missing, and each carries the hash of the one before it."""
+    header = await h.refresh()
+    ends = {part.session_id: part.stop or 0 for part in header.segments[:-1]}
+    ends[h.session_id] = header.head
+    count = 0
+    for log, end in ends.items():
+        position, last = 0, ""
+        while position < end:
+            entries = await h.face.call(h.store.read, log, position, min(position + 4096, end))
+            for entry in entries:
+                if problem := _broken(entry, position, last):
+                    return Verification(count, f"entry {position} of {log!r} {problem}")
+                position, last, count = position + 1, entry.hash, count + 1
+            if not entries:
+                return Verification(count, f"entry {position} of {log!r} is missing")
+        if log == h.session_id and last != header.hash:
+            return Verification(count, f"the last entry of {log!r} is not the one that its header names")
+    return Verification(count)
+
+
+def _broken(entry: Entry, position: int, last: str) -> str:
+    if entry.position != position:
+        return "is missing"
+    return "was altered, or the one before it" if entry.prev != last else ""

@@ -1,0 +1,127 @@
+"""Bringing two sessions together, and telling what they differ in. What they share is known from their lineages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from sessile.encoding import JSON
+from sessile.errors import AccessDenied, Conflict, InvalidInput
+from sessile.graph import begin_fork
+from sessile.handle import Handle
+from sessile.ids import check_id, new_id
+from sessile.lineage import common, without
+from sessile.log import Change, Draft, Entry, Header
+from sessile.messages import Message, from_entry
+from sessile.points import Lineage, Target, end_of, resolve
+
+Policy = str | Callable[[str, JSON, JSON], JSON]
+
+
+async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: str | None = None, title: str = "") -> Any:
+    """A new session with what both sessions said: what they share once, the rest by time, turns whole.
+
+    other: a session of the same user, in the same store. policy: which value a state key gets that both changed since
+    they parted: "ours", "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs).
+    """
+    theirs = getattr(other, "_handle", None)
+    if not isinstance(theirs, Handle) or theirs.session_id == h.session_id:
+        raise InvalidInput(f"{other!r} cannot be merged into session {h.session_id!r}: pass another session")
+    ours_now, theirs_now = await h.refresh(), await theirs.refresh()
+    if ours_now.user_id != theirs_now.user_id:
+        raise AccessDenied(f"session {theirs.session_id!r} belongs to another user than {h.session_id!r}: they are not merged")
+    shared = common(ours_now.segments, theirs_now.segments)
+    begin = await end_of(h, shared)
+    state = _merged_state(begin.state, ours_now.state, theirs_now.state, policy)
+    sides = [await _turns_after(side, now, shared) for side, now in ((h, ours_now), (theirs, theirs_now))]
+    drafts = [Draft("message", m.body, id=m.id, turn=m.turn, time=m.time) for m in _by_time(*sides)]
+    if state != begin.state:
+        drafts.append(Draft("state", {"set": state, "delete": [], "state": state}))
+    child = h.sibling(new_id() if session_id is None else check_id(session_id), ours_now.user_id)
+    messages = sum(draft.kind == "message" for draft in drafts)
+    fields = {"title": title, "state": state, "count": begin.count + messages}
+    await begin_fork(child, ours_now, begin, Change(drafts, fields))
+    return h.session.another(child)
+
+
+async def _turns_after(h: Handle, header: Header, shared: Lineage) -> list[list[Entry]]:
+    """The message entries behind the shared lineage, as turns in the order they began."""
+    turns: dict[str, list[Entry]] = {}
+    for part in without(header.segments, shared):
+        for entry in await h.face.call(h.store.read, part.session_id, part.start, part.stop, "message"):
+            turns.setdefault(entry.turn or entry.id, []).append(entry)
+    return list(turns.values())
+
+
+def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
+    """Both sides' turns, each side in its own order, the earlier first."""
+    merged: list[Entry] = []
+    while ours and theirs:
+        merged += (ours if ours[0][0].time <= theirs[0][0].time else theirs).pop(0)
+    return [*merged, *(entry for turn in (*ours, *theirs) for entry in turn)]
+
+
+def _merged_state(base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for key in sorted({*ours, *theirs}):
+        was, our, their = (state.get(key, _ABSENT) for state in (base, ours, theirs))
+        if our == their or their == was:
+            value = our
+        elif our == was:
+            value = their
+        elif policy == "raise":
+            raise Conflict(f"state key {key!r} is {our!r:.60} here and {their!r:.60} there: pass a policy")
+        else:
+            value = policy(key, our, their) if callable(policy) else their if policy == "theirs" else our
+        if value is not _ABSENT:
+            merged[key] = value
+    return merged
+
+
+_ABSENT = object()
+
+
+# -- differences
+
+
+@attrs.frozen
+class Diff:
+    """What two points differ in: `shared` messages at the beginning, then those of one side only; state keys as (a, b)."""
+
+    shared: int
+    a: list[Message]
+    b: list[Message]
+    state: dict[str, tuple[JSON, JSON]]
+
+
+async def diff(h: Handle, a: Any, b: Any = None) -> Diff:
+    """What point or session `a` has that `b` has not, and the other way round (b: default this session as it is now)."""
+    (handle_a, end_a), (handle_b, end_b) = await _side(h, a), await _side(h, b)
+    shared = common(end_a.lineage, end_b.lineage)
+    both = await end_of(h, shared)
+    keys = sorted({*end_a.state, *end_b.state})
+    changed = {key: (end_a.state.get(key), end_b.state.get(key)) for key in keys}
+    return Diff(
+        both.count,
+        await _messages_after(handle_a, end_a.lineage, shared),
+        await _messages_after(handle_b, end_b.lineage, shared),
+        {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
+    )
+
+
+async def _side(h: Handle, point: Any) -> tuple[Handle, Target]:
+    other = getattr(point, "_handle", None)
+    if isinstance(other, Handle):
+        return other, await end_of(other, (await other.refresh()).segments)
+    header = await h.refresh()
+    return h, await resolve(h, header, header.count if point is None else point)
+
+
+async def _messages_after(h: Handle, lineage: Lineage, shared: Lineage) -> list[Message]:
+    found: list[Message] = []
+    for part in without(lineage, shared):
+        entries = await h.face.call(h.store.read, part.session_id, part.start, part.stop, "message")
+        found += map(from_entry, entries)
+    return found
