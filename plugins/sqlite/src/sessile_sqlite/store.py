@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -260,6 +261,7 @@ class SQLiteSessionStore:
                 db.close()
                 raise
             self._connection = db
+            weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
         return self._connection
 
     def _set_up(self, db: sqlite3.Connection) -> None:
@@ -286,6 +288,11 @@ class SQLiteSessionStore:
         if "not a database" in text or "malformed" in text:
             return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
         return StoreError(f"{str(self.path)!r}: {text}")
+
+
+def _close(db: sqlite3.Connection, process: int) -> None:
+    if os.getpid() == process:
+        db.close()
 
 
 def _header(row: Sequence[Any]) -> Header:
