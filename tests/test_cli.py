@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Session
 
 COMMAND = [sys.executable, "-c", "from sessile_cli.main import entry; entry()"]
@@ -209,3 +210,42 @@ def test_shell_completion() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "session" in done.stdout
+
+
+# -- a session as a graph
+
+
+def test_exploring_a_session(url: str) -> None:
+    with Session("main", store=url) as session:
+        session.add_messages([("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2")])
+    there = ("--store", url)
+    assert json_of("session", "snapshot", "main", "--label", "safe", *there)["messages"] == 4
+    assert json_of("session", "fork", "main", "--at", "2", "--as", "side", "--title", "Side", *there)["messages"] == 2
+    sessile("session", "resume", "side", "--model", "echo", *there, said="other\n")
+    assert json_of("session", "undo", "main", *there)["messages"] == 2
+    assert json_of("session", "redo", "main", *there)["messages"] == 4
+    back = json_of("session", "revert", "main", "-2", *there)
+    assert back["messages"] == 2
+    assert "4 messages count now" in sessile("session", "revert", "main", back["back"], *there).stdout
+    assert json_of("session", "revert", "main", "safe", *there)["messages"] == 4
+    assert json_of("session", "merge", "main", "side", "--as", "both", *there)["messages"] == 6
+    assert json_of("session", "verify", "both", *there)["ok"]
+    diff = sessile("session", "diff", "main", "side", *there).stdout
+    assert diff.splitlines() == ["  2 messages in both", "- user: other", "- assistant: other", "+ user: two", "+ assistant: 2"]
+    tree = sessile("session", "tree", "side", *there).stdout
+    assert tree.splitlines() == ["main (4 messages)", "├─ side “Side” (4 messages)", "└─ both (6 messages)"]
+    drawn = sessile("session", "log", "main", "--graph", *there).stdout
+    assert drawn.splitlines()[:8] == [
+        "main (4 messages)",
+        "│ * user: one",
+        "│   assistant: 1",
+        "│ * user: two",
+        "│   assistant: 2",
+        "│   [safe]",
+        "├─ side “Side” (4 messages)",
+        "│    * user: other",
+    ]
+    assert sessile("session", "log", "side", *there).stdout.splitlines()[1] == "  * user: one"
+    assert "has no snapshot 'nowhere'" in sessile("session", "revert", "main", "nowhere", *there, code=1).stderr
+    assert "has forks that read its log" in sessile("session", "delete", "main", "--yes", *there, code=1).stderr
+    assert json_of("session", "delete", "main", "--cascade", *there) == {"deleted": "main"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import MemorySessionStore
 from sessile.ids import new_id
 from sessile.testing import StoreConformance

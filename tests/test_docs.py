@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import sessile
 from sessile import hookspecs
 from sessile.plugins import installed

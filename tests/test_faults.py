@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
 from sessile.errors import Conflict, ModelError, PluginError, SessionNotFound, StoreError, StoreUnavailable
 from sessile.stores import open_store
-
 from tests.stores import ALL, DURABLE, url_of
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, MemoryConfig, Runner, Session
 from sessile.errors import AccessDenied, SessionNotFound
 from sessile.session import get_default_session_store

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager
-from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists
+
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
+from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists, SessionNotFound
+from sessile.session.hierarchy import HierarchicalSessionStore
 
 
 @pytest.fixture
@@ -300,3 +304,89 @@ def test_a_fork_outlives_the_handle_it_came_from(tmp_path: Path) -> None:
     child.close()
     with pytest.raises(Closed):
         child.store.load("root")
+
+
+def test_snapshots_by_themselves() -> None:
+    class Wishes:
+        def want_snapshot(self, turn: Turn) -> str | None:
+            return "wish" if turn.message.content == "keep this" else None
+
+    class Deleting:
+        def generate(self, request: Request) -> Any:
+            if request.messages[-1].content == "delete it":
+                return {"tool_calls": [{"id": "1", "name": "wipe", "arguments": {}}]}
+            return "done"
+
+    @tool(risky=True)
+    def wipe() -> str:
+        return "wiped"
+
+    agent = Agent(model=Deleting(), tools=[wipe])
+    session = Session("s", store=MemorySessionStore(), agent=agent, checkpoint_interval=2, plugins=[Wishes()])
+    for text in ("a", "keep this", "delete it", "b"):
+        session.chat(text)
+    labels = [s.label for s in session.snapshots()]
+    assert labels == ["after 2 turns", "wish", "before wipe", "after 4 turns"]
+    assert [s.label for s in session.checkpoints(keep=1)] == ["after 4 turns"]
+    session.revert("before wipe")
+    assert [m.content for m in session.messages] == ["a", "done", "keep this", "done", "delete it"]
+    assert session.verify()
+
+
+def test_versions_and_checkpoints_by_their_other_names(new: Callable[..., Session]) -> None:
+    session = new("s")
+    session.set_state("k", 1)
+    assert session.save_version("first") == 0
+    session.set_state("k", 2)
+    assert session.save_version("second") == 1
+    assert session.restore_version(0)
+    assert session.state == {"k": 1}
+    assert not session.restore_version(7)
+    listed = session.list_versions()
+    assert [(v["version"], v["description"]) for v in listed] == [(0, "first"), (1, "second")]
+    assert listed[0]["timestamp"] <= listed[1]["timestamp"]
+    branch_point = session.create_checkpoint()
+    say(session, "approach A")
+    session.restore_checkpoint(branch_point)
+    say(session, "approach B")
+    assert texts(session) == "approach B"
+    other = session.fork(branch_point)
+    say(other, "approach C")
+    assert session.merge_sessions(other).session_id == "s_merged"
+    assert texts(new("s_merged")) == "approach B approach C"
+
+
+def test_the_hierarchical_store(tmp_path: Path) -> None:
+    store = HierarchicalSessionStore(session_dir=tmp_path)
+    main = store.create_session(title="Main Conversation")
+    for text in ("Let's discuss Python", "And Rust", "And C"):
+        store.add_message(main, "user", text)
+    safe = store.create_snapshot(main, label="Safe point")
+    fork = store.fork_session(main, from_message_index=1, title="Alternative approach")
+    assert [m["content"] for m in store.get_chat_history(fork)] == ["Let's discuss Python", "And Rust"]
+    store.add_message(main, "user", "risky")
+    assert store.revert_to_snapshot(main, safe)
+    assert len(store.get_chat_history(main)) == 3
+    assert store.revert_to_message(main, 0)
+    assert [m["content"] for m in store.get_chat_history(main)] == ["Let's discuss Python"]
+    assert (store.get_children(main), store.get_parent(fork), store.get_parent(main)) == ([fork], main, None)
+    assert [child["session_id"] for child in store.get_session_tree(fork)["children"]] == [fork]
+    assert "Safe point" in [s["label"] for s in store.get_snapshots(main)]
+    assert store.get_title(fork) == "Alternative approach"
+    store.set_title(fork, "T")
+    store.share_session(fork)
+    assert (store.is_shared(fork), store.is_shared(main)) == (True, False)
+    store.unshare_session(fork)
+    exported = json.loads(json.dumps(store.export_session(fork)))
+    copy = store.import_session(exported, session_id="copy")
+    assert store.get_chat_history(copy) == store.get_chat_history(fork)
+    assert (store.get_title(copy), store.is_shared(copy)) == ("T", False)
+    for index in (-1, 1, 99, None):
+        with pytest.raises(ValueError, match="Invalid message index"):
+            store.revert_to_message(main, index)
+    with pytest.raises(SessionNotFound):
+        store.fork_session("nobody")
+    with pytest.raises(InvalidInput):
+        store.import_session({})
+    with pytest.raises(SessionExists):
+        store.import_session(exported)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, MemorySessionStore, Session, hookimpl, hookspecs
 from sessile.errors import NotInstalled
 from sessile.plugins import Plugins, parse_options
@@ -79,6 +80,9 @@ def test_every_hook_is_given_what_its_spec_says() -> None:
         def restore_state(self, session, session_id):  # type: ignore[no-untyped-def]
             seen["restore_state"] = locals()
             return {"from": "hook"}
+
+        def want_snapshot(self, session, session_id, turn):  # type: ignore[no-untyped-def]
+            seen["want_snapshot"] = locals()
 
         def on_session_close(self, session, session_id):  # type: ignore[no-untyped-def]
             seen["on_session_close"] = locals()

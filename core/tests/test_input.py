@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, MemorySessionStore, Session, SessionManager, errors
 from sessile.ids import check_id, file_name
 from sessile.store import Query

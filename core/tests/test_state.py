@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sessile import MemorySessionStore, Session
 from sessile.log import Entry, Header
 from sessile.messages import Message

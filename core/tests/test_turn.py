@@ -7,6 +7,7 @@ import enum
 from typing import Any, Literal
 
 import pytest
+
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, context, tool
 from sessile.errors import InvalidInput, ModelError, SessileError
 from sessile.past import PastTurn

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, AsyncSession, Session, SessionManager, SQLiteSessionStore
 from sessile.log import Change, Draft, Header, stamp
 from sessile.stores import open_store
-
 from tests.benchmarks.floor import TEXT, Floor
 
 REPORT: list[str] = []

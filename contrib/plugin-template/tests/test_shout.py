@@ -1,8 +1,9 @@
 """What the plugin does, seen from a session."""
 
-from sessile import Agent, Session
 from sessile_shout import plugin
 from sessile_shout.parrot import Parrot
+
+from sessile import Agent, Session
 
 
 def test_it_shouts():

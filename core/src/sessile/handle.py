@@ -41,6 +41,7 @@ class Handle:
         strict: bool = False,
         on_conflict: str = "rebase",
         timeout: float = 30,
+        checkpoint_interval: int = 0,
     ) -> None:
         if on_conflict not in ("rebase", "raise"):
             raise InvalidInput(f"on_conflict is 'rebase' or 'raise', not {on_conflict!r}")
@@ -54,6 +55,8 @@ class Handle:
         self.strict = strict
         self.on_conflict = on_conflict
         self.timeout = timeout
+        self.checkpoint_interval = checkpoint_interval
+        self.turns = 0  # taken through this handle
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
@@ -240,6 +243,7 @@ class Handle:
             strict=self.strict,
             on_conflict=self.on_conflict,
             timeout=self.timeout,
+            checkpoint_interval=self.checkpoint_interval,
         )
 
     async def hook(self, name: str, **arguments: Any) -> list[Any]:

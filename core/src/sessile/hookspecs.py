@@ -64,6 +64,11 @@ def on_turn_error(session: Any, session_id: str, turn: Turn, error: BaseExceptio
 
 
 @hookspec
+def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
+    """A turn is complete and stored: returns the label of a snapshot to make of this point, or None for none."""
+
+
+@hookspec
 def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Message] | None:
     """Change what the model is sent: trim it, add memories, knowledge, a profile.
 

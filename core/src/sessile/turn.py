@@ -134,6 +134,11 @@ async def _answer(h: Handle, turn: Turn) -> Message:
         reply = as_reply(await h.face.call(model.generate, request))
         if not reply.tool_calls:
             return reply
+        risky = [call["name"] for call in reply.tool_calls if call["name"] in tools and tools[call["name"]].risky]
+        if risky:
+            from sessile.checkpoints import before_tools  # only here, as above
+
+            await before_tools(h, risky)
         await _store(h, turn, [draft(reply, turn.id)])
         for call in reply.tool_calls:
             await _store(h, turn, [draft(await _run_tool(h, tools, call), turn.id)])
@@ -201,7 +206,12 @@ async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
     if not turn.said:  # a middleware answered by itself
         drafts.insert(0, _question(turn))
     await _store(h, turn, drafts, final=True)
-    return turn.said[-1]
+    reply = turn.said[-1]
+    if h.checkpoint_interval or h.plugins.implementations("want_snapshot"):
+        from sessile.checkpoints import after_turn  # only here: it is made of what is made of turns
+
+        await after_turn(h, turn)
+    return reply
 
 
 async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:

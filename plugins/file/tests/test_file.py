@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
 from sessile import FileSessionStore, Session, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
 

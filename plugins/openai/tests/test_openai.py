@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, AsyncSession, MemorySessionStore, Session
 from sessile.errors import ModelError
 from sessile_openai import OpenAIModel

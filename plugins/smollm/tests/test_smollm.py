@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Session
 from sessile.errors import ModelError
 from sessile_smollm import SmolLM, notes

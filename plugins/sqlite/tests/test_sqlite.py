@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from sessile import Session, SessionManager, SQLiteSessionStore
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
 from sessile_sqlite import schema

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sessile import checkpoints as marks  # a method is called as the module is
 from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
@@ -88,6 +89,13 @@ class AsyncSession(BaseSession):
     merge = awaited(merging.merge)
     diff = awaited(merging.diff)
     verify = awaited(integrity.verify)
+    create_checkpoint = awaited(marks.create_checkpoint)
+    restore_checkpoint = awaited(marks.restore_checkpoint)
+    checkpoints = awaited(marks.checkpoints)
+    save_version = awaited(marks.save_version)
+    restore_version = awaited(marks.restore_version)
+    list_versions = awaited(marks.list_versions)
+    merge_sessions = awaited(marks.merge_sessions)
 
     # files
     save = awaited(saving.save)

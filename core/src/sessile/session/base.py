@@ -41,6 +41,7 @@ class BaseSession:
         headers: Mapping[str, str] | None = None,
         strict: bool = False,
         on_conflict: str = "rebase",
+        checkpoint_interval: int = 0,
     ) -> None:
         adapter = () if db is None or isinstance(db, str) else (db,)
         active = with_extra((*plugins, *adapter))
@@ -59,6 +60,7 @@ class BaseSession:
             strict=strict,
             on_conflict=on_conflict,
             timeout=timeout,
+            checkpoint_interval=checkpoint_interval,
         )
         self._handle.session = self
         self._handle.release = release

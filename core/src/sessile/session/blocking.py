@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sessile import checkpoints as marks  # a method is called as the module is
 from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
@@ -48,7 +49,8 @@ class Session(BaseSession):
     outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
     strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
-    "raise" raises `Conflict`. memory, knowledge, agent_url (with headers): need a plugin that provides them.
+    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none).
+    memory, knowledge, agent_url (with headers): need a plugin that provides them.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.
     """
@@ -124,6 +126,13 @@ class Session(BaseSession):
     merge = blocking(merging.merge)
     diff = blocking(merging.diff)
     verify = blocking(integrity.verify)
+    create_checkpoint = blocking(marks.create_checkpoint)
+    restore_checkpoint = blocking(marks.restore_checkpoint)
+    checkpoints = blocking(marks.checkpoints)
+    save_version = blocking(marks.save_version)
+    restore_version = blocking(marks.restore_version)
+    list_versions = blocking(marks.list_versions)
+    merge_sessions = blocking(marks.merge_sessions)
 
     # files
     save = blocking(saving.save)

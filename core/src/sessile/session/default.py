@@ -11,15 +11,27 @@ from sessile.errors import SessionNotFound
 from sessile.manager import SessionManager
 from sessile.session.blocking import Session
 
+_HANDLES = 1000  # sessions kept open
+
 
 class DefaultSessionStore:
     """Messages by session id. Everything is durable when a method returns.
 
-    store: as for `Session`. max_messages: how many messages `get_chat_history` returns at most (None: all); the log
-    keeps them all. lock_timeout: seconds to wait for another process's lock, for the file and SQLite stores.
+    store: as for `Session`. session_dir: a folder for the file store instead. max_messages: how many messages
+    `get_chat_history` returns at most (None: all); the log keeps them all. lock_timeout: seconds to wait for another
+    process's lock, for the file and SQLite stores.
     """
 
-    def __init__(self, store: Any = None, *, max_messages: int | None = None, lock_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        *,
+        session_dir: str | os.PathLike[str] | None = None,
+        max_messages: int | None = None,
+        lock_timeout: float | None = None,
+    ) -> None:
+        if store is None and session_dir is not None:
+            store = f"file://{os.path.abspath(session_dir)}"
         self.manager = SessionManager(store)
         self.max_messages = max_messages
         if lock_timeout is not None:
@@ -28,16 +40,18 @@ class DefaultSessionStore:
 
     def _session(self, session_id: str) -> Session:
         if session_id not in self._sessions:
+            if len(self._sessions) >= _HANDLES:
+                self._sessions.clear()
             self._sessions[session_id] = Session(session_id, store=self.manager.store)
         return self._sessions[session_id]
 
     def add_message(self, session_id: str, role: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
         """Append a message; the session is made with its first. True, or what `Session.add_message` raises."""
         try:
-            self._session(session_id).add_message(role, content, **(metadata or {}))
+            self._session(session_id).add_message(role, content, metadata)
         except SessionNotFound:  # deleted by somebody else: this is a new one's first message
             self.invalidate_cache(session_id)
-            self._session(session_id).add_message(role, content, **(metadata or {}))
+            self._session(session_id).add_message(role, content, metadata)
         return True
 
     def add_user_message(self, session_id: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+
 from sessile.drive import Blocking, run
 from sessile.errors import SessileError
 from sessile.plugins import Plugins, parse_options

@@ -14,7 +14,7 @@ from sessile_cli.options import json_option, print_json, print_table, status, st
 
 @click.group()
 def session() -> None:
-    """List, show, start, resume, delete, export and import sessions."""
+    """Look after sessions, and explore them like a history of versions."""
 
 
 @session.command("list")
@@ -64,7 +64,7 @@ def start(session_id: str | None, user: str | None, store: str | None, model: st
 @json_option
 def resume(session_id: str, user: str | None, store: str | None, model: str | None, as_json: bool) -> None:
     """Go on with a stored session. Fails where there is none."""
-    _existing(session_id, user, store)
+    existing(session_id, user, store)
     converse(session_id, user=user, store=store, model=model, as_json=as_json)
 
 
@@ -76,7 +76,7 @@ def resume(session_id: str, user: str | None, store: str | None, model: str | No
 @json_option
 def show(session_id: str, user: str | None, store: str | None, limit: int | None, as_json: bool) -> None:
     """Show what is known of a session, and its messages."""
-    found = _existing(session_id, user, store)
+    found = existing(session_id, user, store)
     context, history = found.get_context(), found.get_history(limit)
     if as_json:
         print_json({**context, "messages": history})
@@ -99,7 +99,7 @@ def delete(session_id: str, user: str | None, store: str | None, yes: bool, casc
     """Delete a session for good."""
     from sessile import SessionManager
 
-    found = _existing(session_id, user, store)
+    found = existing(session_id, user, store)
     if not (yes or as_json):
         click.confirm(f"Delete session {session_id!r} with {found.message_count} messages?", abort=True)
     with SessionManager(store) as manager:
@@ -115,7 +115,7 @@ def delete(session_id: str, user: str | None, store: str | None, yes: bool, casc
 @json_option
 def export(session_id: str, file: Path, user: str | None, store: str | None, as_json: bool) -> None:
     """Write a session to a file of its own (JSON Lines)."""
-    found = _existing(session_id, user, store)
+    found = existing(session_id, user, store)
     with status(f"exporting {session_id}"):
         found.save(file)
     count = found.message_count
@@ -146,7 +146,8 @@ def import_(file: Path, store: str | None, as_json: bool) -> None:
     )
 
 
-def _existing(session_id: str, user: str | None, store: str | None) -> Any:
+def existing(session_id: str, user: str | None, store: str | None) -> Any:
+    """Open a stored session; `SessionNotFound` where there is none, which is not made then."""
     from sessile import Session, SessionManager
     from sessile.errors import SessionNotFound
 

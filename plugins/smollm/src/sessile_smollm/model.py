@@ -16,7 +16,6 @@ from typing import Any
 from sessile.errors import ModelError
 from sessile.messages import Message
 from sessile.model import Request
-
 from sessile_smollm import notes
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+from sqlite_utils import Database
+
 from sessile.encoding import from_json
 from sessile.errors import CorruptStore
 from sessile.log import Entry, Header
 from sessile.messages import from_entry
-from sqlite_utils import Database
 
 
 def search(db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int) -> list[tuple[str, Entry]]:

@@ -18,7 +18,6 @@ from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTim
 from sessile.ids import RESERVED
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, url_path
-
 from sessile_sqlite.schema import prepare
 from sessile_sqlite.search import search
 

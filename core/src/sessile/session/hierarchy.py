@@ -1,0 +1,130 @@
+"""Forks and snapshots by session id, without a handle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessile.encoding import JSON
+from sessile.errors import InvalidInput, SessionNotFound
+from sessile.ids import new_id
+from sessile.log import DEFAULT_USER
+from sessile.session.blocking import Session
+from sessile.session.default import DefaultSessionStore
+
+_SHARED = "shared"  # the metadata key of the sharing flag
+
+
+class HierarchicalSessionStore(DefaultSessionStore):
+    """A `DefaultSessionStore` whose sessions can be forked, labelled and reverted. Message indexes begin at 0."""
+
+    def create_session(self, session_id: str | None = None, title: str = "", user_id: str = DEFAULT_USER) -> str:
+        """Store a new session and return its id. `SessionExists` where the id is taken."""
+        return self.manager.create_session(user_id, session_id, title=title or "").session_id
+
+    def fork_session(self, session_id: str, from_message_index: int | None = None, title: str = "") -> str:
+        """A new session with this one's messages up to and including an index (None: all). Returns its id."""
+        session = self._existing(session_id)
+        count = None if from_message_index is None else self._count(session, from_message_index)
+        return str(session.fork(count, new_id(), title=title or "").session_id)
+
+    def create_snapshot(self, session_id: str, label: str = "", metadata: dict[str, JSON] | None = None) -> str:
+        """Label the session as it is now. Returns the snapshot's id."""
+        return self._existing(session_id).snapshot(label or "", metadata).id
+
+    def get_snapshots(self, session_id: str) -> list[dict[str, Any]]:
+        """The snapshots of a session, oldest first: id, label, message_count, created_at and metadata."""
+        return [
+            {
+                "id": snapshot.id,
+                "session_id": snapshot.session_id,
+                "label": snapshot.label,
+                "message_count": snapshot.count,
+                "created_at": snapshot.time,
+                "metadata": snapshot.metadata,
+            }
+            for snapshot in self._existing(session_id).snapshots()
+        ]
+
+    def revert_to_snapshot(self, session_id: str, snapshot_id: str) -> bool:
+        """Make the session count up to a snapshot only. `InvalidInput` for one that is not this session's."""
+        self._existing(session_id).revert(snapshot_id)
+        return True
+
+    def revert_to_message(self, session_id: str, message_index: int) -> bool:
+        """Make the session count up to and including a message only."""
+        session = self._existing(session_id)
+        session.revert(self._count(session, message_index))
+        return True
+
+    def get_children(self, session_id: str) -> list[str]:
+        """The ids of the sessions that were forked from this one."""
+        return [header.session_id for header in self._existing(session_id).children()]
+
+    def get_parent(self, session_id: str) -> str | None:
+        """The id of the session that this one was forked from, or None."""
+        parent: str | None = self._existing(session_id).parent
+        return parent
+
+    def get_session_tree(self, session_id: str) -> dict[str, Any]:
+        """The whole tree of forks that a session is in (see `Session.tree`)."""
+        return self._existing(session_id).tree()
+
+    def get_title(self, session_id: str) -> str:
+        """A session's title; "" for none."""
+        return str(self._existing(session_id).title)
+
+    def set_title(self, session_id: str, title: str) -> bool:
+        """Name a session."""
+        self._existing(session_id).title = title
+        return True
+
+    def share_session(self, session_id: str, shared: bool = True) -> bool:
+        """Set the flag that a session may be shown to others; what that means is the application's."""
+        session = self._existing(session_id)
+        session.metadata = {**session.metadata, _SHARED: shared}
+        return True
+
+    def unshare_session(self, session_id: str) -> bool:
+        """Take the flag back."""
+        return self.share_session(session_id, False)
+
+    def is_shared(self, session_id: str) -> bool:
+        """Is the flag set?"""
+        return bool(self._existing(session_id).metadata.get(_SHARED))
+
+    def export_session(self, session_id: str) -> dict[str, Any]:
+        """A session as JSON values, with what it inherited. `import_session` reads it."""
+        session = self._existing(session_id)
+        return {
+            "session_id": session_id,
+            "user_id": session.user_id,
+            "title": session.title,
+            "metadata": session.metadata,
+            "state": {key: value for key, value in session.state.items() if ":" not in key},
+            "messages": [dict(said) for said in session.messages],
+        }
+
+    def import_session(self, data: dict[str, Any], session_id: str | None = None) -> str:
+        """Store an exported session under its own id, or another. `SessionExists` where it is taken."""
+        missing = {"session_id", "user_id", "messages"} - set(data)
+        if missing:
+            raise InvalidInput(f"not an exported session: it has no {', '.join(sorted(missing))}")
+        session = self.manager.create_session(
+            data["user_id"], session_id or data["session_id"], title=data.get("title", ""), metadata=data.get("metadata")
+        )
+        session.set_history(data["messages"])
+        session.set_state(data.get("state") or {})
+        return session.session_id
+
+    def _existing(self, session_id: str) -> Session:
+        if not self.manager.exists(session_id):
+            raise SessionNotFound(f"there is no session {session_id!r} here: create_session makes one")
+        self.invalidate_cache(session_id)
+        return self._session(session_id)
+
+    @staticmethod
+    def _count(session: Session, index: int) -> int:
+        count: int = session.message_count
+        if not isinstance(index, int) or not 0 <= index < count:
+            raise InvalidInput(f"Invalid message index {index!r}: session {session.session_id!r} has messages 0 to {count - 1}")
+        return index + 1
