@@ -77,6 +77,16 @@ def test_discovering_plugins_imports_none_of_their_libraries() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_pytest_needs_no_hypothesis_where_nobody_tests_a_store(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text(
+        "import sys\n\n\ndef test_nothing():\n    assert 'sessile.testing.plugin' in sys.modules\n"
+        "    assert 'sessile.testing.conformance' not in sys.modules\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout
+
+
 def test_modules_stay_small() -> None:
     for file in [*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("src/**/*.py")]:
         assert len(file.read_text().splitlines()) <= 350, file

@@ -57,6 +57,8 @@ async def _turns_after(h: Handle, header: Header, shared: Lineage) -> list[list[
 
 def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
     """Both sides' turns, each side in its own order, the earlier first."""
+    known = {entry.id for turn in ours for entry in turn}  # a merged session has copies, under the same ids
+    theirs = [turn for turn in theirs if turn[0].id not in known]
     merged: list[Entry] = []
     while ours and theirs:
         merged += (ours if ours[0][0].time <= theirs[0][0].time else theirs).pop(0)

@@ -113,10 +113,10 @@ async def find_message(h: Handle, header: Header, message_id: str) -> tuple[str,
 
 async def _at_count(h: Handle, header: Header, count: int) -> Target:
     """The point where `count` messages had been said: each entry carries its number, so it is a binary search."""
-    if not count:
-        return Target((), 0, {}, "")
     if count == header.count:
         return await end_of(h, header.segments)
+    if not count:
+        return Target((), 0, {}, "")
     for part in header.segments:
         last = await _entry(h, part.session_id, (part.stop or 0) - 1) if part.stop != part.start else None
         if last is None or last.count < count:

@@ -10,6 +10,19 @@
 Needs `pip install sessile-core[testing]`. The report at the end of the run lists each capability.
 """
 
-from sessile.testing.conformance import StoreConformance
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sessile.testing.conformance import StoreConformance as StoreConformance
 
 __all__ = ["StoreConformance"]
+
+
+def __getattr__(name: str) -> Any:  # on first use: pytest imports this package in every run, with or without hypothesis
+    if name in __all__:
+        from sessile.testing import conformance
+
+        return getattr(conformance, name)
+    raise AttributeError(name)

@@ -20,6 +20,7 @@ from sessile.session import Session
 from sessile.store import Query
 from sessile.stores import open_store as open_url
 from sessile.testing import processes
+from sessile.testing.graph_machine import GraphMachine
 from sessile.testing.machine import StoreMachine
 from sessile.testing.plugin import full
 
@@ -43,6 +44,13 @@ def commit(store: Any, header: Header, *drafts: Draft, now: float = 1.0, **field
     entries, changes = stamp(header, Change(drafts, fields), now)
     store.commit(header.session_id, expected=header.version, entries=entries, changes=changes)
     return header.after(changes)
+
+
+def _run_machine(machine: Any, open_store: Callable[[], Any], examples: int) -> None:
+    run_state_machine_as_test(
+        lambda: machine(open_store),  # type: ignore[arg-type]
+        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
 
 
 def say(text: str, **more: Any) -> Draft:
@@ -261,13 +269,11 @@ class StoreConformance:
 
     @capability("state machine")
     def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        examples = 300 if full(pytestconfig) else 30
-        run_state_machine_as_test(
-            lambda: StoreMachine(open_store),  # type: ignore[arg-type]
-            settings=settings(
-                max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
-        )
+        _run_machine(StoreMachine, open_store, 300 if full(pytestconfig) else 30)
+
+    @capability("state machine")
+    def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
+        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 40)
 
     @capability("conflicts")
     def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:

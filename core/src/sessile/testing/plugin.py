@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("sessile.testing.conformance", "sessile.testing.machine", "sessile.testing.processes")
+_REWRITTEN = ("conformance", "machine", "graph_machine", "processes")
+pytest.register_assert_rewrite(*(f"sessile.testing.{name}" for name in _REWRITTEN))
 
 _outcomes: dict[str, dict[str, Counter[str]]] = {}
 

@@ -1,0 +1,202 @@
+"""A Hypothesis state machine for sessions as a graph: whatever is done, they hold what a model that copies everything holds."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sessile.errors import HasForks, InvalidInput
+from sessile.memory_store import MemorySessionStore
+from sessile.session import Session
+
+_examples = itertools.count()
+_which = st.integers(0, 1)
+_picks = st.integers(0, 99)
+
+
+@attrs.define
+class Copy:
+    """A session as copies: each message with the state it was said in, the state now, and what was labelled or undone."""
+
+    said: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+    state: dict[str, Any] = attrs.field(factory=dict)
+    parent: str | None = None
+    labelled: list[tuple[Any, list[Any], dict[str, Any]]] = attrs.field(factory=list)
+    undone: list[tuple[list[Any], dict[str, Any]]] = attrs.field(factory=list)
+
+    def texts(self) -> list[str]:
+        return [text for text, _ in self.said]
+
+
+class GraphMachine(RuleBasedStateMachine):
+    """Appends, state, snapshots, reverts, undo, redo, forks, merges, deletes, files, from two handles of each session."""
+
+    def __init__(self, open_store: Callable[[], Any]) -> None:
+        super().__init__()
+        self._open = open_store
+        self.copies: dict[str, Copy] = {}
+        self.numbers = itertools.count()
+
+    @initialize()
+    def begin(self) -> None:
+        self.prefix = f"g{next(_examples)}-"
+        self.stores = [self._open(), self._open()]
+        self.handles: dict[tuple[int, str], Session] = {}
+        self._add(f"{self.prefix}root", Copy())
+        self.append(0, 0, 2)
+
+    def _add(self, session_id: str, copy: Copy) -> None:
+        self.copies[session_id] = copy
+        for which in (0, 1):
+            self.handles[which, session_id] = Session(session_id, store=self.stores[which].store)
+
+    def _pick(self, which: int, pick: int) -> tuple[Session, Copy]:
+        session_id = sorted(self.copies)[pick % len(self.copies)]
+        return self.handles[which, session_id], self.copies[session_id]
+
+    @rule(which=_which, pick=_picks, count=st.integers(1, 3))
+    def append(self, which: int, pick: int, count: int) -> None:
+        session, copy = self._pick(which, pick)
+        texts = [f"{next(self.numbers):06}" for _ in range(count)]
+        session.add_messages([("user", text) for text in texts])
+        copy.said += [(text, dict(copy.state)) for text in texts]
+        copy.undone.clear()
+
+    @rule(which=_which, pick=_picks, key=st.sampled_from("ab"), value=st.integers(0, 3), long=st.booleans())
+    def set_state(self, which: int, pick: int, key: str, value: int, long: bool) -> None:
+        session, copy = self._pick(which, pick)
+        new = [value, "x" * 3000] if long else value
+        if copy.state.get(key) != new:
+            copy.undone.clear()
+        session.set_state(key, new)
+        copy.state = {**copy.state, key: new}
+
+    @rule(which=_which, pick=_picks)
+    def snapshot(self, which: int, pick: int) -> None:
+        session, copy = self._pick(which, pick)
+        copy.labelled.append((session.snapshot("label"), list(copy.said), dict(copy.state)))
+        copy.undone.clear()
+
+    @rule(which=_which, pick=_picks, label=_picks)
+    def revert_to_snapshot(self, which: int, pick: int, label: int) -> None:
+        session, copy = self._pick(which, pick)
+        assume(copy.labelled)
+        point, said, state = copy.labelled[label % len(copy.labelled)]
+        self._reverted(session.revert(point), copy, said, state)
+
+    @rule(which=_which, pick=_picks, count=_picks)
+    def revert_to_count(self, which: int, pick: int, count: int) -> None:
+        session, copy = self._pick(which, pick)
+        count %= len(copy.said) + 1
+        self._reverted(session.revert(count), copy, *self._at(copy, count))
+
+    @staticmethod
+    def _at(copy: Copy, count: int) -> tuple[list[Any], dict[str, Any]]:
+        if count == len(copy.said):
+            return list(copy.said), dict(copy.state)
+        return copy.said[:count], dict(copy.said[count - 1][1]) if count else {}
+
+    @staticmethod
+    def _reverted(back: Any, copy: Copy, said: list[Any], state: dict[str, Any]) -> None:
+        copy.labelled.append((back, copy.said, copy.state))
+        copy.said, copy.state = list(said), dict(state)
+        copy.undone.clear()
+
+    @rule(which=_which, pick=_picks)
+    def undo(self, which: int, pick: int) -> None:
+        session, copy = self._pick(which, pick)
+        if not copy.said:
+            try:
+                session.undo()
+            except InvalidInput:
+                return
+            raise AssertionError("an empty session was undone")
+        session.undo()
+        copy.undone.append((copy.said, copy.state))
+        copy.said, copy.state = copy.said[:-1], dict(copy.said[-1][1])
+
+    @rule(which=_which, pick=_picks)
+    def redo(self, which: int, pick: int) -> None:
+        session, copy = self._pick(which, pick)
+        try:
+            session.redo()
+            done = True
+        except InvalidInput:
+            done = False
+        assert done == bool(copy.undone)
+        if done:
+            copy.said, copy.state = copy.undone.pop()
+
+    @rule(which=_which, pick=_picks, count=_picks)
+    def fork(self, which: int, pick: int, count: int) -> None:
+        assume(len(self.copies) < 6)
+        session, copy = self._pick(which, pick)
+        count %= len(copy.said) + 1
+        said, state = self._at(copy, count)
+        session_id = f"{self.prefix}f{next(self.numbers)}"
+        session.fork(count, session_id)
+        self._add(session_id, Copy(list(said), dict(state), session.session_id))
+
+    @rule(which=_which, pick=_picks, other=_picks)
+    def merge(self, which: int, pick: int, other: int) -> None:
+        (ours, our_copy), (theirs, their_copy) = self._pick(which, pick), self._pick(which, other)
+        assume(ours is not theirs and len(self.copies) < 6)
+        session_id = f"{self.prefix}m{next(self.numbers)}"
+        merged = ours.merge(theirs, session_id=session_id)
+        expected = sorted({*our_copy.texts(), *their_copy.texts()})
+        assert [m.content for m in merged.messages] == expected
+        state = merged.state
+        for key in state:  # which of the two is the policy's to say, and tested by itself
+            assert state[key] in (our_copy.state.get(key), their_copy.state.get(key))
+        merged.delete()
+
+    @rule(which=_which, pick=_picks)
+    def delete(self, which: int, pick: int) -> None:
+        session, _ = self._pick(which, pick)
+        session_id = session.session_id
+        assume(len(self.copies) > 1)
+        forks = [name for name, copy in self.copies.items() if copy.parent == session_id]
+        try:
+            session.delete()
+            assert not forks
+        except HasForks:
+            assert forks
+            return
+        del self.copies[session_id]
+
+    @rule(which=_which, pick=_picks)
+    def save_and_load(self, which: int, pick: int) -> None:
+        session, copy = self._pick(which, pick)
+        with tempfile.TemporaryDirectory() as folder:
+            path = session.save(Path(folder) / "session.jsonl")
+            loaded = Session.load(path, store=MemorySessionStore())
+        assert [m.content for m in loaded.messages] == copy.texts()
+        assert loaded.state == copy.state
+
+    @rule(which=_which, pick=_picks, limit=st.integers(0, 8))
+    def read_the_end(self, which: int, pick: int, limit: int) -> None:
+        session, copy = self._pick(which, pick)
+        texts = copy.texts()
+        assert [m.content for m in session.get_history(limit)] == texts[len(texts) - min(limit, len(texts)) :]
+
+    @invariant()
+    def all_is_as_copied(self) -> None:
+        for session_id, copy in self.copies.items():
+            for which in (0, 1):
+                session = self.handles[which, session_id]
+                assert [m.content for m in session.messages] == copy.texts()
+                assert session.message_count == len(copy.said)
+                assert session.state == copy.state
+            assert session.verify(), session.verify()
+
+    def teardown(self) -> None:
+        for store in getattr(self, "stores", ()):
+            store.close()
