@@ -65,6 +65,25 @@ def test_points_by_number_and_message(new: Callable[..., Session]) -> None:
     assert session.fork(session.messages[3]).message_count == 4
 
 
+def test_a_point_never_separates_a_call_from_its_results(new: Callable[..., Session]) -> None:
+    session = new("s")
+    calls = [{"id": "c1", "name": "f", "arguments": {}}, {"id": "c2", "name": "f", "arguments": {}}]
+    session.add_messages(
+        [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": calls},
+            {"role": "tool", "content": "1", "tool_call_id": "c1"},
+            {"role": "tool", "content": "2", "tool_call_id": "c2"},
+            {"role": "assistant", "content": "a"},
+            {"role": "assistant", "tool_calls": [{"id": "c3", "name": "f", "arguments": {}}]},
+        ]
+    )
+    assert [session.fork(count).message_count for count in range(7)] == [0, 1, 4, 4, 4, 5, 6]
+    assert session.fork(session.messages[1]).message_count == 4
+    session.revert(2)
+    assert [m.role for m in session.messages] == ["user", "assistant", "tool", "tool"]
+
+
 def test_forks_of_forks_share_what_was_said(new: Callable[..., Session]) -> None:
     root = new("root", user_id="ann", metadata={"m": 1})
     say(root, "a", "b", "c")
@@ -223,6 +242,10 @@ def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:
     say(session, "a")
     say(other, "b")
     theirs = other.snapshot("x")
+    child = session.fork(session_id="child")
+    later = session.snapshot("later")
+    with pytest.raises(InvalidInput, match="is of session 's', not of 'child'"):
+        child.revert(later)
     before = session.store.load("s")
     for point in (2, -2, "nowhere", theirs, other.messages[0], 1.5, None):
         with pytest.raises(InvalidInput):

@@ -23,7 +23,9 @@ from sessile.turn import take_turn
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:
     """Label this point of the session, to come back to: one small entry, whatever the session's length."""
-    (entry,) = await h.commit(lambda header: Change([snapshot_draft(header, label, metadata)]))
+    (entry,) = await h.commit(
+        lambda header: Change([snapshot_draft(header, label, metadata)], {"last_snapshot": [h.session_id, header.head]})
+    )
     return Snapshot.of(h.session_id, entry)
 
 
@@ -74,7 +76,7 @@ async def _go(h: Handle, target: Target, label: str, *, redo: list[str] | None =
         change = reverted(header, target.lineage, count=target.count, state=target.state, position=header.head + 1)
         (draft,) = change.drafts
         draft.body["redo"] = [*(redo or ()), *([here.id] if undone else ())]
-        return Change([here, draft], change.fields)
+        return Change([here, draft], {**change.fields, "last_snapshot": [h.session_id, header.head]})
 
     here, _ = await h.commit(back, on_conflict="rebase")
     return Snapshot.of(h.session_id, here)
@@ -110,6 +112,7 @@ async def begin_fork(child: Handle, parent: Header, target: Target, more: Change
         "lineage": lineage,
         "state": target.state,
         "count": target.count,
+        "last_snapshot": parent.last_snapshot,
     }
     await child.commit(lambda _: Change([begin, *more.drafts], {**fields, **more.fields}), on_conflict="raise")
 

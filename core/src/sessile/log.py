@@ -116,6 +116,7 @@ class Header:
     session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
     parent: the session it was forked from; root: the first of that line ("" for one that is no fork).
+    last_snapshot: [log, position] of the last snapshot; each snapshot names the one before it.
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
     """
 
@@ -133,6 +134,7 @@ class Header:
     title: str = ""
     parent: str | None = None
     root: str = ""
+    last_snapshot: list[Any] | None = None
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
     state: dict[str, Any] = attrs.field(factory=dict)
     metadata: dict[str, Any] = attrs.field(factory=dict)

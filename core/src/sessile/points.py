@@ -1,6 +1,7 @@
 """Points of a session: what a snapshot, a label, a message or a number of messages comes to.
 
 A point is a `Snapshot`, its id or label, a `Message`, or a number of messages from the beginning (negative: from the end).
+One that falls between a tool call and its results is moved behind the last of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import chunks_backwards, cut
 from sessile.log import Draft, Entry, Header, Segment
-from sessile.messages import Message
+from sessile.messages import Message, from_entry
+from sessile.past import unanswered
 
 Lineage = tuple[Segment, ...]
+_NEAR = 128  # entries looked through for the results of a tool call
 
 
 @attrs.frozen
@@ -61,20 +64,32 @@ def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | No
         "metadata": json_value(dict(metadata or {}), "metadata"),
         "lineage": converter.unstructure(lineage),
         "state": header.state,
+        "previous": header.last_snapshot,
     }
     return Draft("snapshot", body)
 
 
 async def snapshots(h: Handle) -> list[Snapshot]:
-    """The snapshots of this session and of what it was forked from, oldest first; those behind a revert too."""
+    """The snapshots of this session and of what it was forked from, oldest first; those behind a revert too.
+
+    Each names the one before it, so that no log has to be searched.
+    """
     header = await h.refresh()
+    found: list[Snapshot] = []
+    at = header.last_snapshot
+    while at is not None:
+        log, position = at
+        entry = await _entry(h, log, position)
+        if _reaches(header, log, position):
+            found.append(Snapshot.of(log, entry))
+        at = entry.body["previous"]
+    return found[::-1]
+
+
+def _reaches(header: Header, log: str, position: int) -> bool:
+    """Is this entry in the session's own log, or in the part of another that it was forked from?"""
     inherited = header.segments[:-1]
-    parts = [*(s for s in inherited if s.session_id != h.session_id), Segment(h.session_id, 0, header.head)]
-    found = []
-    for part in parts:
-        entries = await h.face.call(h.store.read, part.session_id, part.start, part.stop, "snapshot")
-        found += [Snapshot.of(part.session_id, entry) for entry in entries]
-    return found
+    return log == header.session_id or any(s.session_id == log and s.start <= position < (s.stop or 0) for s in inherited)
 
 
 async def resolve(h: Handle, header: Header, point: Any) -> Target:
@@ -84,9 +99,9 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
             raise InvalidInput(f"session {h.session_id!r} has no snapshot {point!r}: session.snapshots() lists those there are")
         point = found[-1]
     if isinstance(point, Snapshot):
-        return await _at_snapshot(h, point)
+        return await _at_snapshot(h, header, point)
     if isinstance(point, Message):
-        return await _at_entry(h, header, *await find_message(h, header, point.id))
+        return await _at_entry(h, header, *await _whole(h, header, *await find_message(h, header, point.id)))
     if isinstance(point, int) and -header.count <= point <= header.count:
         return await _at_count(h, header, point if point >= 0 else header.count + point)
     raise InvalidInput(
@@ -95,11 +110,14 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
     )
 
 
-async def _at_snapshot(h: Handle, point: Snapshot) -> Target:
-    if point not in await snapshots(h):
+async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:
+    found = []
+    if _reaches(header, point.session_id, point.position):
+        found = await h.face.call(h.store.read, point.session_id, point.position, point.position + 1)
+    if not found or found[0].id != point.id:
         raise InvalidInput(f"snapshot {point.label or point.id!r} is of session {point.session_id!r}, not of {h.session_id!r}")
-    (entry,) = await h.face.call(h.store.read, point.session_id, point.position, point.position + 1)
-    return Target(point.lineage, point.count, point.state, entry.hash)
+    point = Snapshot.of(point.session_id, found[0])
+    return Target(point.lineage, point.count, point.state, found[0].hash)
 
 
 async def find_message(h: Handle, header: Header, message_id: str) -> tuple[str, Entry]:
@@ -125,7 +143,8 @@ async def _at_count(h: Handle, header: Header, count: int) -> Target:
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if (await _entry(h, part.session_id, middle)).count >= count else (middle + 1, high)
-        return await _at_entry(h, header, part.session_id, await _entry(h, part.session_id, low))
+        last = await _entry(h, part.session_id, low)
+        return await _at_entry(h, header, *await _whole(h, header, part.session_id, last))
     raise InvalidInput(f"session {h.session_id!r} has no {count} messages")
 
 
@@ -141,6 +160,22 @@ async def end_of(h: Handle, segments: Lineage) -> Target:
 
 async def _at_entry(h: Handle, header: Header, log: str, entry: Entry) -> Target:
     return Target(cut(header.segments, log, entry.position), entry.count, await state_at(h, log, entry), entry.hash)
+
+
+async def _whole(h: Handle, header: Header, log: str, entry: Entry) -> tuple[str, Entry]:
+    """The entry, or where its tool calls' last result is: a point never separates a call from its result."""
+    (part,) = [s for s in header.segments if s.session_id == log and s.start <= entry.position < (s.stop or 0)]
+    if "tool_calls" not in entry.body and entry.body.get("role") != "tool":
+        return log, entry
+    start = max(part.start, entry.position - _NEAR)
+    around = await h.face.call(h.store.read, log, start, min(part.stop or 0, entry.position + _NEAR), "message")
+    same = [e for e in around if e.turn == entry.turn]
+    pending = unanswered(from_entry(e) for e in same if e.position <= entry.position)
+    for later in same:
+        if pending and later.position > entry.position and later.body.get("tool_call_id") in pending:
+            pending.discard(later.body["tool_call_id"])
+            entry = later
+    return log, entry
 
 
 async def _entry(h: Handle, log: str, position: int) -> Entry:
