@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessile import Agent, MemorySessionStore, Session, hookimpl, hookspecs
-from sessile.errors import NotInstalled
+from sessile.errors import InvalidInput, NotInstalled
 from sessile.plugins import Plugins, parse_options
 from sessile.registry import Registry
 
@@ -161,11 +161,13 @@ def test_a_broken_plugin_is_disabled_and_the_others_work(caplog: pytest.LogCaptu
         @hookimpl
         def on_user_message(self, colour: str) -> None: ...
 
-    found = Plugins(extra=[Broken(), Unknown()])
-    broken = [info for info in found.infos() if info.status == "broken"]
-    assert len(broken) == 2
+    found = Plugins()
+    for plugin in (Broken(), Unknown()):
+        assert found.add(plugin).status == "broken"
     assert "kind 'shop' of 'x' does not exist" in caplog.text
     assert found.registry.load("model", "echo")
+    with pytest.raises(InvalidInput, match=r"(?s)cannot be used: .*colour"):
+        session_with(Unknown())
 
 
 def test_a_local_file_is_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

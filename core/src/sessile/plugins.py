@@ -17,7 +17,7 @@ import pluggy
 
 from sessile import hookspecs
 from sessile.drive import Face
-from sessile.errors import NotInstalled, PluginError
+from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.registry import Registry
 
 logger = logging.getLogger("sessile")
@@ -69,13 +69,15 @@ class Plugins:
             for entry_point in _entry_points():
                 self._load(entry_point)
         for plugin in extra:
-            self.add(plugin)
+            info = self.add(plugin)
+            if info.status == "broken":  # somebody asked for just this one
+                raise InvalidInput(f"plugin {info.name!r} cannot be used: {info.error}")
 
     def _load(self, entry_point: metadata.EntryPoint) -> None:
         dist = entry_point.dist
         info = PluginInfo(entry_point.name, "active", dist.name if dist else "", dist.version if dist else "")
         if entry_point.name in self._blocked:
-            self._infos[entry_point.name] = attrs.evolve(info, status="blocked")
+            self._known(attrs.evolve(info, status="blocked"))
             return
         try:
             plugin = entry_point.load()
@@ -84,11 +86,15 @@ class Plugins:
             return
         self.add(plugin, entry_point.name, info)
 
-    def _broken(self, info: PluginInfo, where: str, error: Exception) -> None:
+    def _broken(self, info: PluginInfo, where: str, error: Exception) -> PluginInfo:
         logger.error("plugin %r is disabled: %s failed: %s: %s", info.name, where, type(error).__name__, error)
-        self._infos[info.name] = attrs.evolve(info, status="broken", error=f"{type(error).__name__}: {error}")
+        return self._known(attrs.evolve(info, status="broken", error=f"{type(error).__name__}: {error}"))
 
-    def add(self, plugin: object, name: str | None = None, info: PluginInfo | None = None) -> None:
+    def _known(self, info: PluginInfo) -> PluginInfo:
+        self._infos[info.name] = info
+        return info
+
+    def add(self, plugin: object, name: str | None = None, info: PluginInfo | None = None) -> PluginInfo:
         """Make a plugin active: a module, or any object with hooks; unmarked methods count by their name."""
         if isinstance(plugin, str):
             name = name or Path(plugin).stem
@@ -100,17 +106,15 @@ class Plugins:
             self._manager.unmarked = (*self._manager.unmarked, plugin)
         try:
             if self._manager.register(plugin, name) is None:
-                self._infos[name] = attrs.evolve(info, status="blocked")
-                return
+                return self._known(attrs.evolve(info, status="blocked"))
             self._register(plugin, name)
         except Exception as error:  # a broken plugin must not take the others down with it
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
-            self._broken(info, "register", error)
-            return
+            return self._broken(info, "register", error)
         hooks = sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         registers = sorted(f"{e.kind}:{e.name}" for e in self.registry.entries if e.plugin == name)
-        self._infos[name] = attrs.evolve(info, hooks=tuple(hooks), registers=tuple(registers))
+        return self._known(attrs.evolve(info, hooks=tuple(hooks), registers=tuple(registers)))
 
     def _register(self, plugin: object, name: str) -> None:
         self.registry.plugin = name

@@ -15,7 +15,7 @@ import attrs
 
 from sessile import context
 from sessile.encoding import JSON
-from sessile.errors import ModelError, SessileError, TurnInterrupted
+from sessile.errors import ModelError, TurnInterrupted
 from sessile.handle import Handle
 from sessile.history import add_messages, commit_drafts, observe
 from sessile.ids import new_id
@@ -136,7 +136,7 @@ async def _answer(h: Handle, turn: Turn) -> Message:
             return reply
         risky = [call["name"] for call in reply.tool_calls if call["name"] in tools and tools[call["name"]].risky]
         if risky:
-            from sessile.checkpoints import before_tools  # only here, as above
+            from sessile.checkpoints import before_tools  # only here: it is made of what is made of turns
 
             await before_tools(h, risky)
         await _store(h, turn, [draft(reply, turn.id)])
@@ -224,5 +224,5 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
             h.unanswered = turn
         if not isinstance(error, TurnInterrupted):
             await h.hook("on_turn_error", turn=turn, error=error)
-    except SessileError as second:
+    except Exception as second:
         error.__context__ = second
