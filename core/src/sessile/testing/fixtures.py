@@ -1,0 +1,65 @@
+"""What the conformance tests are given: the store, opened again and again, and helpers to commit to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sessile.drive import Blocking, run
+from sessile.log import Change, Draft, Header, stamp
+from sessile.stores import open_store as open_url
+
+capability = pytest.mark.capability
+CONFUSABLE = ("user/alice", "user:alice", "user_alice", "user%2falice", "User_alice", "user alice", "üser", "aux", "a" * 255)
+
+
+class Driven:
+    """A store whose methods, blocking or async, are called and waited for."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.store, name)
+        return lambda *args, **kwargs: run(Blocking().call(method, *args, **kwargs))
+
+
+def commit(store: Any, header: Header, *drafts: Draft, now: float = 1.0, **fields: Any) -> Header:
+    """Commit behind a header and return the next one."""
+    entries, changes = stamp(header, Change(drafts, fields), now)
+    store.commit(header.session_id, expected=header.version, entries=entries, changes=changes)
+    return header.after(changes)
+
+
+def say(text: str, **more: Any) -> Draft:
+    """A message to be."""
+    return Draft("message", {"role": "user", "content": text, **more})
+
+
+class StoreFixtures:
+    """Override `store_url`; for a store that cannot be opened by a URL, `open_store`."""
+
+    many_processes = True  # False for a store that one process cannot share with another: those tests are left out
+
+    @pytest.fixture
+    def store_url(self) -> str:
+        raise pytest.UsageError("define the fixture store_url: a URL that opens an empty store of yours")
+
+    @pytest.fixture
+    def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
+        """A function that opens the store, each time anew, on the same data."""
+        opened: list[Driven] = []
+
+        def open_again() -> Driven:
+            opened.append(Driven(open_url(store_url)))
+            return opened[-1]
+
+        yield open_again
+        for store in opened:
+            store.close()
+
+    @pytest.fixture
+    def store(self, open_store: Callable[[], Any]) -> Any:
+        return open_store()

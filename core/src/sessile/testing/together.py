@@ -1,0 +1,121 @@
+"""What a store promises when much happens at once: state machines, races, many processes, kill -9, long logs."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from sessile.errors import Conflict, SessionNotFound
+from sessile.session import Session
+from sessile.testing import processes
+from sessile.testing.fixtures import StoreFixtures, capability
+from sessile.testing.graph_machine import GraphMachine
+from sessile.testing.machine import StoreMachine
+from sessile.testing.plugin import full
+
+
+def _run_machine(machine: Any, open_store: Callable[[], Any], examples: int) -> None:
+    run_state_machine_as_test(
+        lambda: machine(open_store),  # type: ignore[arg-type]
+        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
+
+
+class TogetherTests(StoreFixtures):
+    """The heavy ones; `--full` runs them with more repetitions."""
+
+    @capability("state machine")
+    def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
+        _run_machine(StoreMachine, open_store, 300 if full(pytestconfig) else 30)
+
+    @capability("state machine")
+    def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
+        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 40)
+
+    @capability("conflicts")
+    def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:
+        stores = open_store().store, open_store().store
+        Session("s", store=stores[0]).add_message("user", "begin")
+        for turn in range(20):
+            said = self._race(stores, f"r{turn}", "rebase")
+            assert said == ["done", "done"]
+        with Session("s", store=stores[0]) as session:
+            texts = [message.text for message in session.messages]
+            assert sorted(texts[1:]) == sorted(f"r{turn}-{side}" for turn in range(20) for side in (0, 1))
+            assert [text.split("-")[0] for text in texts[1:]] == [f"r{turn}" for turn in range(20) for _ in (0, 1)]
+        for turn in range(20):
+            assert sorted(self._race(stores, f"x{turn}", "raise")) == ["conflict", "done"]
+
+    def _race(self, stores: tuple[Any, Any], text: str, on_conflict: str) -> list[str]:
+        sessions = [Session("s", store=store, on_conflict=on_conflict) for store in stores]
+        start = threading.Barrier(2)
+        outcomes = ["", ""]
+
+        def work(side: int) -> None:
+            start.wait()
+            try:
+                sessions[side].add_message("user", f"{text}-{side}")
+                outcomes[side] = "done"
+            except Conflict:
+                outcomes[side] = "conflict"
+
+        threads = [threading.Thread(target=work, args=(side,)) for side in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return outcomes
+
+    @capability("conflicts")
+    def test_a_handle_of_a_deleted_session_does_not_bring_it_back(self, store: Any) -> None:
+        session = Session("s", store=store.store)
+        session.add_message("user", "x")
+        store.delete("s")
+        with pytest.raises(SessionNotFound):
+            session.add_message("user", "back?")
+        assert store.load("s") is None
+
+    @capability("many processes")
+    def test_many_processes_append_to_one_session(self, store_url: str, pytestconfig: pytest.Config) -> None:
+        writers, appends = (8, 250) if full(pytestconfig) else (4, 50)
+        processes.many_writers(store_url, "s", writers, appends)
+
+    @capability("many processes")
+    def test_processes_that_open_a_new_store_at_once_all_succeed(self, store_url: str) -> None:
+        started = [processes.start_writer(store_url, f"s{number}", "n", 1) for number in range(4)]
+        for process in started:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+
+    @capability("kill -9")
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_a_killed_writer_leaves_whole_commits(self, store_url: str, batch: int, pytestconfig: pytest.Config) -> None:
+        rng = random.Random(batch)
+        rounds = 100 if full(pytestconfig) else 5
+        killed = [processes.kill_writer(store_url, f"k{number}", batch, rng) for number in range(rounds)]
+        assert sum(killed) >= rounds
+
+    @capability("flat cost")
+    def test_an_append_costs_the_same_in_a_long_log(self, store: Any, pytestconfig: pytest.Config) -> None:
+        length = 100_000 if full(pytestconfig) else 10_000
+        short = Session("short", store=store.store)
+        long = Session("long", store=store.store)
+        for _ in range(length // 1000):
+            long.add_messages([("user", "x" * 100)] * 1000)
+        times: dict[str, list[float]] = {"short": [], "long": []}
+        for _ in range(150):
+            for session in (short, long):
+                begin = time.perf_counter()
+                session.add_message("user", "x" * 100)
+                times[session.session_id].append(time.perf_counter() - begin)
+        ratio = statistics.median(times["long"]) / statistics.median(times["short"])
+        assert ratio < 2, f"an append to {length} messages took {ratio:.1f} times one to a new session"
+        assert len(long.get_history(50)) == 50
