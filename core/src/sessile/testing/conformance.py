@@ -5,5 +5,5 @@ from sessile.testing.together import TogetherTests
 from sessile.testing.waist import WaistTests
 
 
-class StoreConformance(WaistTests, TogetherTests):
+class StoreConformance(TogetherTests, WaistTests):  # pytest runs the last one first
     """All that a store promises. Override `store_url`; for a store that lives in one process, see `many_processes`."""
