@@ -211,7 +211,7 @@ def said(role: str, content: str | None, turn: str | None = None, **more: Any) -
 
 
 def test_the_window_and_the_budget_keep_whole_turns() -> None:
-    history = [PastTurn(said("user", f"user{n}", turn=f"t{n}")) for n in range(10)]
+    history = [PastTurn(said("user", f"user{n}", turn=f"t{n}"), f"t{n}") for n in range(10)]
     for n, turn in enumerate(history):
         turn.add(said("assistant", f"assistant{n}", turn=f"t{n}"))
     prompt = context.prompt

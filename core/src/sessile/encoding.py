@@ -7,6 +7,7 @@ every backend. Fields that a newer version wrote are kept in `extra` and written
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import attrs
@@ -19,15 +20,15 @@ T = TypeVar("T")
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
 to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
-_raw_decode = json.JSONDecoder().raw_decode
+_scan: Callable[[str, int], tuple[JSON, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # undocumented
 
 
 def from_json(text: str | bytes) -> JSON:
     """The value of some JSON; ValueError where it is none."""
     if isinstance(text, str):
         try:
-            value, end = _raw_decode(text)  # nearly always our own, without white space around it
-        except ValueError:
+            value, end = _scan(text, 0)  # nearly always our own, without white space around it
+        except (ValueError, StopIteration):
             pass
         else:
             if end == len(text):

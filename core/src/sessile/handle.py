@@ -199,7 +199,7 @@ class Handle:
         if limit is None:
             return Past(header, map(from_entry, await self.entries(header, "message")), whole=True)
         messages: list[Message] = []
-        for piece in chunks_backwards(header.segments, limit + 8):
+        for piece in chunks_backwards(header.segments, limit):
             entries = await self._read(piece.session_id, piece.start, piece.stop or 0, "message")
             messages[:0] = map(from_entry, entries)
             if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:

@@ -62,7 +62,9 @@ async def get_history(h: Handle, limit: int | None = None) -> list[Message]:
     header = await h.refresh()
     if limit == 0:
         return []
-    messages = [said for turn in await h.past(header, limit) for said in turn.shown()]
+    messages: list[Message] = []
+    for turn in await h.past(header, limit):
+        messages += turn.messages if turn.id is None else turn.shown()
     return messages if limit is None else messages[-limit:]
 
 

@@ -23,14 +23,14 @@ def cut(segments: Sequence[Segment], log: str, position: int) -> tuple[Segment, 
 
 
 def chunks_backwards(segments: Sequence[Segment], first: int) -> Iterator[Segment]:
-    """The lineage in pieces from its end, the first of `first` entries and each next twice as long (at most 4,096)."""
-    size = max(first, 1)
+    """The lineage in pieces from its end: `first` entries, then 16, and each next twice as many (at most 4,096)."""
+    size, following = max(first, 1), 16
     for segment in reversed(segments):
         stop = segment.stop or 0
         while stop > segment.start:
             start = max(segment.start, stop - size)
             yield Segment(segment.session_id, start, stop)
-            stop, size = start, min(size * 2, 4096)
+            stop, size, following = start, following, min(following * 2, 4096)
 
 
 def chunks(segments: Iterable[Segment], size: int = 4096) -> Iterator[Segment]:

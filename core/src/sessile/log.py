@@ -87,21 +87,20 @@ class Entry:
         """The entry that `json` wrote; `CorruptStore` where it is none."""
         try:
             data = from_json(text)
+            entry = cls(**data)  # nearly always just these fields: a third of what the converter takes
+            if type(entry.position) is int and type(entry.body) is dict:
+                return entry
         except ValueError as error:
             raise CorruptStore(f"an entry is not JSON: {text[:80]!r} ({error})") from error
+        except TypeError:
+            pass
         return cls.from_dict(data)
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Entry:
         """The entry of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
         try:
-            entry = cls(**data)  # nearly always just these fields: a third of what the converter takes
-            if type(entry.position) is int and type(entry.body) is dict:
-                return entry
-        except TypeError:
-            pass
-        try:
-            entry = converter.structure(data, cls)
+            entry: Entry = converter.structure(data, cls)
         except Exception as error:  # whatever a converter raises, the data is not an entry
             raise CorruptStore(f"not an entry: {str(data)[:80]} ({type(error).__name__}: {error})") from error
         return entry

@@ -21,8 +21,8 @@ class PastTurn:
 
     __slots__ = ("_sendable", "id", "messages")
 
-    def __init__(self, first: Message) -> None:
-        self.id: str | None = first.get("turn")
+    def __init__(self, first: Message, turn_id: str | None) -> None:
+        self.id = turn_id
         self.messages = [first]
         self._sendable: tuple[CountTokens, list[Message], int] | None = None
 
@@ -62,23 +62,26 @@ class Past:
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
         self._born = header.created_at
-        for said in messages:
-            self._add(said)
+        self._add(messages)
 
-    def _add(self, said: Message) -> None:
-        key = said.get("turn")
-        if key is None and self._loose is not None and said["role"] != "user":
-            self._loose.add(said)
-        elif key is None:
-            self._loose = self._turns[said["id"]] = PastTurn(said)
-        elif key in self._turns:
-            self._turns[key].add(said)
-        elif key == said["id"] or self.whole:
-            self._turns[key] = PastTurn(said)
-            self._loose = None
-        else:
-            return  # of a turn that began before this part
-        self.count += 1
+    def _add(self, messages: Iterable[Message]) -> None:
+        turns, loose = self._turns, self._loose
+        for said in messages:
+            key = said.get("turn")
+            if key is None:
+                if loose is None or said["role"] == "user":
+                    loose = turns[said["id"]] = PastTurn(said, None)
+                else:
+                    loose.add(said)
+            elif key in turns:
+                turns[key].add(said)
+            elif key == said["id"] or self.whole:
+                turns[key] = PastTurn(said, key)
+                loose = None
+            else:
+                continue  # of a turn that began before this part
+            self.count += 1
+        self._loose = loose
 
     def fits(self, header: Header) -> bool:
         """Is it still true for what the header says: the same session, nothing reverted since?"""
@@ -86,9 +89,7 @@ class Past:
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:
         """Add what was said up to the header's head."""
-        for entry in entries:
-            if entry.kind == "message":
-                self._add(from_entry(entry))
+        self._add(from_entry(entry) for entry in entries if entry.kind == "message")
         self.end = header.head
         if self.count > 2 * KEPT:
             while self.count > KEPT and len(self._turns) > 1:

@@ -38,6 +38,7 @@ _COLUMNS = {
     "commit": "commit_id",
 }
 T = TypeVar("T")
+_EMPTY = ("title", "lineage", "last_snapshot", "state", "metadata")
 _UPDATED_AT = list(_COLUMNS).index("updated_at")
 _KEYS = 10_000  # session keys kept in memory
 
@@ -166,7 +167,7 @@ class SQLiteSessionStore:
 
     def _update_details(self, db: sqlite3.Connection, key: int, changes: Mapping[str, Any]) -> None:
         (body,) = db.execute(f"SELECT body FROM {self.table}_details WHERE key = ?", (key,)).fetchone()
-        details = {**from_json(body), **_details(changes)}
+        details = _details({**from_json(body), **changes})
         db.execute(f"UPDATE {self.table}_details SET body = ? WHERE key = ?", (to_json(details), key))
 
     def _insert(self, db: sqlite3.Connection, session_id: str, changes: Mapping[str, Any]) -> int:
@@ -313,4 +314,5 @@ def _readable(row: Sequence[Any]) -> Header | None:
 
 
 def _details(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name not in _COLUMNS}
+    """The fields without a column; those that are empty, as they are in a new header, need not be kept."""
+    return {name: value for name, value in changes.items() if name not in _COLUMNS and (value or name not in _EMPTY)}
