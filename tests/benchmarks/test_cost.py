@@ -31,6 +31,7 @@ def _report(request: pytest.FixtureRequest) -> Any:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print("\n\n" + "\n".join(REPORT))
+    REPORT.clear()
 
 
 @pytest.fixture
