@@ -226,10 +226,10 @@ def test_a_tool_call_without_a_result_is_kept_marked_and_not_sent(url: str) -> N
 
 
 class Observer:
-    """Counts, and raises when told so."""
+    """Keeps what it is told, and raises when told so."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.seen = error, []
+        self.error, self.agent_error, self.seen = error, error, []
 
     @hookimpl
     def on_user_message(self, content: str) -> None:
@@ -241,8 +241,8 @@ class Observer:
     async def on_agent_message(self, content: str) -> None:
         await asyncio.sleep(0)
         self.seen.append(content)
-        if self.error:
-            raise self.error
+        if self.agent_error:
+            raise self.agent_error
 
 
 def test_a_plugin_that_raises_is_named_and_breaks_nothing(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,13 +263,13 @@ def test_under_strict_a_plugins_error_is_raised_and_nothing_is_stored_twice(url:
     with pytest.raises(PluginError, match="on_user_message"):
         session.chat("hello")
     assert contents(session) == ["hello"]
-    observer.error = None
+    observer.error = observer.agent_error = None
     session.chat("hello")
     assert contents(session) == ["hello", "hello"]
-    observer.on_user_message = lambda content: None  # type: ignore[method-assign]
-    observer.error = ValueError("later")
-    with pytest.raises(PluginError, match="on_user_message"):
+    observer.agent_error = ValueError("later")
+    with pytest.raises(PluginError, match="on_agent_message"):
         list(session.stream("again"))
+    assert contents(session) == ["hello", "hello", "again", "again"]  # the reply was stored, and only once
 
 
 # -- stores

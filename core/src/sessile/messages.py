@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from sessile.encoding import JSON, from_json, json_value, to_json
+from sessile.encoding import JSON, from_json, json_value
 from sessile.errors import InvalidMessage
 from sessile.ids import new_id
 from sessile.log import Draft, Entry
@@ -147,9 +147,3 @@ def from_entry(entry: Entry) -> Message:
     if entry.turn is None:
         return Message(entry.body, id=entry.id, timestamp=entry.time)
     return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
-
-
-def copy(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Plain dicts of messages, for callers that change them."""
-    plain: list[dict[str, Any]] = from_json(to_json(list(messages)))
-    return plain

@@ -42,6 +42,8 @@ async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None
     """
     if isinstance(key, str):
         return await merge_state(h, {key: value}, policy=policy)
+    if not isinstance(key, Mapping):
+        raise InvalidState(f"state is set by a key or a whole dict, not {type(key).__name__} ({key!r:.60})")
     values = json_value(dict(key), "state", InvalidState)
     plain = {k for k in values if not _place(k)[0]}
     await merge_state(h, values, policy=policy, keep=plain)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
@@ -138,8 +138,3 @@ def url_path(url: str, scheme: str) -> str:
     if not url.startswith(prefix) or not path:
         raise InvalidInput(f"{url!r} names no path: write {prefix}relative/path or {prefix}/absolute/path")
     return path
-
-
-def options(store: Any) -> frozenset[str]:
-    """The optional capabilities a store has."""
-    return frozenset(name for name in ("search",) if hasattr(store, name))

@@ -113,6 +113,18 @@ def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
     assert manager.delete_inactive(days=0) == 2
 
 
+def test_a_users_search_is_not_crowded_out_by_others(tmp_path: Path) -> None:
+    manager = SessionManager(SQLiteSessionStore(tmp_path / "x.db"))
+    others = manager.create_session("others")
+    others.add_messages([("user", "needle")] * 100)
+    manager.create_session("ann").add_message("user", "a needle in a very long haystack of other words, last in every ranking")
+    replaced = manager.create_session("ann")
+    replaced.add_messages([("user", "needle")] * 50)
+    replaced.set_history([("user", "nothing")])
+    assert [hit.message.text[:8] for hit in manager.search("needle", user_id="ann", limit=1)] == ["a needle"]
+    assert len(manager.search("needle", limit=7)) == 7
+
+
 def test_threads_share_a_store(tmp_path: Path) -> None:
     store = SQLiteSessionStore(tmp_path / "x.db")
     sessions = [Session(f"s{n}", store=store) for n in range(4)]

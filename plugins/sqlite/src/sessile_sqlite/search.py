@@ -18,18 +18,20 @@ def search(db: sqlite3.Connection, table: str, text: str, user_id: str | None, l
     utils = Database(db)
     if not text.strip():
         return []
-    sql = utils[f"{table}_texts"].search_sql(columns=["session", "position"], limit=limit * 4)
-    found = db.execute(sql, {"query": utils.quote_fts(text)}).fetchall()
+    whose = f"session IN (SELECT key FROM {table} WHERE user_id = :user)" if user_id is not None else None
+    sql = utils[f"{table}_texts"].search_sql(columns=["session", "position"], where=whose)
     hits: list[tuple[str, Entry]] = []
-    for key, position in found:
+    for key, position in db.execute(sql, {"query": utils.quote_fts(text), "user": user_id}):
         row = db.execute(
-            f"SELECT s.session_id, s.user_id, s.head, d.body, e.body FROM {table} s JOIN {table}_details d USING (key) "
+            f"SELECT s.session_id, s.head, d.body, e.body FROM {table} s JOIN {table}_details d USING (key) "
             f"JOIN {table}_entries e ON e.session = s.key WHERE s.key = ? AND e.position = ?",
             (key, position),
         ).fetchone()
-        if row and user_id in (None, row[1]) and _counts(row[0], row[2], row[3], position):
-            hits.append((row[0], Entry.from_json(row[4])))
-    return hits[:limit]
+        if row and _counts(*row[:3], position):
+            hits.append((row[0], Entry.from_json(row[3])))
+        if len(hits) >= limit:
+            break
+    return hits
 
 
 def _counts(session_id: str, head: int, details: str, position: int) -> bool:
