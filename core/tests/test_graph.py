@@ -262,27 +262,89 @@ def test_bad_points_write_nothing(new: Callable[..., Session]) -> None:
     assert session.store.load("f") is None
 
 
-def test_what_forks_read_is_not_deleted(new: Callable[..., Session]) -> None:
+def test_forks_keep_what_they_inherited_from_a_deleted_session(new: Callable[..., Session]) -> None:
+    root = new("root", user_id="ada")
+    say(root, "a", "b")
+    root.set_state("k", 1)
+    root.snapshot("kept")
+    say(root, "c", "not inherited")
+    root.snapshot("later")
+    child = root.fork(3, "child")
+    say(child, "d")
+    grandchild = child.fork(session_id="grandchild")
+    back = grandchild.revert(1)
+    other = root.fork(1, "other")
+    assert child.diff(other).shared == 1
+    root.delete()
+    with pytest.raises(SessionNotFound):
+        root.messages
+    manager = SessionManager(child.store)
+    assert {header.session_id for header in manager.each()} == {"child", "grandchild", "other"}
+    assert not manager.exists("root") and manager.get_session("root") is None
+    again = new("root", user_id="bob")  # a new one of the same name is no kin of theirs
+    say(again, "z")
+    assert again.tree()["children"] == [] and again.snapshots() == []
+    assert (texts(child), texts(new("child")), texts(grandchild), texts(other)) == ("a b c d", "a b c d", "a", "a")
+    assert child.diff(other).shared == 1
+    grandchild.revert(back)
+    assert texts(grandchild) == "a b c d"
+    child.delete()
+    assert grandchild.revert("kept") and (texts(grandchild), grandchild.state) == ("a b", {"k": 1})
+    assert [s.label for s in grandchild.snapshots()][:1] == ["kept"]
+    assert (grandchild.parent, grandchild.tree()["children"], other.parent) == (None, [], None)
+    assert texts(grandchild.merge(other)) == "a b"
+    assert grandchild.verify() and other.verify()
+    again.delete()
+    with pytest.raises(SessionExists, match="inherited from a deleted session 'root'"):
+        grandchild.fork(session_id="root")
+
+
+def test_what_no_fork_is_left_of_goes(new: Callable[..., Session]) -> None:
+    root = new("root")
+    say(root, "a", "secret")
+    child = root.fork(1, "child")
+    grandchild = child.fork(session_id="grandchild")
+    store = root.store
+    root.delete()
+    child.delete()
+    assert [e.body["content"] for name in store._sessions for e in store.read(name, 0, 9, "message")] == ["a"]
+    assert texts(grandchild) == "a"
+    grandchild.delete()
+    assert not store._sessions
+
+
+def test_deleting_all_that_was_forked(new: Callable[..., Session]) -> None:
     root = new("root")
     say(root, "a")
-    root.fork(session_id="child").fork(session_id="grandchild")
+    middle = root.fork(session_id="child")
+    middle.fork(session_id="grandchild").fork(session_id="last")
+    middle.delete()
     manager = SessionManager(root.store)
-    for attempt in (root.delete, lambda: manager.delete("root"), lambda: manager.delete("child")):
-        with pytest.raises(HasForks, match="delete those first, or pass cascade=True") as caught:
-            attempt()
-        assert caught.value.forks in (["child"], ["grandchild"])
-    assert texts(new("grandchild")) == "a"
-    assert manager.delete("grandchild")
-    new("child").fork(session_id="other")
-    new("child").delete(cascade=True)
-    assert [h.session_id for h in manager.each()] == ["root"]
-    root.fork(session_id="again")
-    assert manager.delete_inactive(days=0) == 2
-    root = new("anew")
-    say(root, "b")
-    root.fork()
-    manager.clear_all()
-    assert [*manager.each()] == []
+    assert [header.session_id for header in root.children()] == ["grandchild"]
+    assert root.tree()["children"][0]["session_id"] == "grandchild"
+    assert new("grandchild").parent == "root"
+    assert manager.delete("root", cascade=True)
+    assert not root.store._sessions
+    for clear in (lambda: manager.delete_inactive(days=0), manager.clear_all):
+        root = new("anew")
+        say(root, "b")
+        root.fork()
+        assert clear() == 2
+        assert not root.store._sessions
+
+
+def test_a_broken_session_with_forks_is_not_deleted_by_mistake(tmp_path: Path) -> None:
+    with SessionManager(f"file://{tmp_path}") as manager:
+        root = manager.create_session(session_id="root")
+        say(root, "a")
+        root.fork(session_id="child")
+        (tmp_path / "root" / "log.jsonl").write_text("no entry\n")
+    with SessionManager(f"file://{tmp_path}") as manager:
+        with pytest.raises(HasForks, match="restore a copy, or pass cascade=True") as caught:
+            manager.delete("root")
+        assert caught.value.forks == ["child"]
+        assert manager.delete("root", cascade=True)
+        assert [*manager.each()] == []
 
 
 def test_tampering_shows(new: Callable[..., Session]) -> None:

@@ -16,7 +16,7 @@ from sessile.encoding import json_value
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionNotFound, StoreUnavailable
 from sessile.ids import RESERVED, check_id
 from sessile.lineage import chunks, chunks_backwards
-from sessile.log import DEFAULT_USER, Change, Entry, Header, stamp
+from sessile.log import DEFAULT_USER, DELETED, Change, Entry, Header, stamp
 from sessile.messages import Message, from_entry
 from sessile.past import KEPT, Past, PastTurn
 from sessile.plugins import Plugins
@@ -79,7 +79,13 @@ class Handle:
     async def refresh(self) -> Header:
         """The header as the store has it now. `SessionNotFound` where the session was deleted meanwhile."""
         self._check_open()
-        return self._see(await self.face.call(self.store.load, self.session_id))
+        stored = await self.face.call(self.store.load, self.session_id)
+        if stored is not None and stored.status == DELETED:  # but not to the end
+            from sessile.deletion import finish
+
+            await finish(self.face, self.store, stored)
+            stored = None
+        return self._see(stored)
 
     @property
     def seen(self) -> Header | None:
@@ -131,7 +137,8 @@ class Handle:
                 attempt += 1
                 if attempt > 1:  # lost again: others are busy here, so stand back a little, each for another time
                     await self.face.pause(random.random() * min(0.001 * 2**attempt, 0.05))
-                header = self._see(conflict.header or await self.face.call(self.store.load, self.session_id))
+                found = conflict.header
+                header = await self.refresh() if found is None or found.status == DELETED else self._see(found)
             except StoreUnavailable:
                 if now > give_up:
                     raise
@@ -176,8 +183,8 @@ class Handle:
                 if not entries:
                     return False
                 first = entries[0].position
-                found = await self.face.call(self.store.read, self.session_id, first, first + 1)
-                return bool(found) and found[0].id == entries[0].id
+                stored = await self.face.call(self.store.read, self.session_id, first, first + 1)
+                return bool(stored) and stored[0].id == entries[0].id
             except StoreUnavailable:
                 if time.time() > give_up:
                     raise
@@ -189,7 +196,7 @@ class Handle:
         """The last turns, which have at least `limit` messages together if there are so many; all for None."""
         kept = self._past if self._past is not None and self._past.fits(header) else None
         if kept is not None and kept.end < header.head:
-            kept.extend(header, await self._read(self.session_id, kept.end, header.head, "message"))
+            kept.extend(header, await self.read(self.session_id, kept.end, header.head, "message"))
         if kept is None or not (kept.whole or (limit is not None and kept.count >= limit)):
             kept = await self._read_past(header, limit)
         self._past = kept if kept.count <= 2 * KEPT else None
@@ -200,7 +207,7 @@ class Handle:
             return Past(header, map(from_entry, await self.entries(header, "message")), whole=True)
         messages: list[Message] = []
         for piece in chunks_backwards(header.segments, limit):
-            entries = await self._read(piece.session_id, piece.start, piece.stop or 0, "message")
+            entries = await self.read(piece.session_id, piece.start, piece.stop or 0, "message")
             messages[:0] = map(from_entry, entries)
             if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
                 return past
@@ -210,11 +217,17 @@ class Handle:
         """Everything that counts, oldest first."""
         found: list[Entry] = []
         for piece in chunks(header.segments):
-            found += await self._read(piece.session_id, piece.start, piece.stop or 0, kind)
+            found += await self.read(piece.session_id, piece.start, piece.stop or 0, kind)
         return found
 
-    async def _read(self, log: str, start: int, stop: int, kind: str | None) -> list[Entry]:
-        entries: list[Entry] = await self.face.call(self.store.read, log, start, stop, kind)
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        """The entries `start` to `stop` (exclusive) of one of the logs that this session's entries and lineage name."""
+        header = self._header or await self.open()
+        entries: list[Entry] = await self.face.call(self.store.read, header.where(log), start, stop, kind)
+        if not entries and log != self.session_id and start < stop:  # was it handed over since the header was read?
+            known, header = header, await self.refresh()
+            if header.where(log) != known.where(log):
+                entries = await self.face.call(self.store.read, header.where(log), start, stop, kind)
         return entries
 
     # -- others

@@ -28,7 +28,7 @@ async def verify(h: Handle) -> Verification:
     for log, end in ends.items():
         position, last = 0, ""
         while position < end:
-            entries = await h.face.call(h.store.read, log, position, min(position + 4096, end))
+            entries = await h.read(log, position, min(position + 4096, end))
             for entry in entries:
                 if problem := _broken(entry, position, last):
                     return Verification(count, f"entry {position} of {log!r} {problem}")

@@ -1,4 +1,4 @@
-"""A session's life beside its messages: what is known of it, archiving, deleting, closing."""
+"""A session's life beside its messages: what is known of it, archiving, closing. Deleting is in `deletion.py`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from sessile.drive import Face
 from sessile.encoding import JSON, json_value
-from sessile.errors import HasForks, InvalidInput, SessionExists
+from sessile.errors import InvalidInput, SessionExists
 from sessile.handle import Handle
 from sessile.history import get_history
 from sessile.log import ARCHIVED, SAVED, Change, Header
 from sessile.state import get_state
-from sessile.store import Query, Store
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _COMMON = frozenset(
@@ -128,32 +126,6 @@ async def extract_topics(h: Handle, history: Iterable[Any] | None = None, limit:
     said = await get_history(h, 200) if history is None else history
     words = Counter(word for m in said for word in _WORD.findall(str(m.get("content") or "").lower()))
     return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
-
-
-async def delete(h: Handle, *, cascade: bool = False) -> None:
-    """Delete the session with its log. Every handle of it raises `SessionNotFound` from then on.
-
-    Sessions that were forked from it read its log: while there are such, `HasForks` is raised and nothing is deleted.
-    cascade: delete those as well.
-    """
-    if (await h.refresh()).version:
-        await delete_stored(h.face, h.store, h.session_id, cascade=cascade)
-
-
-async def delete_stored(face: Face, store: Store, session_id: str, *, cascade: bool = False) -> None:
-    """Delete a session by its id, without opening it, so that a broken one can be deleted too. See `delete`."""
-    query = Query(parent=session_id, limit=1000)
-    while forks := (await face.call(store.find, query)).items:
-        names = [fork.session_id for fork in forks]
-        if not cascade:
-            raise HasForks(
-                f"session {session_id!r} has forks that read its log ({', '.join(names[:5])}): delete those first, or pass "
-                "cascade=True",
-                names,
-            )
-        for name in names:
-            await delete_stored(face, store, name, cascade=True)
-    await face.settle(store.delete, session_id)
 
 
 async def close(h: Handle) -> None:

@@ -22,6 +22,11 @@ def cut(segments: Sequence[Segment], log: str, position: int) -> tuple[Segment, 
     raise ValueError(f"entry {position} of {log!r} does not count in this lineage")
 
 
+def counts(segments: Iterable[Segment], log: str, position: int) -> bool:
+    """Does an entry count in a lineage?"""
+    return any(s.session_id == log and s.start <= position and (s.stop is None or position < s.stop) for s in segments)
+
+
 def chunks_backwards(segments: Sequence[Segment], first: int) -> Iterator[Segment]:
     """The lineage in pieces from its end: `first` entries, then 16, and each next twice as many (at most 4,096)."""
     size, following = max(first, 1), 16
@@ -50,11 +55,11 @@ def reverted(
     return Change([Draft("revert", body, count=count)], {"lineage": after, "count": count, "state": state})
 
 
-def common(one: Sequence[Segment], other: Sequence[Segment]) -> tuple[Segment, ...]:
-    """What two lineages share from their beginnings."""
+def common(one: Sequence[Segment], header: Header, other: Sequence[Segment], other_header: Header) -> tuple[Segment, ...]:
+    """What two lineages share from their beginnings, in the names that the first has for the logs."""
     shared: list[Segment] = []
     for a, b in zip(one, other, strict=False):
-        if (a.session_id, a.start) != (b.session_id, b.start):
+        if (header.where(a.session_id), a.start) != (other_header.where(b.session_id), b.start):
             break
         stop = min(a.stop or 0, b.stop or 0)
         if stop > a.start:

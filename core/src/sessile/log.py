@@ -16,10 +16,11 @@ import attrs
 
 from sessile.encoding import JSON, converter, from_json, portable, to_json
 from sessile.errors import CorruptStore
-from sessile.ids import new_id
+from sessile.ids import RESERVED, new_id
 
 DEFAULT_USER = "default_user"
 CREATED, ACTIVE, SAVED, ARCHIVED = STATUSES = ("created", "active", "saved", "archived")
+DELETED = "deleted"  # no session is there any more for anybody, though its deletion may not have come to its end
 
 
 @attrs.frozen
@@ -117,6 +118,7 @@ class Header:
     parent: the session it was forked from; root: the first of that line ("" for one that is no fork).
     last_snapshot: [log, position] of the last snapshot; each snapshot names the one before it.
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
+    renamed: where logs are now that its entries and lineage know by an older name (see `deletion.py`).
     """
 
     session_id: str
@@ -135,9 +137,19 @@ class Header:
     root: str = ""
     last_snapshot: list[Any] | None = None
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
+    renamed: dict[str, str] = attrs.field(factory=dict)
     state: dict[str, Any] = attrs.field(factory=dict)
     metadata: dict[str, Any] = attrs.field(factory=dict)
     extra: dict[str, Any] = attrs.field(factory=dict)
+
+    def where(self, log: str) -> str:
+        """The id a log is stored under, from the name that entries and lineage have for it."""
+        return self.renamed.get(log, log)
+
+    @property
+    def hidden(self) -> bool:
+        """Is it no session that anybody may see, but a log kept for its forks, or one being deleted?"""
+        return self.status == DELETED or self.session_id.startswith(RESERVED)
 
     @property
     def segments(self) -> tuple[Segment, ...]:

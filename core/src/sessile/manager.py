@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sessile import lifecycle
+from sessile import deletion, lifecycle
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore, HasForks
+from sessile.errors import AccessDenied, CorruptStore
 from sessile.ids import check_id
-from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
+from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, DELETED, SAVED, Header
 from sessile.messages import Message, from_entry
 from sessile.store import Page, Query
 from sessile.stores import find_store
@@ -74,7 +74,7 @@ class SessionManager:
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
         page: Page[Header] = self._call(self.store.find, Query(**query))
-        return page
+        return Page([header for header in page.items if header.status != DELETED], page.cursor)
 
     def each(self, **query: Any) -> Iterator[Header]:
         """All headers that a query finds, page by page (of `limit`, by default 1,000)."""
@@ -87,7 +87,8 @@ class SessionManager:
 
     def exists(self, session_id: str) -> bool:
         """Is there such a session?"""
-        return self._call(self.store.load, check_id(session_id)) is not None
+        header = self._call(self.store.load, check_id(session_id))
+        return header is not None and not header.hidden
 
     def save(self, session: Session) -> None:
         """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
@@ -96,7 +97,7 @@ class SessionManager:
     def delete(self, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
         """Delete a session, a broken one too; False where there was none. `AccessDenied` where it is not this user's.
 
-        `HasForks` where others were forked from it; cascade: those are deleted as well.
+        Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
         """
         try:
             header = self._call(self.store.load, check_id(session_id))
@@ -108,8 +109,8 @@ class SessionManager:
         if header is not None and user_id is not None and header.user_id != user_id:
             raise AccessDenied(f"session {session_id!r} does not belong to user {user_id!r}: it was not deleted")
         if known:
-            run(lifecycle.delete_stored(self._face, self.store, session_id, cascade=cascade))
-        return known
+            run(deletion.delete_stored(self._face, self.store, session_id, cascade=cascade))
+        return known and not (header and header.hidden)
 
     def archive_inactive(self, days: float = 30) -> int:
         """Archive the sessions that nothing was said in for so many days; returns how many."""
@@ -120,35 +121,22 @@ class SessionManager:
         return len(headers)
 
     def delete_inactive(self, days: float = 30, *, status: str | None = None) -> int:
-        """Delete the sessions that were not changed for so many days (status: only such); returns how many.
-
-        One that others were forked from stays as long as they do.
-        """
+        """Delete the sessions that were not changed for so many days (status: only such); returns how many."""
         return self._delete_all(self._inactive(days, status=status))
 
     def delete_archived(self) -> int:
-        """Delete all archived sessions, but for those that others were forked from; returns how many."""
-        return self._delete_all([*self.each(status=ARCHIVED)])
+        """Delete all archived sessions; returns how many."""
+        return self._delete_all(self.each(status=ARCHIVED))
 
-    def _delete_all(self, headers: builtins.list[Header]) -> int:
-        count = 0
-        while True:  # forks may come before or behind what they were forked from
-            left = []
-            for header in headers:
-                try:
-                    count += self.delete(header.session_id)
-                except HasForks:
-                    left.append(header)
-            if len(left) in (0, len(headers)):
-                return count
-            headers = left
+    def _delete_all(self, headers: Iterable[Header]) -> int:
+        return sum(self.delete(session_id) for session_id in [header.session_id for header in headers])
 
     def clear_all(self) -> int:
         """Delete every session and all shared state of this store; returns how many sessions there were."""
-        count = sum(self.delete(header.session_id, cascade=True) for header in [*self.each()])
-        for header in [*self.each(prefix="~")]:
+        headers = run(deletion.find_all(self._face, self.store, Query(limit=1000)))
+        for header in headers:
             self._call(self.store.delete, header.session_id)
-        return count
+        return sum(not header.hidden for header in headers)
 
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first."""

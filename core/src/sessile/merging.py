@@ -9,7 +9,7 @@ import attrs
 
 from sessile.encoding import JSON
 from sessile.errors import AccessDenied, Conflict, InvalidInput
-from sessile.graph import begin_fork
+from sessile.forks import begin_fork
 from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.lineage import common, without
@@ -32,7 +32,7 @@ async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: s
     ours_now, theirs_now = await h.refresh(), await theirs.refresh()
     if ours_now.user_id != theirs_now.user_id:
         raise AccessDenied(f"session {theirs.session_id!r} belongs to another user than {h.session_id!r}: they are not merged")
-    shared = common(ours_now.segments, theirs_now.segments)
+    shared = common(ours_now.segments, ours_now, theirs_now.segments, theirs_now)
     begin = await end_of(h, shared)
     state = _merged_state(begin.state, ours_now.state, theirs_now.state, policy)
     sides = [await _turns_after(side, now, shared) for side, now in ((h, ours_now), (theirs, theirs_now))]
@@ -42,7 +42,7 @@ async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: s
     child = h.sibling(new_id() if session_id is None else check_id(session_id), ours_now.user_id)
     messages = sum(draft.kind == "message" for draft in drafts)
     fields = {"title": title, "state": state, "count": begin.count + messages}
-    await begin_fork(child, ours_now, begin, Change(drafts, fields))
+    await begin_fork(h, ours_now, child, begin, Change(drafts, fields))
     return h.session.another(child)
 
 
@@ -50,7 +50,7 @@ async def _turns_after(h: Handle, header: Header, shared: Lineage) -> list[list[
     """The message entries behind the shared lineage, as turns in the order they began."""
     turns: dict[str, list[Entry]] = {}
     for part in without(header.segments, shared):
-        for entry in await h.face.call(h.store.read, part.session_id, part.start, part.stop, "message"):
+        for entry in await h.read(part.session_id, part.start, part.stop or 0, "message"):
             turns.setdefault(entry.turn or entry.id, []).append(entry)
     return list(turns.values())
 
@@ -100,9 +100,9 @@ class Diff:
 
 async def diff(h: Handle, a: Any, b: Any = None) -> Diff:
     """What point or session `a` has that `b` has not, and the other way round (b: default this session as it is now)."""
-    (handle_a, end_a), (handle_b, end_b) = await _side(h, a), await _side(h, b)
-    shared = common(end_a.lineage, end_b.lineage)
-    both = await end_of(h, shared)
+    (handle_a, now_a, end_a), (handle_b, now_b, end_b) = await _side(h, a), await _side(h, b)
+    shared = common(end_a.lineage, now_a, end_b.lineage, now_b)
+    both = await end_of(handle_a, shared)
     keys = sorted({*end_a.state, *end_b.state})
     changed = {key: (end_a.state.get(key), end_b.state.get(key)) for key in keys}
     return Diff(
@@ -113,17 +113,18 @@ async def diff(h: Handle, a: Any, b: Any = None) -> Diff:
     )
 
 
-async def _side(h: Handle, point: Any) -> tuple[Handle, Target]:
+async def _side(h: Handle, point: Any) -> tuple[Handle, Header, Target]:
     other = getattr(point, "_handle", None)
     if isinstance(other, Handle):
-        return other, await end_of(other, (await other.refresh()).segments)
+        header = await other.refresh()
+        return other, header, await end_of(other, header.segments)
     header = await h.refresh()
-    return h, await resolve(h, header, header.count if point is None else point)
+    return h, header, await resolve(h, header, header.count if point is None else point)
 
 
 async def _messages_after(h: Handle, lineage: Lineage, shared: Lineage) -> list[Message]:
     found: list[Message] = []
     for part in without(lineage, shared):
-        entries = await h.face.call(h.store.read, part.session_id, part.start, part.stop, "message")
+        entries = await h.read(part.session_id, part.start, part.stop or 0, "message")
         found += map(from_entry, entries)
     return found

@@ -12,9 +12,9 @@ from typing import Any
 import attrs
 
 from sessile.encoding import JSON, converter, json_value
-from sessile.errors import InvalidInput
+from sessile.errors import CorruptStore, InvalidInput
 from sessile.handle import Handle
-from sessile.lineage import chunks_backwards, cut
+from sessile.lineage import chunks_backwards, counts, cut
 from sessile.log import Draft, Entry, Header, Segment
 from sessile.messages import Message, from_entry
 from sessile.past import unanswered
@@ -88,8 +88,15 @@ async def snapshots(h: Handle) -> list[Snapshot]:
 
 def _reaches(header: Header, log: str, position: int) -> bool:
     """Is this entry in the session's own log, or in the part of another that it was forked from?"""
-    inherited = header.segments[:-1]
-    return log == header.session_id or any(s.session_id == log and s.start <= position < (s.stop or 0) for s in inherited)
+    return header.where(log) == header.session_id or counts(header.segments[:-1], log, position)
+
+
+async def last_snapshot(h: Handle, header: Header, target: Target) -> list[Any] | None:
+    """[log, position] of the last snapshot up to a target, as a fork from there inherits it; None for none."""
+    at = header.last_snapshot
+    while at is not None and not counts(target.lineage, *at):
+        at = (await _entry(h, *at)).body["previous"]
+    return at
 
 
 async def resolve(h: Handle, header: Header, point: Any) -> Target:
@@ -113,7 +120,7 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
 async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:
     found = []
     if _reaches(header, point.session_id, point.position):
-        found = await h.face.call(h.store.read, point.session_id, point.position, point.position + 1)
+        found = await h.read(point.session_id, point.position, point.position + 1)
     if not found or found[0].id != point.id:
         raise InvalidInput(f"snapshot {point.label or point.id!r} is of session {point.session_id!r}, not of {h.session_id!r}")
     point = Snapshot.of(point.session_id, found[0])
@@ -123,7 +130,7 @@ async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:
 async def find_message(h: Handle, header: Header, message_id: str) -> tuple[str, Entry]:
     """(log, entry) of a message that counts, looked for from the end; `InvalidInput` where there is none."""
     for piece in chunks_backwards(header.segments, 256):
-        for entry in await h.face.call(h.store.read, piece.session_id, piece.start, piece.stop, "message"):
+        for entry in await h.read(piece.session_id, piece.start, piece.stop or 0, "message"):
             if entry.id == message_id:
                 return piece.session_id, entry
     raise InvalidInput(f"message {message_id!r} does not count in session {h.session_id!r}: it is another's, or was reverted")
@@ -168,7 +175,7 @@ async def _whole(h: Handle, header: Header, log: str, entry: Entry) -> tuple[str
     if "tool_calls" not in entry.body and entry.body.get("role") != "tool":
         return log, entry
     start = max(part.start, entry.position - _NEAR)
-    around = await h.face.call(h.store.read, log, start, min(part.stop or 0, entry.position + _NEAR), "message")
+    around = await h.read(log, start, min(part.stop or 0, entry.position + _NEAR), "message")
     same = [e for e in around if e.turn == entry.turn]
     pending = unanswered(from_entry(e) for e in same if e.position <= entry.position)
     for later in same:
@@ -179,9 +186,10 @@ async def _whole(h: Handle, header: Header, log: str, entry: Entry) -> tuple[str
 
 
 async def _entry(h: Handle, log: str, position: int) -> Entry:
-    (entry,) = await h.face.call(h.store.read, log, position, position + 1)
-    found: Entry = entry
-    return found
+    found = await h.read(log, position, position + 1)
+    if not found:
+        raise CorruptStore(f"entry {position} of {log!r} is missing: sessile session verify {h.session_id} tells what else is")
+    return found[0]
 
 
 async def state_at(h: Handle, log: str, entry: Entry) -> dict[str, Any]:

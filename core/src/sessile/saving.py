@@ -46,7 +46,7 @@ async def save(h: Handle, path: str | os.PathLike[str]) -> Path:
         with os.fdopen(handle, "wb") as file:
             file.write(_hashed(_first_line(h, header), digest))
             for piece in chunks(header.segments):
-                entries = await h.face.call(h.store.read, piece.session_id, piece.start, piece.stop, "message")
+                entries = await h.read(piece.session_id, piece.start, piece.stop or 0, "message")
                 for entry in entries:
                     file.write(_hashed(_message_line(entry), digest))
                 count += len(entries)
@@ -158,7 +158,7 @@ def _restoring(header: Header, saved: SavedSession, kept: int | None, fields: di
 async def to_dict(h: Handle) -> dict[str, Any]:
     """The session as JSON values: "header" and all "entries" of its own log. `Session.from_dict` reads it."""
     header = await h.refresh()
-    entries = await h.face.call(h.store.read, h.session_id, 0, header.head)
+    entries = await h.read(h.session_id, 0, header.head)
     return {"header": header.to_dict(), "entries": [from_json(entry.json) for entry in entries]}
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sessile import checkpoints as marks  # a method is called as the module is
-from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
+from sessile import deletion, forks, graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
 from sessile.session.base import BaseSession
@@ -71,7 +71,7 @@ class AsyncSession(BaseSession):
     get_context = awaited(lifecycle.get_context)
     extract_topics = awaited(lifecycle.extract_topics)
     archive = awaited(lifecycle.archive)
-    delete = awaited(lifecycle.delete)
+    delete = awaited(deletion.delete)
     close = awaited(lifecycle.close)
 
     # the session as a graph
@@ -80,12 +80,12 @@ class AsyncSession(BaseSession):
     revert = awaited(graph.revert)
     undo = awaited(graph.undo)
     redo = awaited(graph.redo)
-    fork = awaited(graph.fork)
-    edit = awaited(graph.edit)
-    regenerate = awaited(graph.regenerate)
-    parent = property(awaited(graph.parent))
-    children = awaited(graph.children)
-    tree = awaited(graph.tree)
+    fork = awaited(forks.fork)
+    edit = awaited(forks.edit)
+    regenerate = awaited(forks.regenerate)
+    parent = property(awaited(forks.parent))
+    children = awaited(forks.children)
+    tree = awaited(forks.tree)
     merge = awaited(merging.merge)
     diff = awaited(merging.diff)
     verify = awaited(integrity.verify)

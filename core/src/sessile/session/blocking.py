@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sessile import checkpoints as marks  # a method is called as the module is
-from sessile import graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
+from sessile import deletion, forks, graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
 from sessile.memory_store import MemorySessionStore
@@ -108,7 +108,7 @@ class Session(BaseSession):
     get_context = blocking(lifecycle.get_context)
     extract_topics = blocking(lifecycle.extract_topics)
     archive = blocking(lifecycle.archive)
-    delete = blocking(lifecycle.delete)
+    delete = blocking(deletion.delete)
     close = blocking(lifecycle.close)
 
     # the session as a graph
@@ -117,12 +117,12 @@ class Session(BaseSession):
     revert = blocking(graph.revert)
     undo = blocking(graph.undo)
     redo = blocking(graph.redo)
-    fork = blocking(graph.fork)
-    edit = blocking(graph.edit)
-    regenerate = blocking(graph.regenerate)
-    parent = property(blocking(graph.parent))
-    children = blocking(graph.children)
-    tree = blocking(graph.tree)
+    fork = blocking(forks.fork)
+    edit = blocking(forks.edit)
+    regenerate = blocking(forks.regenerate)
+    parent = property(blocking(forks.parent))
+    children = blocking(forks.children)
+    tree = blocking(forks.tree)
     merge = blocking(merging.merge)
     diff = blocking(merging.diff)
     verify = blocking(integrity.verify)

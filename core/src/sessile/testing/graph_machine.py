@@ -13,7 +13,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sessile.errors import HasForks, InvalidInput
+from sessile.errors import InvalidInput
 from sessile.memory_store import MemorySessionStore
 from sessile.session import Session
 
@@ -24,9 +24,12 @@ _picks = st.integers(0, 99)
 
 @attrs.define
 class Copy:
-    """A session as copies: each message with the state it was said in, the state now, and what was labelled or undone."""
+    """A session as copies: each message with the state it was said in, the state now, and what was labelled or undone.
 
-    said: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+    A merged message's state is None: the model does not know it, and takes the session's word.
+    """
+
+    said: list[tuple[str, dict[str, Any] | None]] = attrs.field(factory=list)
     state: dict[str, Any] = attrs.field(factory=dict)
     parent: str | None = None
     labelled: list[tuple[Any, list[Any], dict[str, Any]]] = attrs.field(factory=list)
@@ -90,24 +93,24 @@ class GraphMachine(RuleBasedStateMachine):
         session, copy = self._pick(which, pick)
         assume(copy.labelled)
         point, said, state = copy.labelled[label % len(copy.labelled)]
-        self._reverted(session.revert(point), copy, said, state)
+        self._reverted(session, session.revert(point), copy, said, state)
 
     @rule(which=_which, pick=_picks, count=_picks)
     def revert_to_count(self, which: int, pick: int, count: int) -> None:
         session, copy = self._pick(which, pick)
         count %= len(copy.said) + 1
-        self._reverted(session.revert(count), copy, *self._at(copy, count))
+        self._reverted(session, session.revert(count), copy, *self._at(copy, count))
 
     @staticmethod
-    def _at(copy: Copy, count: int) -> tuple[list[Any], dict[str, Any]]:
+    def _at(copy: Copy, count: int) -> tuple[list[Any], dict[str, Any] | None]:
         if count == len(copy.said):
             return list(copy.said), dict(copy.state)
-        return copy.said[:count], dict(copy.said[count - 1][1]) if count else {}
+        return copy.said[:count], copy.said[count - 1][1] if count else {}
 
     @staticmethod
-    def _reverted(back: Any, copy: Copy, said: list[Any], state: dict[str, Any]) -> None:
+    def _reverted(session: Session, back: Any, copy: Copy, said: list[Any], state: dict[str, Any] | None) -> None:
         copy.labelled.append((back, copy.said, copy.state))
-        copy.said, copy.state = list(said), dict(state)
+        copy.said, copy.state = list(said), session.state if state is None else dict(state)
         copy.undone.clear()
 
     @rule(which=_which, pick=_picks)
@@ -121,7 +124,8 @@ class GraphMachine(RuleBasedStateMachine):
             raise AssertionError("an empty session was undone")
         session.undo()
         copy.undone.append((copy.said, copy.state))
-        copy.said, copy.state = copy.said[:-1], dict(copy.said[-1][1])
+        state = copy.said[-1][1]
+        copy.said, copy.state = copy.said[:-1], session.state if state is None else dict(state)
 
     @rule(which=_which, pick=_picks)
     def redo(self, which: int, pick: int) -> None:
@@ -142,35 +146,32 @@ class GraphMachine(RuleBasedStateMachine):
         count %= len(copy.said) + 1
         said, state = self._at(copy, count)
         session_id = f"{self.prefix}f{next(self.numbers)}"
-        session.fork(count, session_id)
-        self._add(session_id, Copy(list(said), dict(state), session.session_id))
+        child = session.fork(count, session_id)
+        self._add(session_id, Copy(list(said), child.state if state is None else dict(state), session.session_id))
 
     @rule(which=_which, pick=_picks, other=_picks)
     def merge(self, which: int, pick: int, other: int) -> None:
         (ours, our_copy), (theirs, their_copy) = self._pick(which, pick), self._pick(which, other)
         assume(ours is not theirs and len(self.copies) < 6)
         session_id = f"{self.prefix}m{next(self.numbers)}"
-        merged = ours.merge(theirs, session_id=session_id)
+        merged = ours.merge(theirs, session_id=session_id, policy="theirs")
         expected = sorted({*our_copy.texts(), *their_copy.texts()})
         assert [m.content for m in merged.messages] == expected
         state = merged.state
         for key in state:  # which of the two is the policy's to say, and tested by itself
             assert state[key] in (our_copy.state.get(key), their_copy.state.get(key))
-        merged.delete()
+        shared = dict(pair for pair in our_copy.said if pair in their_copy.said)
+        self._add(session_id, Copy([(text, shared.get(text)) for text in expected], state, ours.session_id))
 
     @rule(which=_which, pick=_picks)
     def delete(self, which: int, pick: int) -> None:
         session, _ = self._pick(which, pick)
-        session_id = session.session_id
         assume(len(self.copies) > 1)
-        forks = [name for name, copy in self.copies.items() if copy.parent == session_id]
-        try:
-            session.delete()
-            assert not forks
-        except HasForks:
-            assert forks
-            return
-        del self.copies[session_id]
+        session.delete()
+        gone = self.copies.pop(session.session_id)
+        for copy in self.copies.values():
+            if copy.parent == session.session_id:
+                copy.parent = gone.parent
 
     @rule(which=_which, pick=_picks)
     def save_and_load(self, which: int, pick: int) -> None:
@@ -195,6 +196,7 @@ class GraphMachine(RuleBasedStateMachine):
                 assert [m.content for m in session.messages] == copy.texts()
                 assert session.message_count == len(copy.said)
                 assert session.state == copy.state
+            assert session.parent == copy.parent
             assert session.verify(), session.verify()
 
     def teardown(self) -> None:

@@ -209,7 +209,7 @@ class FileSessionStore:
         status = os.fstat(log)
         if known and known.inode == status.st_ino and known.end == status.st_size:
             return known
-        if known is None or known.inode != status.st_ino:
+        if known is None or known.inode != status.st_ino or known.end > status.st_size:
             known = self._saved_header(folder, status)
         end = known.end if known else 0
         new = os.pread(log, status.st_size - end, end) if status.st_size > end else b""
