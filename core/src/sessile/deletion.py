@@ -22,7 +22,7 @@ from sessile.log import DELETED, Change, Entry, Header
 from sessile.plugins import installed
 from sessile.store import Query, Store
 
-_BATCH = 1000  # entries copied in one commit
+_BATCH = 256  # entries copied in one commit
 
 
 async def delete(h: Handle, *, cascade: bool = False) -> None:

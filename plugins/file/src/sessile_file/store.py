@@ -6,6 +6,7 @@ then: what was committed since is folded from the log's end, and the whole file 
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ from sessile_file import logfile
 FORMAT = 1
 LAG = 4096  # bytes the log may grow before state.json is written anew (or its own size, if that is more)
 _CACHED = 10_000  # headers kept in memory
-_USERS = ".users"  # holds, by user, an empty file for each of the user's sessions
+_INDEX = ".index"  # holds, by field and value, an empty file for each session whose header has that value, or had it
+_INDEXED = ("parent", "root", "user_id")  # the narrowest first
 _TRASH = ".trash-"
 
 
@@ -72,13 +74,21 @@ class FileSessionStore:
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         self._check_open()
         folder = self._folder(session_id)
-        if not expected:
-            self._make(folder, str(changes["user_id"]))
+        if not expected and not folder.is_dir():
+            self._mark(folder, changes)
+            folder.mkdir(exist_ok=True)
+            _sync_folder(self.path)
         with self._locked(folder, session_id):
             known = self._refresh(folder)
             if (known.header.version if known else 0) != expected:
                 raise Conflict(f"session {session_id!r} is not at version {expected} any more", known and known.header)
+            if known is None or changes.keys().isdisjoint(_INDEXED):
+                self._append(folder, known, entries, changes)
+                return
+            self._mark(folder, changes)
             self._append(folder, known, entries, changes)
+            for marker in set(self._markers(folder, known)) - set(self._markers(folder, self._known[folder.name])):
+                marker.unlink(missing_ok=True)
 
     def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         self._check_open()
@@ -159,16 +169,17 @@ class FileSessionStore:
         os.replace(temporary, folder / "state.json")
         return attrs.evolve(known, saved=known.end, weight=len(data))
 
-    def _make(self, folder: Path, user_id: str) -> None:
-        """The folder of a session to be, and the marker by which its user's sessions are listed."""
-        if folder.is_dir():
-            return
-        users = self.path / _USERS / file_name(user_id)
-        users.mkdir(parents=True, exist_ok=True)
-        (users / folder.name).touch()
-        _sync_folder(users)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(self.path)
+    def _mark(self, folder: Path, changes: Mapping[str, Any]) -> None:
+        """The markers by which a session is found from the values of its header; `find` looks whether they still hold."""
+        for field in _INDEXED:
+            if changes.get(field):
+                marked = self._marked(field, str(changes[field]))
+                marked.mkdir(parents=True, exist_ok=True)
+                (marked / folder.name).touch()
+                _sync_folder(marked)
+
+    def _marked(self, field: str, value: str) -> Path:
+        return self.path / _INDEX / field / file_name(value)
 
     @contextmanager
     def _locked(self, folder: Path, session_id: str) -> Iterator[None]:
@@ -248,7 +259,8 @@ class FileSessionStore:
 
     def _candidates(self, query: Query) -> list[tuple[int, Path]]:
         """(time of the last change in microseconds, folder) of the sessions that may match, newest first."""
-        listed = self.path / _USERS / file_name(query.user_id) if query.user_id is not None else self.path
+        asked = [(field, value) for field in _INDEXED if (value := getattr(query, field)) is not None]
+        listed = self._marked(*asked[0]) if asked else self.path
         found = []
         with suppress(FileNotFoundError), os.scandir(listed) as names:
             for name in names:
@@ -260,10 +272,10 @@ class FileSessionStore:
         return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
 
     def _markers(self, folder: Path, known: _Known | None) -> list[Path]:
-        users = self.path / _USERS
         if known:
-            return [users / file_name(known.header.user_id) / folder.name]
-        return [user / folder.name for user in users.iterdir()] if users.is_dir() else []
+            values = [(field, getattr(known.header, field)) for field in _INDEXED]
+            return [self._marked(field, value) / folder.name for field, value in values if value]
+        return [*(self.path / _INDEX).glob(f"*/*/{glob.escape(folder.name)}")]
 
     def _remember(self, folder: Path, known: _Known | None) -> None:
         if known is None:
