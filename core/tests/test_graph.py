@@ -13,6 +13,7 @@ import pytest
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
 from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists, SessionNotFound
 from sessile.session.hierarchy import HierarchicalSessionStore
+from sessile.testing.deleting import Cut, CutStore
 
 
 @pytest.fixture
@@ -351,6 +352,72 @@ def test_a_broken_session_with_forks_is_not_deleted_by_mistake(tmp_path: Path) -
         assert [*manager.each()] == []
 
 
+def test_an_export_is_the_whole_session(new: Callable[..., Session], tmp_path: Path) -> None:
+    root = new("root", user_id="ada")
+    say(root, "a", "b")
+    root.snapshot("two")
+    say(root, "not inherited")
+    middle = root.fork("two", "middle")
+    say(middle, *map(str, range(600)))
+    root.delete()
+    child = middle.fork(5, "child", title="T", metadata={"m": 1})
+    child.set_state("k", 1)
+    back = child.revert(1)
+    steps: list[tuple[int, int]] = []
+    path = child.export(tmp_path / "deep" / "child.jsonl", progress=lambda done, total: steps.append((done, total)))
+    assert "not inherited" not in path.read_text()
+    assert steps[-1] == (11, 11)
+    store = MemorySessionStore()
+    manager = SessionManager(store)
+    first = manager.import_session(path)
+    second = manager.import_session(path, "other", user_id="bob")
+    for copy, user in ((first, "ada"), (second, "bob")):
+        assert (copy.user_id, copy.title, copy.metadata, copy.state, texts(copy)) == (user, "T", {"m": 1}, {}, "a")
+        assert (copy.parent, copy.tree()["session_id"], copy.created_at) == (None, copy.session_id, child.created_at)
+        assert copy.verify()
+        assert [s.id for s in copy.snapshots()] == [s.id for s in child.snapshots()]
+        copy.revert(back)
+        assert (texts(copy), copy.state) == ("a b 0 1 2", {"k": 1})
+        say(copy, "on")
+        copy.snapshot("here")
+        fork = copy.fork(6)
+        again = Session.load(fork.export(tmp_path / "again.jsonl"), store=MemorySessionStore())
+        copy.delete()
+        for one in (fork, again):
+            assert texts(one) == "a b 0 1 2 on"
+            one.revert("two")
+            assert texts(one) == "a b"
+            assert one.verify()
+        fork.delete()
+    assert not store._sessions
+    with pytest.raises(SessionExists, match="import under another session_id"):
+        Session.load(path, store=child.store)
+    assert texts(Session.load(child.export(tmp_path / "flat", lineage="resolved"), store=MemorySessionStore())) == "a"
+    with pytest.raises(InvalidInput, match="'kept' or 'resolved'"):
+        child.export(path, lineage="none")
+
+
+def test_an_import_that_is_cut_short_leaves_nothing(new: Callable[..., Session], tmp_path: Path) -> None:
+    root = new("root")
+    say(root, *map(str, range(300)))
+    path = root.fork(session_id="child").export(tmp_path / "child.jsonl")
+    calls = 0
+    done = False
+    while not done:
+        store = MemorySessionStore()
+        calls += 1
+        try:
+            SessionManager(CutStore(store, calls, after=False)).import_session(path)
+            done = True
+        except Cut:
+            pass
+        found = [*SessionManager(store).each()]
+        assert found or not done
+        assert Session("child", store=store).message_count == (300 if found else 0)
+        assert found or not store._sessions
+    assert calls > 5
+
+
 def test_tampering_shows(new: Callable[..., Session]) -> None:
     session = new("s")
     say(session, "a", "b", "c")
@@ -364,6 +431,13 @@ def test_tampering_shows(new: Callable[..., Session]) -> None:
     assert session.verify()
     del log[2]
     assert not session.verify()
+    new("t").add_message("user", "a")
+    child = new("t").fork()
+    assert child.verify()
+    store = session.store
+    store.delete("t")
+    Session("t", store=store).add_message("user", "b")
+    assert child.verify().problem.startswith("entry 0 of 't' is not the one that was inherited")
 
 
 def test_the_async_face(new: Callable[..., Session]) -> None:
@@ -411,12 +485,20 @@ def test_snapshots_by_themselves() -> None:
         return "wiped"
 
     agent = Agent(model=Deleting(), tools=[wipe])
-    session = Session("s", store=MemorySessionStore(), agent=agent, checkpoint_interval=2, plugins=[Wishes()])
+    options = {"agent": agent, "checkpoint_interval": 2, "plugins": [Wishes()]}
+    session = Session("s", store=MemorySessionStore(), **options, checkpoint_keep=4)
     for text in ("a", "keep this", "delete it", "b"):
         session.chat(text)
-    labels = [s.label for s in session.snapshots()]
-    assert labels == ["after 2 turns", "wish", "before wipe", "after 4 turns"]
-    assert [s.label for s in session.checkpoints(keep=1)] == ["after 4 turns"]
+    assert [s.label for s in session.snapshots()] == ["after 2 turns", "wish", "before wipe", "after 4 turns"]
+    assert [s.label for s in session.fork(4).checkpoints()] == []
+    assert [s.label for s in session.fork("before wipe").checkpoints()] == ["after 2 turns", "wish", "before wipe"]
+    session.create_checkpoint("asked")
+    for _ in range(4):
+        session.chat("c")
+    kept = [s.label for s in session.checkpoints()]
+    assert kept == ["before wipe", "after 4 turns", "asked", "after 6 turns", "after 8 turns"]
+    with pytest.raises(InvalidInput, match="has no snapshot 'wish'"):
+        session.revert("wish")
     session.revert("before wipe")
     assert [m.content for m in session.messages] == ["a", "done", "keep this", "done", "delete it"]
     assert session.verify()

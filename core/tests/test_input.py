@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +156,17 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "json", "newer", "binary"])
-def test_saved_files_that_are_refused(tmp_path: Path, store: MemorySessionStore, damage: str) -> None:
+@pytest.mark.parametrize("write", [Session.save, Session.export])
+@pytest.mark.parametrize("damage", ["cut", "line cut", "altered", "empty", "json", "newer", "binary"])
+def test_saved_files_that_are_refused(tmp_path: Path, store: MemorySessionStore, damage: str, write: Callable[..., Path]) -> None:
     session = Session("s", store=store)
     session.add_messages([("user", "one"), ("assistant", "two")])
-    path = session.save(tmp_path / "s.json")
+    path = write(session, tmp_path / "s.json")
     data = path.read_bytes()
     path.write_bytes(
         {
             "cut": data[: len(data) // 2],
+            "line cut": data[: data.rindex(b"\n", 0, -1) + 1],
             "altered": data.replace(b"two", b"six"),
             "empty": b"",
             "json": b'{"a": 1}\n',

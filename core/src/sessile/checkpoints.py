@@ -1,6 +1,7 @@
 """Checkpoints and versions: the names that agent frameworks have for snapshots, and the snapshots that are made by themselves.
 
-Automatic ones carry {"automatic": True}; `checkpoints` shows the latest of them only.
+Automatic ones carry {"automatic": True}; a session keeps the latest of them only (`checkpoint_keep`), as points to go
+back to: what was said stays.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sessile.graph import revert, snapshot
 from sessile.handle import Handle
 from sessile.lifecycle import moment
+from sessile.log import Change, Header
 from sessile.merging import merge
-from sessile.points import Snapshot, snapshots
+from sessile.points import Snapshot, snapshot_draft, snapshots
 from sessile.state import set_state
 
 if TYPE_CHECKING:
     from sessile.turn import Turn
-
-KEEP = 20  # automatic checkpoints that are shown
-_AUTOMATIC = {"automatic": True}
 
 
 async def create_checkpoint(h: Handle, label: str = "checkpoint") -> Snapshot:
@@ -31,13 +30,9 @@ async def restore_checkpoint(h: Handle, checkpoint: Any) -> Snapshot:
     return await revert(h, checkpoint)
 
 
-async def checkpoints(h: Handle, keep: int = KEEP) -> list[Snapshot]:
-    """The checkpoints, oldest first: all that were asked for, and the last `keep` of those made automatically."""
-    found = await snapshots(h)
-    asked = [s for s in found if s.metadata.get("checkpoint")]
-    automatic = [s for s in found if s.metadata.get("automatic")]
-    shown = [*asked, *automatic[max(0, len(automatic) - keep) :]]
-    return sorted(shown, key=found.index)
+async def checkpoints(h: Handle) -> list[Snapshot]:
+    """The checkpoints, oldest first: those that were asked for, and those that were made automatically and still kept."""
+    return [s for s in await snapshots(h) if s.metadata.get("checkpoint") or s.metadata.get("automatic")]
 
 
 async def save_version(h: Handle, description: str = "") -> int:
@@ -70,15 +65,23 @@ async def merge_sessions(h: Handle, other: Any) -> Any:
     return await merge(h, other, session_id=f"{h.session_id}_merged")
 
 
+async def _automatic(h: Handle, label: str) -> None:
+    def mark(header: Header) -> Change:
+        kept = [*header.automatic, [h.session_id, header.head]][-h.checkpoint_keep :]
+        return Change([snapshot_draft(header, label, {"automatic": True})], {"automatic": kept})
+
+    await h.commit(mark, on_conflict="rebase")
+
+
 async def before_tools(h: Handle, names: list[str]) -> None:
     """Keep the point before tools run that are hard to undo."""
-    await snapshot(h, f"before {', '.join(names)}", _AUTOMATIC)
+    await _automatic(h, f"before {', '.join(names)}")
 
 
 async def after_turn(h: Handle, turn: Turn) -> None:
     """Keep the point behind every `checkpoint_interval` turns, and where a plugin's `want_snapshot` names one."""
     h.turns += 1
     if h.checkpoint_interval and h.turns % h.checkpoint_interval == 0:
-        await snapshot(h, f"after {h.turns} turns", _AUTOMATIC)
+        await _automatic(h, f"after {h.turns} turns")
     for label in await h.hook("want_snapshot", turn=turn):
-        await snapshot(h, str(label), _AUTOMATIC)
+        await _automatic(h, str(label))

@@ -22,7 +22,7 @@ from sessile.log import DELETED, Change, Entry, Header
 from sessile.plugins import installed
 from sessile.store import Query, Store
 
-_BATCH = 256  # entries copied in one commit
+BATCH = 256  # entries copied in one commit
 
 
 async def delete(h: Handle, *, cascade: bool = False) -> None:
@@ -154,7 +154,7 @@ async def _copy(face: Face, store: Store, gone: Header, heir: str, stop: int) ->
         head = have.head if have else 0
         if have is not None and head >= stop:
             return
-        entries = await face.call(store.read, gone.session_id, head, min(head + _BATCH, stop))
+        entries = await face.call(store.read, gone.session_id, head, min(head + BATCH, stop))
         if not entries and stop:
             raise CorruptStore(f"entry {head} of {gone.session_id!r} is missing: restore a copy, or delete it with cascade=True")
         with suppress(Conflict):  # somebody else goes on with the same
@@ -174,13 +174,17 @@ def _heir(gone: Header, heir: str) -> Header:
     )
 
 
-async def append_as_is(face: Face, store: Store, header: Header, entries: list[Entry]) -> None:
-    """Commit entries that were stamped before, at the positions that they have. header: version 0 for a new log."""
+async def append_as_is(face: Face, store: Store, header: Header, entries: list[Entry]) -> Header:
+    """Commit entries that were stamped before, at the positions that they have. header: version 0 for a new log.
+
+    Returns the header after it. `Conflict` where somebody else committed first.
+    """
     changes: dict[str, JSON] = {} if header.version else header.to_dict()
     changes.update(version=(header.version or random.getrandbits(40)) + 1, commit=new_id())
     if entries:
         changes.update(head=entries[-1].position + 1, hash=entries[-1].hash)
     await face.settle(store.commit, header.session_id, expected=header.version, entries=entries, changes=changes)
+    return header.after(changes)
 
 
 async def _tell(fork: Handle, gone: str, heir: str) -> None:

@@ -12,7 +12,7 @@ from sessile.errors import InvalidInput, SessionExists, SessionNotFound
 from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.log import DELETED, Change, Draft, Header, Segment
-from sessile.points import Target, before, find_message, last_snapshot, resolve
+from sessile.points import Target, before, find_message, inherited_automatic, mark_at, resolve
 from sessile.store import Query, recency
 from sessile.turn import take_turn
 
@@ -38,7 +38,7 @@ async def begin_fork(h: Handle, header: Header, child: Handle, target: Target, m
         raise SessionExists(f"session {child.session_id!r} exists already: choose another session_id")
     if child.session_id in header.renamed:
         raise SessionExists(f"session {h.session_id!r} inherited from a deleted session {child.session_id!r}: choose another id")
-    inherited = converter.unstructure(target.lineage)
+    inherited, mark = converter.unstructure(target.lineage), await mark_at(h, header, target)
     begin = {"from": h.session_id, "lineage": inherited, "hash": target.hash, "state": target.state}
     fields = {
         "parent": h.session_id,
@@ -47,7 +47,9 @@ async def begin_fork(h: Handle, header: Header, child: Handle, target: Target, m
         "renamed": header.renamed,
         "state": target.state,
         "count": target.count,
-        "last_snapshot": await last_snapshot(h, header, target),
+        "last_snapshot": mark,
+        "mark": mark,
+        "automatic": inherited_automatic(header, target),
     }
     drafts = [Draft("fork", begin, count=target.count), *more.drafts]
     await child.commit(lambda _: Change(drafts, {**fields, **more.fields}), on_conflict="raise")

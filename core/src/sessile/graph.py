@@ -13,14 +13,17 @@ from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Header
-from sessile.points import Snapshot, Target, before, resolve, snapshot_draft
+from sessile.points import Snapshot, Target, before, mark_at, resolve, snapshot_draft
 
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:
     """Label this point of the session, to come back to: one small entry, whatever the session's length."""
-    (entry,) = await h.commit(
-        lambda header: Change([snapshot_draft(header, label, metadata)], {"last_snapshot": [h.session_id, header.head]})
-    )
+
+    def mark(header: Header) -> Change:
+        here = [h.session_id, header.head]
+        return Change([snapshot_draft(header, label, metadata)], {"last_snapshot": here, "mark": here})
+
+    (entry,) = await h.commit(mark)
     return Snapshot.of(h.session_id, entry)
 
 
@@ -65,13 +68,14 @@ async def _redo_stack(h: Handle, header: Header) -> list[str]:
 
 async def _go(h: Handle, target: Target, label: str, *, redo: list[str] | None = None, undone: bool = False) -> Snapshot:
     """Commit a snapshot of where the session is and a revert to the target, in one."""
+    mark = await mark_at(h, await h.open(), target)
 
     def back(header: Header) -> Change:
         here = snapshot_draft(header, label)
         change = reverted(header, target.lineage, count=target.count, state=target.state, position=header.head + 1)
         (draft,) = change.drafts
         draft.body["redo"] = [*(redo or ()), *([here.id] if undone else ())]
-        return Change([here, draft], {**change.fields, "last_snapshot": [h.session_id, header.head]})
+        return Change([here, draft], {**change.fields, "last_snapshot": [h.session_id, header.head], "mark": mark})
 
     here, _ = await h.commit(back, on_conflict="rebase")
     return Snapshot.of(h.session_id, here)

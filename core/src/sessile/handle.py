@@ -42,6 +42,7 @@ class Handle:
         on_conflict: str = "rebase",
         timeout: float = 30,
         checkpoint_interval: int = 0,
+        checkpoint_keep: int = 20,
     ) -> None:
         if on_conflict not in ("rebase", "raise"):
             raise InvalidInput(f"on_conflict is 'rebase' or 'raise', not {on_conflict!r}")
@@ -56,6 +57,9 @@ class Handle:
         self.on_conflict = on_conflict
         self.timeout = timeout
         self.checkpoint_interval = checkpoint_interval
+        if checkpoint_keep < 1:
+            raise InvalidInput(f"checkpoint_keep is {checkpoint_keep!r}: keep at least 1, or set checkpoint_interval=0")
+        self.checkpoint_keep = checkpoint_keep
         self.turns = 0  # taken through this handle
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
@@ -136,14 +140,14 @@ class Handle:
                     raise
                 attempt += 1
                 if attempt > 1:  # lost again: others are busy here, so stand back a little, each for another time
-                    await self.face.pause(random.random() * min(0.001 * 2**attempt, 0.05))
+                    await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
                 found = conflict.header
                 header = await self.refresh() if found is None or found.status == DELETED else self._see(found)
             except StoreUnavailable:
                 if now > give_up:
                     raise
                 attempt += 1
-                await self.face.pause(min(0.01 * 2**attempt, 1.0))
+                await self.face.pause(min(0.01 * 2 ** min(attempt, 9), 1.0))
                 landed = await self._find_commit(header, fields, entries, give_up)
                 if landed:
                     return entries
@@ -257,6 +261,7 @@ class Handle:
             on_conflict=self.on_conflict,
             timeout=self.timeout,
             checkpoint_interval=self.checkpoint_interval,
+            checkpoint_keep=self.checkpoint_keep,
         )
 
     async def hook(self, name: str, **arguments: Any) -> list[Any]:

@@ -116,7 +116,9 @@ class Header:
     session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
     parent: the session it was forked from; root: the first of that line ("" for one that is no fork).
-    last_snapshot: [log, position] of the last snapshot; each snapshot names the one before it.
+    last_snapshot: [log, position] of the last snapshot that was asked for; each names the one before it.
+    mark: [log, position] of the last of those that counts, where a fork's begin.
+    automatic: [log, position] of the last snapshots that were made by themselves, oldest first.
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
     renamed: where logs are now that its entries and lineage know by an older name (see `deletion.py`).
     """
@@ -136,6 +138,8 @@ class Header:
     parent: str | None = None
     root: str = ""
     last_snapshot: list[Any] | None = None
+    mark: list[Any] | None = None
+    automatic: list[Any] = attrs.field(factory=list)
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
     renamed: dict[str, str] = attrs.field(factory=dict)
     state: dict[str, Any] = attrs.field(factory=dict)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sessile import deletion, lifecycle
+from sessile import archives, deletion, lifecycle
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
 from sessile.errors import AccessDenied, CorruptStore
-from sessile.ids import check_id
-from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, DELETED, SAVED, Header
+from sessile.ids import RESERVED, check_id
+from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, DELETED, SAVED, Entry, Header
 from sessile.messages import Message, from_entry
 from sessile.store import Page, Query
 from sessile.stores import find_store
@@ -90,6 +91,29 @@ class SessionManager:
         header = self._call(self.store.load, check_id(session_id))
         return header is not None and not header.hidden
 
+    def import_session(
+        self,
+        path: str | os.PathLike[str],
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Session:
+        """Store a session that `Session.export` or `save` wrote to a file, and open it. `SessionExists` where its id is taken.
+
+        session_id, user_id: default those it had. progress: called with the number of entries stored, and of all.
+        """
+        from sessile.session import Session
+
+        found = archives.read_archive(path)
+        if found is not None:
+            stored = archives.restore_archive(self._face, self.store, found, session_id, user_id=user_id, progress=progress)
+            return Session(run(stored), store=self.store)
+        about = archives.about(path)
+        session = self.create_session(user_id or about["user_id"], session_id or about["session_id"])
+        run(archives.load(session._handle, path))
+        return session
+
     def save(self, session: Session) -> None:
         """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
         run(lifecycle.mark_saved(session._handle))
@@ -142,13 +166,25 @@ class SessionManager:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first."""
         if hasattr(self.store, "search"):
             found = self._call(self.store.search, text, user_id=user_id, limit=limit)
-            return [Hit(session_id, from_entry(entry)) for session_id, entry in found]
+            shown = [(self._shown(session_id, entry), entry) for session_id, entry in found]
+            return [Hit(session_id, from_entry(entry)) for session_id, entry in shown if session_id]
         hits: builtins.list[Hit] = []
         for header in self.each(user_id=user_id):
             hits += self._scan(header, text.lower().split())
             if len(hits) >= limit:
                 break
         return hits[:limit]
+
+    def _shown(self, log: str, entry: Entry) -> str:
+        """The session to show for a hit: where it is in what a deleted session left to its forks, one that it counts in."""
+        waiting = [log] if log.startswith(RESERVED) else []
+        for parent in waiting:  # grows meanwhile
+            for fork in run(deletion.children(self._face, self.store, parent)):
+                parts = [(part.start, part.stop or 0) for part in fork.segments if fork.where(part.session_id) == log]
+                if not fork.hidden and any(start <= entry.position < stop for start, stop in parts):
+                    return fork.session_id
+                waiting.append(fork.session_id)
+        return "" if waiting else log
 
     def _scan(self, header: Header, words: builtins.list[str]) -> builtins.list[Hit]:
         from sessile.session import Session

@@ -48,12 +48,16 @@ class Snapshot:
 
 @attrs.frozen
 class Target:
-    """What a point comes to: the lineage that counts there, how many messages, the state, and the last entry's hash."""
+    """What a point comes to: the lineage that counts there, how many messages, the state, and the last entry's hash.
+
+    snapshot: [log, position] of the snapshot that it is, if it is one.
+    """
 
     lineage: Lineage
     count: int
     state: dict[str, Any]
     hash: str
+    snapshot: list[Any] | None = None
 
 
 def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | None = None) -> Draft:
@@ -65,6 +69,7 @@ def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | No
         "lineage": converter.unstructure(lineage),
         "state": header.state,
         "previous": header.last_snapshot,
+        "mark": header.mark,
     }
     return Draft("snapshot", body)
 
@@ -72,18 +77,20 @@ def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | No
 async def snapshots(h: Handle) -> list[Snapshot]:
     """The snapshots of this session and of what it was forked from, oldest first; those behind a revert too.
 
-    Each names the one before it, so that no log has to be searched.
+    Each names the one before it, and the header names those that were made by themselves: no log has to be searched.
     """
     header = await h.refresh()
     found: list[Snapshot] = []
     at = header.last_snapshot
     while at is not None:
-        log, position = at
-        entry = await _entry(h, log, position)
-        if _reaches(header, log, position):
-            found.append(Snapshot.of(log, entry))
+        entry = await _entry(h, *at)
+        if _reaches(header, *at):
+            found.append(Snapshot.of(at[0], entry))
         at = entry.body["previous"]
-    return found[::-1]
+    found += [Snapshot.of(log, await _entry(h, log, position)) for log, position in header.automatic]
+    logs = [part.session_id for part in header.segments]
+    once = {found.id: found for found in found}.values()  # a fork may have begun at one made by itself
+    return sorted(once, key=lambda s: (logs.index(s.session_id) if s.session_id in logs else len(logs), s.position))
 
 
 def _reaches(header: Header, log: str, position: int) -> bool:
@@ -91,12 +98,17 @@ def _reaches(header: Header, log: str, position: int) -> bool:
     return header.where(log) == header.session_id or counts(header.segments[:-1], log, position)
 
 
-async def last_snapshot(h: Handle, header: Header, target: Target) -> list[Any] | None:
-    """[log, position] of the last snapshot up to a target, as a fork from there inherits it; None for none."""
-    at = header.last_snapshot
+async def mark_at(h: Handle, header: Header, target: Target) -> list[Any] | None:
+    """[log, position] of the last snapshot that counts at a target; None for none."""
+    at = target.snapshot or header.mark
     while at is not None and not counts(target.lineage, *at):
-        at = (await _entry(h, *at)).body["previous"]
+        at = (await _entry(h, *at)).body["mark"]
     return at
+
+
+def inherited_automatic(header: Header, target: Target) -> list[Any]:
+    """[log, position] of the snapshots made by themselves that a fork from a target inherits."""
+    return [at for at in header.automatic if counts(target.lineage, *at)]
 
 
 async def resolve(h: Handle, header: Header, point: Any) -> Target:
@@ -124,7 +136,7 @@ async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:
     if not found or found[0].id != point.id:
         raise InvalidInput(f"snapshot {point.label or point.id!r} is of session {point.session_id!r}, not of {h.session_id!r}")
     point = Snapshot.of(point.session_id, found[0])
-    return Target(point.lineage, point.count, point.state, found[0].hash)
+    return Target(point.lineage, point.count, point.state, found[0].hash, [point.session_id, point.position])
 
 
 async def find_message(h: Handle, header: Header, message_id: str) -> tuple[str, Entry]:

@@ -1,32 +1,25 @@
-"""Saving a session to one file and reading it back, in our own safe format whatever the file is called.
-
-The file is JSON Lines: a first line that says what it is, one line for each message that counts, and a last line with
-their number and a SHA-256 of all before it, so that a file that was cut or altered is refused. No pickle, ever.
-"""
+"""Saving what was said and the state to a file, and reading it back. The whole log is exported by `archives.py`."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from sessile.encoding import JSON, from_json, json_value, to_json
-from sessile.errors import InvalidInput, SessileError, UnsafeFile
+from sessile.errors import InvalidInput, SessileError
+from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.lineage import chunks, reverted
 from sessile.log import Change, Draft, Entry, Header
 
-FORMAT = 1
-
 
 @attrs.frozen
 class SavedSession:
-    """What a file holds."""
+    """What a saved file holds."""
 
     session_id: str
     user_id: str
@@ -35,32 +28,11 @@ class SavedSession:
 
 
 async def save(h: Handle, path: str | os.PathLike[str]) -> Path:
-    """Write the session to a file, whole or not at all; folders are made as needed. Returns the path."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Write the messages that count and the state to a file, whole or not at all. Returns the path.
+
+    Folders are made as needed. `export` keeps snapshots and all that was reverted as well.
+    """
     header = await h.refresh()
-    digest = hashlib.sha256()
-    count = 0
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_hashed(_first_line(h, header), digest))
-            for piece in chunks(header.segments):
-                entries = await h.read(piece.session_id, piece.start, piece.stop or 0, "message")
-                for entry in entries:
-                    file.write(_hashed(_message_line(entry), digest))
-                count += len(entries)
-            file.write(to_json({"end": count, "sha256": digest.hexdigest()}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return target
-
-
-def _first_line(h: Handle, header: Header) -> str:
     agent = getattr(h.session, "_agent", None)
     about = {
         "title": header.title,
@@ -69,7 +41,14 @@ def _first_line(h: Handle, header: Header) -> str:
         "created_at": header.created_at,
         "agent": {"name": agent.name, "instructions": agent.instructions} if agent else None,
     }
-    return to_json({"sessile": FORMAT, "session_id": header.session_id, "user_id": header.user_id, "about": about})
+    first = {"session_id": header.session_id, "user_id": header.user_id, "about": about}
+    return await write_lines(path, first, _messages(h, header))
+
+
+async def _messages(h: Handle, header: Header) -> AsyncIterator[str]:
+    for piece in chunks(header.segments):
+        for entry in await h.read(piece.session_id, piece.start, piece.stop or 0, "message"):
+            yield _message_line(entry)
 
 
 def _message_line(entry: Entry) -> str:
@@ -77,55 +56,13 @@ def _message_line(entry: Entry) -> str:
     return to_json({name: value for name, value in kept.items() if value is not None})
 
 
-def _hashed(line: str, digest: Any) -> bytes:
-    data = line.encode() + b"\n"
-    digest.update(data)
-    return data
-
-
 def read_saved(path: str | os.PathLike[str]) -> SavedSession:
     """Read and check a saved file. FileNotFoundError where there is none, `UnsafeFile` for anything but our own format."""
-    with open(path, "rb") as file:
-        start = file.read(2)
-        if start[:1] != b"{":
-            what = "a pickle" if start[:1] == b"\x80" else "no saved session"
-            raise UnsafeFile(
-                f"{os.fspath(path)!r} is {what}: only sessile's own format is read, because loading a pickle would run the "
-                "code in it. Save the session anew with session.save(path)"
-            )
-        file.seek(0)
-        lines = list(_checked_lines(file, os.fspath(path)))
-    first = lines[0]
-    drafts = [Draft("message", line["message"], id=line["id"], turn=line.get("turn"), time=line["time"]) for line in lines[1:]]
+    first = checked(path)
+    drafts = [
+        Draft("message", line["message"], id=line["id"], turn=line.get("turn"), time=line["time"]) for line in lines_between(path)
+    ]
     return SavedSession(first["session_id"], first["user_id"], first["about"], drafts)
-
-
-def _checked_lines(file: Any, path: str) -> Iterator[dict[str, JSON]]:
-    digest = hashlib.sha256()
-    previous: bytes | None = None
-    count = -2
-    for line in file:
-        if previous is not None:
-            digest.update(previous)
-            data = _line(previous, path)
-            if count == -2 and data.get("sessile") != FORMAT:
-                raise UnsafeFile(f"{path!r} is of format {data.get('sessile')!r}, not {FORMAT}: use the version that wrote it")
-            yield data
-        previous = line
-        count += 1
-    last = _line(previous or b"", path)
-    if last.get("end") != count or last.get("sha256") != digest.hexdigest():
-        raise UnsafeFile(f"{path!r} was cut or altered since it was saved: its check sum does not fit. Use another copy")
-
-
-def _line(line: bytes, path: str) -> dict[str, JSON]:
-    try:
-        data = from_json(line)
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise UnsafeFile(f"{path!r} is not a saved session, or was cut: {line[:40]!r} is no line of one")
-    return data
 
 
 async def restore(h: Handle, saved: SavedSession) -> None:

@@ -113,6 +113,20 @@ def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
     assert manager.delete_inactive(days=0) == 2
 
 
+def test_what_forks_inherited_from_a_deleted_session_is_found(tmp_path: Path) -> None:
+    manager = SessionManager(SQLiteSessionStore(tmp_path / "x.db"))
+    root = manager.create_session(session_id="root")
+    root.add_messages([("user", "the needle"), ("user", "another needle"), ("user", "a third needle")])
+    root.fork(2, "child").fork(1, "grandchild")
+    assert manager.delete("root")
+    assert {(hit.session_id, hit.message.text) for hit in manager.search("needle")} == {
+        ("child", "the needle"),
+        ("child", "another needle"),
+    }
+    assert manager.delete("child")
+    assert [(hit.session_id, hit.message.text) for hit in manager.search("needle")] == [("grandchild", "the needle")]
+
+
 def test_a_users_search_is_not_crowded_out_by_others(tmp_path: Path) -> None:
     manager = SessionManager(SQLiteSessionStore(tmp_path / "x.db"))
     others = manager.create_session("others")

@@ -7,8 +7,22 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sessile import (
+    archives,
+    deletion,
+    forks,
+    graph,
+    history,
+    integrity,
+    lifecycle,
+    merging,
+    points,
+    saving,
+    state,
+    streaming,
+    turn,
+)
 from sessile import checkpoints as marks  # a method is called as the module is
-from sessile import deletion, forks, graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
 from sessile.session.base import BaseSession
@@ -99,11 +113,12 @@ class AsyncSession(BaseSession):
 
     # files
     save = awaited(saving.save)
+    export = awaited(archives.export)
     to_dict = awaited(saving.to_dict)
 
     async def load(self: A, path: str | os.PathLike[str]) -> A:
         """Make what a saved file holds this session's content (see `Session.load`)."""
-        await saving.restore(self._handle, await self._handle.face.call(saving.read_saved, path))
+        await archives.load(self._handle, path)
         return self
 
     async def __aenter__(self: A) -> A:

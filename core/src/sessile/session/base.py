@@ -42,6 +42,7 @@ class BaseSession:
         strict: bool = False,
         on_conflict: str = "rebase",
         checkpoint_interval: int = 0,
+        checkpoint_keep: int = 20,
     ) -> None:
         adapter = () if db is None or isinstance(db, str) else (db,)
         active = with_extra((*plugins, *adapter))
@@ -61,6 +62,7 @@ class BaseSession:
             on_conflict=on_conflict,
             timeout=timeout,
             checkpoint_interval=checkpoint_interval,
+            checkpoint_keep=checkpoint_keep,
         )
         self._handle.session = self
         self._handle.release = release

@@ -7,8 +7,22 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sessile import (
+    archives,
+    deletion,
+    forks,
+    graph,
+    history,
+    integrity,
+    lifecycle,
+    merging,
+    points,
+    saving,
+    state,
+    streaming,
+    turn,
+)
 from sessile import checkpoints as marks  # a method is called as the module is
-from sessile import deletion, forks, graph, history, integrity, lifecycle, merging, points, saving, state, streaming, turn
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
 from sessile.memory_store import MemorySessionStore
@@ -22,18 +36,18 @@ class _Load:
 
     def __get__(self, session: Session | None, cls: type[Session]) -> Any:
         def load(path: str | os.PathLike[str], **options: Any) -> Session:
-            """Read a file that `save` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
+            """Read a file that `save` or `export` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
 
             On the class: opens the session in its store (`options` are those of `Session`), where what was said since
             the file was saved counts no more but stays in the log. On a session: makes the file's content its own.
+            An exported session must be new there: `SessionExists` else.
             """
-            saved = saving.read_saved(path)
             target = session
             if target is None:
-                agent = saved.about.get("agent")
-                options = {"user_id": saved.user_id, "agent": Agent(**agent) if agent else None, **options}
-                target = cls(session_id=saved.session_id, **options)
-            run(saving.restore(target._handle, saved))
+                about = archives.about(path)
+                agent = about.pop("agent")
+                target = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
+            run(archives.load(target._handle, path))
             return target
 
         return load
@@ -49,7 +63,8 @@ class Session(BaseSession):
     outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
     strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
-    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none).
+    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none);
+    checkpoint_keep: how many of those that are made by themselves stay.
     memory, knowledge, agent_url (with headers): need a plugin that provides them.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.
@@ -136,6 +151,7 @@ class Session(BaseSession):
 
     # files
     save = blocking(saving.save)
+    export = blocking(archives.export)
     load = _Load()
     to_dict = blocking(saving.to_dict)
 

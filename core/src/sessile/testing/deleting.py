@@ -19,7 +19,7 @@ from sessile.testing.plugin import full
 _LENGTH = 300  # messages: more than are copied in one commit
 
 
-class _Cut(BaseException):
+class Cut(BaseException):
     """The process ends here, as it were."""
 
 
@@ -35,10 +35,10 @@ class CutStore:
         def counted(*args: Any, **kwargs: Any) -> Any:
             self._left -= 1
             if self._left < 0 and not self._after:
-                raise _Cut
+                raise Cut
             result = method(*args, **kwargs)
             if self._left < 0:
-                raise _Cut
+                raise Cut
             return result
 
         return counted if callable(method) else method
@@ -92,7 +92,7 @@ class DeletingTests(StoreFixtures):
                     with SessionManager(CutStore(store, call, after=after)) as manager:
                         manager.delete(f"{name}-parent")
                     done = True
-                except _Cut:
+                except Cut:
                     done = False
                 check_family(store, name)
                 check_nothing_left(store, name)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sessile.errors import InvalidInput
+from sessile.manager import SessionManager
 from sessile.memory_store import MemorySessionStore
 from sessile.session import Session
 
@@ -181,6 +182,19 @@ class GraphMachine(RuleBasedStateMachine):
             loaded = Session.load(path, store=MemorySessionStore())
         assert [m.content for m in loaded.messages] == copy.texts()
         assert loaded.state == copy.state
+
+    @rule(which=_which, pick=_picks, under_its_id=st.booleans())
+    def export_and_import(self, which: int, pick: int, under_its_id: bool) -> None:
+        session, copy = self._pick(which, pick)
+        session_id = session.session_id if under_its_id else f"{self.prefix}i{next(self.numbers)}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = session.export(Path(folder) / "session.jsonl")
+            if under_its_id:
+                assume(len(self.copies) > 1)
+                self.delete(which, pick)
+            SessionManager(self.stores[which].store).import_session(path, session_id)
+        same = (list(copy.said), dict(copy.state), None, list(copy.labelled), list(copy.undone))
+        self._add(session_id, Copy(*same))
 
     @rule(which=_which, pick=_picks, limit=st.integers(0, 8))
     def read_the_end(self, which: int, pick: int, limit: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sessile_cli.options import json_option, print_json, status, store_option, user_option
+from sessile_cli.options import json_option, print_json, progress_bar, store_option, user_option
 from sessile_cli.sessions import existing, session
 
 Command = Callable[..., None]
@@ -116,8 +116,8 @@ def diff(session_id: str, a: str, b: str | None, user: str | None, store: str | 
 def verify(session_id: str, user: str | None, store: str | None, as_json: bool) -> None:
     """Check that no entry is missing or was altered; status 1 where one is."""
     found = existing(session_id, user, store)
-    with status(f"verifying {session_id}"):
-        result = found.verify()
+    with progress_bar(f"verifying {session_id}") as progress:
+        result = found.verify(progress=progress)
     text = f"{result.entries} entries, each as it was written" if result else result.problem
     _say(as_json, {"ok": bool(result), "entries": result.entries, "problem": result.problem}, text)
     click.get_current_context().exit(0 if result else 1)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sessile_cli.chat import converse
-from sessile_cli.options import json_option, print_json, print_table, status, store_option, user_option
+from sessile_cli.options import json_option, print_json, print_table, progress_bar, store_option, user_option
 
 
 @click.group()
@@ -112,12 +112,16 @@ def delete(session_id: str, user: str | None, store: str | None, yes: bool, casc
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @user_option
 @store_option
+@click.option(
+    "--lineage", type=click.Choice(["kept", "resolved"]), default="kept", show_default=True,
+    help="Every entry with snapshots, forks and hashes; or just what counts now.",
+)  # fmt: skip
 @json_option
-def export(session_id: str, file: Path, user: str | None, store: str | None, as_json: bool) -> None:
+def export(session_id: str, file: Path, user: str | None, store: str | None, lineage: str, as_json: bool) -> None:
     """Write a session to a file of its own (JSON Lines)."""
     found = existing(session_id, user, store)
-    with status(f"exporting {session_id}"):
-        found.save(file)
+    with progress_bar(f"exporting {session_id}") as progress:
+        found.export(file, lineage=lineage, progress=progress)
     count = found.message_count
     print_json({"session_id": session_id, "file": str(file), "messages": count}) if as_json else click.echo(
         f"exported {session_id} with {count} messages to {file}"
@@ -126,23 +130,19 @@ def export(session_id: str, file: Path, user: str | None, store: str | None, as_
 
 @session.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--session", "session_id", metavar="ID", help="Another id for it.")
+@user_option
 @store_option
 @json_option
-def import_(file: Path, store: str | None, as_json: bool) -> None:
+def import_(file: Path, session_id: str | None, user: str | None, store: str | None, as_json: bool) -> None:
     """Read a session from a file that export wrote. Fails where its id is taken."""
-    from sessile import Session, SessionManager
-    from sessile.errors import SessionExists
-    from sessile.saving import read_saved
+    from sessile import SessionManager
 
-    saved = read_saved(file)
-    with SessionManager(store) as manager:
-        if manager.exists(saved.session_id):
-            raise SessionExists(f"session {saved.session_id!r} exists already: delete it first, or import into another store")
-        with status(f"importing {saved.session_id}"):
-            loaded = Session.load(file, store=manager.store)
-        count = loaded.message_count
-    print_json({"session_id": saved.session_id, "messages": count}) if as_json else click.echo(
-        f"imported {saved.session_id} with {count} messages"
+    with SessionManager(store) as manager, progress_bar(f"importing {file.name}") as progress:
+        loaded = manager.import_session(file, session_id, user_id=user, progress=progress)
+        session_id, count = loaded.session_id, loaded.message_count
+    print_json({"session_id": session_id, "messages": count}) if as_json else click.echo(
+        f"imported {session_id} with {count} messages"
     )
 
 

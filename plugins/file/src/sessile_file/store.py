@@ -30,15 +30,21 @@ _CACHED = 10_000  # headers kept in memory
 _INDEX = ".index"  # holds, by field and value, an empty file for each session whose header has that value, or had it
 _INDEXED = ("parent", "root", "user_id")  # the narrowest first
 _TRASH = ".trash-"
+_TAIL = 64  # bytes: room for the random id of a commit
 
 
 @attrs.frozen
 class _Known:
-    """A header and what it is of: the log's inode, the bytes folded, and how many of them state.json knows."""
+    """A header and what it is of: the log's inode and time, the bytes folded, and how many of them state.json knows.
+
+    tail: the last of those bytes. A new log may get the inode of one that was deleted, but it does not say the same there.
+    """
 
     header: Header
     inode: int
+    time: int
     end: int
+    tail: bytes
     saved: int
     weight: int
 
@@ -156,7 +162,8 @@ class FileSessionStore:
                 _sync_folder(folder)
             moment = round(changed.updated_at * 1e6) * 1000
             os.utime(log, ns=(moment, moment))  # listings go by it
-            after = _Known(changed, status.st_ino, end + len(lines), known.saved if known else -1, known.weight if known else 0)
+            saved, weight = (known.saved, known.weight) if known else (-1, 0)
+            after = _Known(changed, status.st_ino, moment, end + len(lines), lines[-_TAIL:], saved, weight)
         if after.end - after.saved > max(LAG, after.weight) or not known:
             after = self._save_header(folder, after)
         self._remember(folder, after)
@@ -218,17 +225,19 @@ class FileSessionStore:
 
     def _fold(self, folder: Path, known: _Known | None, log: int) -> _Known | None:
         status = os.fstat(log)
-        if known and known.inode == status.st_ino and known.end == status.st_size:
+        if known and (known.inode, known.end, known.time) == (status.st_ino, status.st_size, status.st_mtime_ns):
             return known
-        if known is None or known.inode != status.st_ino or known.end > status.st_size:
-            known = self._saved_header(folder, status)
-        end = known.end if known else 0
-        new = os.pread(log, status.st_size - end, end) if status.st_size > end else b""
-        header, more = logfile.fold(known.header if known else None, new, str(folder / "log.jsonl"))
+        tail = known.tail if known else b""
+        new = _read_from(log, known.end - len(tail), status.st_size) if known else b""
+        if known is None or known.inode != status.st_ino or known.end > status.st_size or not new.startswith(tail):
+            known, tail = self._saved_header(folder, status), b""
+            new = _read_from(log, known.end if known else 0, status.st_size)
+        header, more = logfile.fold(known.header if known else None, new[len(tail) :], str(folder / "log.jsonl"))
         if header is None:
             return None
-        saved, weight = (known.saved, known.weight) if known else (-1, 0)
-        return _Known(header, status.st_ino, end + more, saved, weight)
+        end, saved, weight = (known.end, known.saved, known.weight) if known else (0, -1, 0)
+        folded = new[: len(tail) + more]
+        return _Known(header, status.st_ino, status.st_mtime_ns, end + more, folded[-_TAIL:], saved, weight)
 
     def _saved_header(self, folder: Path, log: os.stat_result) -> _Known | None:
         """What state.json says; None where it is missing, or ahead of a log that lost its end with the power."""
@@ -247,7 +256,7 @@ class FileSessionStore:
                 f"{path} is not readable ({type(error).__name__}: {error}): delete this one file, and it is made again "
                 "from log.jsonl beside it"
             ) from error
-        return _Known(header, log.st_ino, end, end, len(data)) if end <= log.st_size else None
+        return _Known(header, log.st_ino, log.st_mtime_ns, end, b"", end, len(data)) if end <= log.st_size else None
 
     def _listed(self, folder: Path) -> Header | None:
         """A header for a list, None where there is none; a broken session must not hide the others."""
@@ -300,6 +309,10 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _read_from(descriptor: int, start: int, stop: int) -> bytes:
+    return os.pread(descriptor, stop - start, start) if stop > start else b""
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
