@@ -163,7 +163,9 @@ class FileSessionStore:
             moment = round(changed.updated_at * 1e6) * 1000
             os.utime(log, ns=(moment, moment))  # listings go by it
             saved, weight = (known.saved, known.weight) if known else (-1, 0)
-            after = _Known(changed, status.st_ino, moment, end + len(lines), lines[-_TAIL:], saved, weight)
+            after = _Known(
+                changed, status.st_ino, moment, end + len(lines), ((known.tail if known else b"") + lines)[-_TAIL:], saved, weight
+            )
         if after.end - after.saved > max(LAG, after.weight) or not known:
             after = self._save_header(folder, after)
         self._remember(folder, after)
@@ -227,17 +229,16 @@ class FileSessionStore:
         status = os.fstat(log)
         if known and (known.inode, known.end, known.time) == (status.st_ino, status.st_size, status.st_mtime_ns):
             return known
-        tail = known.tail if known else b""
-        new = _read_from(log, known.end - len(tail), status.st_size) if known else b""
-        if known is None or known.inode != status.st_ino or known.end > status.st_size or not new.startswith(tail):
-            known, tail = self._saved_header(folder, status), b""
-            new = _read_from(log, known.end if known else 0, status.st_size)
-        header, more = logfile.fold(known.header if known else None, new[len(tail) :], str(folder / "log.jsonl"))
+        new = _read_from(log, known.end - len(known.tail), status.st_size) if known else b""
+        if known is None or known.inode != status.st_ino or known.end > status.st_size or not new.startswith(known.tail):
+            known = self._saved_header(folder, status)
+            new = _read_from(log, max(0, known.end - _TAIL), status.st_size) if known else _read_from(log, 0, status.st_size)
+        tail = min(_TAIL, known.end) if known else 0
+        header, more = logfile.fold(known.header if known else None, new[tail:], str(folder / "log.jsonl"))
         if header is None:
             return None
         end, saved, weight = (known.end, known.saved, known.weight) if known else (0, -1, 0)
-        folded = new[: len(tail) + more]
-        return _Known(header, status.st_ino, status.st_mtime_ns, end + more, folded[-_TAIL:], saved, weight)
+        return _Known(header, status.st_ino, status.st_mtime_ns, end + more, new[: tail + more][-_TAIL:], saved, weight)
 
     def _saved_header(self, folder: Path, log: os.stat_result) -> _Known | None:
         """What state.json says; None where it is missing, or ahead of a log that lost its end with the power."""
