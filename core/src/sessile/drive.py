@@ -25,6 +25,9 @@ P = ParamSpec("P")
 class Face(Protocol):
     """How the engine calls what plugins gave it."""
 
+    def native(self, store: Any) -> Any:
+        """The face of a store that this one calls: its `asynchronous` one, if it has one and this one awaits."""
+
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a blocking or async function and return its result."""
 
@@ -58,6 +61,9 @@ def is_async(fn: Callable[..., Any]) -> bool:
 class Blocking:
     """The face of `Session`."""
 
+    def native(self, store: Any) -> Any:
+        return store
+
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         result = fn(*args, **kwargs)
         return background(result) if hasattr(type(result), "__await__") else result
@@ -81,6 +87,9 @@ class Blocking:
 
 class Awaiting:
     """The face of `AsyncSession`."""
+
+    def native(self, store: Any) -> Any:
+        return getattr(store, "asynchronous", store)
 
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         import asyncio

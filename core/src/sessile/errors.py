@@ -75,6 +75,10 @@ class LockTimeout(StoreError, TimeoutError):
     """A store's lock was not had within `lock_timeout` seconds; nothing was written."""
 
 
+class LeaseLost(SessileError):
+    """The lease of `session.exclusive()` was over, or another's, when something was to be committed; nothing was."""
+
+
 class CorruptStore(StoreError):
     """What a store holds cannot be read as sessile's data."""
 

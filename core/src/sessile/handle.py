@@ -68,6 +68,7 @@ class Handle:
         self.closed = False
         self.running: set[Any] = set()  # tasks of turns that are being streamed
         self.greeted: set[Any] = set()  # agents that on_agent_start was called for
+        self.token: int | None = None  # of the lease it holds (see `exclusive.py`)
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None
         self._past: Past | None = None
@@ -83,13 +84,30 @@ class Handle:
     async def refresh(self) -> Header:
         """The header as the store has it now. `SessionNotFound` where the session was deleted meanwhile."""
         self._check_open()
-        stored = await self.face.call(self.store.load, self.session_id)
+        stored = await self._ask(self.store.load, self.session_id)
         if stored is not None and stored.status == DELETED:  # but not to the end
             from sessile.deletion import finish
 
             await finish(self.face, self.store, stored)
             stored = None
         return self._see(stored)
+
+    async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the store that reads. One that has answered before is asked until `timeout` is over."""
+        try:
+            return await self.face.call(method, *args)
+        except StoreUnavailable:
+            if self._header is None:
+                raise
+        give_up, pause = time.time() + self.timeout, 0.02
+        while True:
+            await self.face.pause(pause)
+            try:
+                return await self.face.call(method, *args)
+            except StoreUnavailable:
+                if time.time() > give_up:
+                    raise
+                pause = min(2 * pause, 0.5)
 
     @property
     def seen(self) -> Header | None:
@@ -114,16 +132,19 @@ class Handle:
 
     # -- committing
 
-    async def commit(self, make: Make, *, on_conflict: str | None = None) -> list[Entry]:
+    async def commit(self, make: Make, *, on_conflict: str | None = None, leased: bool = False) -> list[Entry]:
         """Commit what `make` makes of the newest header; after a conflict it is asked again ("rebase").
 
-        Returns the entries as stored. Raises `Conflict` under "raise", or when `timeout` is over.
+        Returns the entries as stored. Raises `Conflict` under "raise", or when `timeout` is over. leased: do not look
+        who has the session's lease.
         """
         header = self._header
         if header is None or self.closed:
             header = await self.open()
         attempt = 0
         while True:
+            if not leased and (header.lease is not None or self.token is not None):
+                header = await self._until_free(header)
             change = make(header)
             if change is None:
                 return []
@@ -136,6 +157,9 @@ class Handle:
                     self.store.commit, self.session_id, expected=header.version, entries=entries, changes=fields
                 )
             except Conflict as conflict:
+                if conflict.header is not None and conflict.header.commit == fields["commit"]:
+                    self._header = conflict.header  # a driver sent it twice, and the first time it landed
+                    return entries
                 if (on_conflict or self.on_conflict) == "raise" or now > give_up:
                     raise
                 attempt += 1
@@ -157,6 +181,18 @@ class Handle:
                 if self._past is not None:
                     self._past.committed(header, self._header, entries)
                 return entries
+
+    async def _until_free(self, header: Header) -> Header:
+        """Wait until another's lease is over. `LockTimeout` when `timeout` is over first, `LeaseLost` where its own is."""
+        from sessile.exclusive import in_use, may_commit
+
+        give_up = time.time() + self.timeout
+        while not may_commit(self.session_id, header.lease, self.token):
+            if time.time() > give_up:
+                raise in_use(self.session_id, self.timeout)
+            await self.face.pause(0.02)
+            header = await self.refresh()
+        return header
 
     async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
         """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
@@ -227,11 +263,11 @@ class Handle:
     async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         """The entries `start` to `stop` (exclusive) of one of the logs that this session's entries and lineage name."""
         header = self._header or await self.open()
-        entries: list[Entry] = await self.face.call(self.store.read, header.where(log), start, stop, kind)
+        entries: list[Entry] = await self._ask(self.store.read, header.where(log), start, stop, kind)
         if not entries and log != self.session_id and start < stop:  # was it handed over since the header was read?
             known, header = header, await self.refresh()
             if header.where(log) != known.where(log):
-                entries = await self.face.call(self.store.read, header.where(log), start, stop, kind)
+                entries = await self._ask(self.store.read, header.where(log), start, stop, kind)
         return entries
 
     # -- others

@@ -120,6 +120,7 @@ class Header:
     mark: [log, position] of the last of those that counts, where a fork's begin.
     automatic: [log, position] of the last snapshots that were made by themselves, oldest first.
     lineage: the ranges of logs that count, oldest first; empty means all of its own.
+    lease: {"token", "until"} of who may commit alone (see `exclusive.py`); None where nobody ever asked for that.
     renamed: where logs are now that its entries and lineage know by an older name (see `deletion.py`).
     """
 
@@ -141,6 +142,7 @@ class Header:
     mark: list[Any] | None = None
     automatic: list[Any] = attrs.field(factory=list)
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
+    lease: dict[str, Any] | None = None
     renamed: dict[str, str] = attrs.field(factory=dict)
     state: dict[str, Any] = attrs.field(factory=dict)
     metadata: dict[str, Any] = attrs.field(factory=dict)

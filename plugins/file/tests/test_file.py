@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -188,17 +187,13 @@ def test_urls() -> None:
 
 
 def test_a_new_log_is_not_taken_for_a_deleted_one(tmp_path: Path) -> None:
-    same = 0
     for _ in range(20):
         one, other = FileSessionStore(tmp_path), FileSessionStore(tmp_path)
         first = Session("s", store=one)
         first.add_message("user", "x")
-        number = (tmp_path / "s" / "log.jsonl").stat().st_ino
         assert Session("s", store=other).message_count == 1
         first.delete()
         second = Session("s", store=one)
         second.add_messages([("user", "y" * 100)] * 3)
-        same += (tmp_path / "s" / "log.jsonl").stat().st_ino == number  # file systems give the numbers of files again
         assert [m.text for m in Session("s", store=other).messages] == ["y" * 100] * 3
         second.delete()
-    assert same or not sys.platform.startswith("linux")

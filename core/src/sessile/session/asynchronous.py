@@ -21,10 +21,12 @@ from sessile import (
     state,
     streaming,
     turn,
+    watching,
 )
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
 from sessile.drive import Awaiting, awaited
+from sessile.messages import Message
 from sessile.session.base import BaseSession
 
 A = TypeVar("A", bound="AsyncSession")
@@ -72,6 +74,10 @@ class AsyncSession(BaseSession):
     get_preference = awaited(state.get_preference)
     get_preferences = awaited(state.get_preferences)
     state = property(awaited(state.get_state))
+
+    def watch(self, timeout: float | None = None) -> AsyncIterator[Message]:
+        """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
+        return watching.awatch(self._handle, timeout)
 
     # the session itself
     metadata = property(awaited(lifecycle.get_metadata))

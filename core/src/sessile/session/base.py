@@ -7,6 +7,7 @@ from typing import Any
 
 from sessile.agent import Agent
 from sessile.drive import Face
+from sessile.exclusive import Lease
 from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
@@ -50,9 +51,11 @@ class BaseSession:
             if wanted:
                 active.registry.find(kind, _part_name(wanted))
         found, release = find_store(db if store is None and isinstance(db, str) else store, backend, active)
+        face = type(self)._face()
+        self._store = found
         self._handle = Handle(
-            type(self)._face(),
-            found,
+            face,
+            face.native(found),
             new_id() if session_id is None else check_id(session_id),
             user_id=user_id,
             plugins=active,
@@ -87,7 +90,7 @@ class BaseSession:
     @property
     def store(self) -> Any:
         """The store instance."""
-        return self._handle.store
+        return self._store
 
     @property
     def closed(self) -> bool:
@@ -113,12 +116,20 @@ class BaseSession:
             self._agent = agent
         return agent
 
+    def exclusive(self, timeout: float = 30, *, lease: float | None = None) -> Lease:
+        """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).
+
+        timeout: seconds to wait for it, then `LockTimeout`. lease: seconds it lasts unless renewed, default the same:
+        after that a commit raises `LeaseLost`, and others may have it. Others' commits wait meanwhile.
+        """
+        return Lease(self._handle, timeout, lease)
+
     def another(self, handle: Handle) -> Any:
         """A session of this kind around a handle, with this one's agents: what `fork` and `merge` return."""
         session = object.__new__(self._plain)  # a subclass may be made in ways unknown here
         session._handle, session._agent, session.agents = handle, self._agent, dict(self.agents)
-        handle.session = session
-        handle.release = share_store(handle.store)
+        handle.session, session._store = session, self._store
+        handle.release = share_store(self._store)
         return session
 
     def __repr__(self) -> str:

@@ -21,11 +21,13 @@ from sessile import (
     state,
     streaming,
     turn,
+    watching,
 )
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
 from sessile.memory_store import MemorySessionStore
+from sessile.messages import Message
 from sessile.session.base import BaseSession
 
 S = TypeVar("S", bound="Session")
@@ -112,6 +114,10 @@ class Session(BaseSession):
     get_preference = blocking(state.get_preference)
     get_preferences = blocking(state.get_preferences)
     state = property(blocking(state.get_state))
+
+    def watch(self, timeout: float | None = None) -> Iterator[Message]:
+        """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
+        return watching.watch(self._handle, timeout)
 
     # the session itself
     metadata = property(blocking(lifecycle.get_metadata), blocking(lifecycle.set_metadata))

@@ -38,7 +38,7 @@ _COLUMNS = {
     "commit": "commit_id",
 }
 T = TypeVar("T")
-_EMPTY = ("title", "lineage", "last_snapshot", "mark", "automatic", "renamed", "state", "metadata")
+_EMPTY = ("title", "lineage", "last_snapshot", "mark", "automatic", "lease", "renamed", "state", "metadata")
 _UPDATED_AT = list(_COLUMNS).index("updated_at")
 _KEYS = 10_000  # session keys kept in memory
 

@@ -1,0 +1,125 @@
+"""For stores on a client library that has a blocking and an async face: the logic is written once, as `async def`.
+
+A subclass of `NativeStore` makes an engine for either face. An engine has the methods of a store as `async def`, and
+calls its client as `await maybe(client.get(key))`, which is right for both. Blocking, it never suspends; async, it
+lives on sessile's background event loop, so that one pool of connections serves every loop of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from sessile.drive import background, on_background, run
+from sessile.encoding import JSON
+from sessile.errors import Closed
+from sessile.log import Entry, Header
+from sessile.store import Page, Query
+
+T = TypeVar("T")
+
+
+async def maybe(result: Awaitable[T] | T) -> T:
+    """What a client's method returned, awaited where it is the async client's."""
+    return await result if isinstance(result, Awaitable) else result
+
+
+class Engine(Protocol):
+    """The methods of a store, as `async def`."""
+
+    async def load(self, session_id: str) -> Header | None: ...
+    async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None: ...
+    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]: ...
+    async def find(self, query: Query) -> Page[Header]: ...
+    async def delete(self, session_id: str) -> None: ...
+    async def wait(self, session_id: str, version: int, timeout: float) -> None: ...
+    async def check(self, repair: bool) -> dict[str, JSON]: ...
+    async def close(self) -> None: ...
+
+
+class NativeStore:
+    """The base of such stores. `asynchronous` has the same methods, to be awaited; an `AsyncSession` uses them by itself."""
+
+    def __init__(self) -> None:
+        self._engines: dict[bool, Engine] = {}
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.asynchronous = _Asynchronous(self)
+
+    def make_engine(self, asynchronous: bool) -> Engine:
+        """A new engine on a blocking or an async client, not connected yet."""
+        raise NotImplementedError
+
+    def engine(self, asynchronous: bool) -> Engine:
+        """The engine for a face. `Closed` after `close`."""
+        if self._closed:
+            raise Closed(f"{self!r} is closed: make a new one")
+        if self._process != os.getpid():  # connections must not be used on after a fork
+            self._process, self._lock, self._engines = os.getpid(), threading.Lock(), {}
+        found = self._engines.get(asynchronous)
+        if found is None:
+            with self._lock:
+                found = self._engines.get(asynchronous) or self.make_engine(asynchronous)
+                self._engines[asynchronous] = found
+        return found
+
+    def load(self, session_id: str) -> Header | None:
+        return run(self.engine(False).load(session_id))
+
+    def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
+        run(self.engine(False).commit(session_id, expected=expected, entries=entries, changes=changes))
+
+    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return run(self.engine(False).read(session_id, start, stop, kind))
+
+    def find(self, query: Query) -> Page[Header]:
+        return run(self.engine(False).find(query))
+
+    def delete(self, session_id: str) -> None:
+        run(self.engine(False).delete(session_id))
+
+    def wait(self, session_id: str, version: int, timeout: float) -> None:
+        run(self.engine(False).wait(session_id, version, timeout))
+
+    def check(self, repair: bool = False) -> dict[str, JSON]:
+        return run(self.engine(False).check(repair))
+
+    def close(self) -> None:
+        """Close the connections of both faces."""
+        self._closed = True
+        mine = self._process == os.getpid()
+        engines, self._engines = self._engines, {}
+        for asynchronous, engine in engines.items() if mine else ():
+            background(engine.close()) if asynchronous else run(engine.close())
+
+
+class _Asynchronous:
+    """The async face of a `NativeStore`."""
+
+    def __init__(self, store: NativeStore) -> None:
+        self._store = store
+
+    async def load(self, session_id: str) -> Header | None:
+        return await on_background(self._store.engine(True).load(session_id))
+
+    async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
+        engine = self._store.engine(True)
+        await on_background(engine.commit(session_id, expected=expected, entries=entries, changes=changes))
+
+    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return await on_background(self._store.engine(True).read(session_id, start, stop, kind))
+
+    async def find(self, query: Query) -> Page[Header]:
+        return await on_background(self._store.engine(True).find(query))
+
+    async def delete(self, session_id: str) -> None:
+        await on_background(self._store.engine(True).delete(session_id))
+
+    async def wait(self, session_id: str, version: int, timeout: float) -> None:
+        await on_background(self._store.engine(True).wait(session_id, version, timeout))
+
+    async def close(self) -> None:
+        self._store.close()

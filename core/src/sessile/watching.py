@@ -1,0 +1,77 @@
+"""Watching: what is said in a session, by anybody and from anywhere, as it is said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+from sessile.drive import run
+from sessile.errors import StoreUnavailable
+from sessile.handle import Handle
+from sessile.messages import Message, from_entry
+
+INTERVAL = 0.25  # seconds between two looks at a store that cannot tell by itself
+_SLICE = 1.0  # seconds that a store is waited for at a time: a session that is closed meanwhile ends the watch
+
+
+class _Watch:
+    """Where a watch has got to: a position in the session's own log, and the version that was seen last."""
+
+    def __init__(self, h: Handle, timeout: float | None) -> None:
+        self.h = h
+        self.timeout = timeout
+        self.position = self.version = -1
+
+    async def begin(self) -> None:
+        header = await self.h.refresh()
+        self.position, self.version = header.head, header.version
+
+    async def more(self) -> list[Message] | None:
+        """The messages that were added since; None when the session is closed, or nothing was said for `timeout` seconds."""
+        give_up = None if self.timeout is None else time.monotonic() + self.timeout
+        while not self.h.closed:
+            header = await self.h.refresh()
+            self.version = header.version
+            if header.head > self.position:
+                entries = await self.h.read(self.h.session_id, self.position, header.head, "message")
+                self.position = header.head
+                if entries:
+                    return [from_entry(entry) for entry in entries]
+            left = _SLICE if give_up is None else min(_SLICE, give_up - time.monotonic())
+            if left <= 0:
+                return None
+            await self._wait(left)
+        return None
+
+    async def _wait(self, seconds: float) -> None:
+        wait = getattr(self.h.store, "wait", None)
+        if wait is not None:
+            with suppress(StoreUnavailable):  # it may answer again: the next look waits for that
+                await self.h.face.call(wait, self.h.session_id, self.version, seconds)
+                return
+        await self.h.face.pause(min(INTERVAL, seconds))
+
+
+def watch(h: Handle, timeout: float | None = None) -> Iterator[Message]:
+    """The messages that are added from now on, by anybody, each within a second of its commit.
+
+    timeout: end once nothing was said for so many seconds (None: never). Closing the session ends it, too.
+    """
+    watched = _Watch(h, timeout)
+    run(watched.begin())
+
+    def messages() -> Iterator[Message]:
+        while (more := run(watched.more())) is not None:
+            yield from more
+
+    return messages()
+
+
+async def awatch(h: Handle, timeout: float | None = None) -> AsyncIterator[Message]:
+    """As `watch`, for `async for`; it begins with the first step of the loop."""
+    watched = _Watch(h, timeout)
+    await watched.begin()
+    while (more := await watched.more()) is not None:
+        for message in more:
+            yield message
