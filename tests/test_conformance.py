@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from sessile import MemorySessionStore
 from sessile.ids import new_id
+from sessile.stores import open_store
 from sessile.testing import StoreConformance
 from sessile.testing.conformance import Driven
 
@@ -59,6 +60,24 @@ class TestAsync(StoreConformance):
         return lambda: Driven(AsyncStore(MemorySessionStore(name)))
 
 
+class NativeAsync:
+    """Opens the async face of a store."""
+
+    many_processes = False
+
+    @pytest.fixture
+    def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
+        opened = []
+
+        def open_again() -> Driven:
+            opened.append(open_store(store_url))
+            return Driven(opened[-1].asynchronous)
+
+        yield open_again
+        for store in opened:
+            store.close()
+
+
 class TestFile(StoreConformance):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
@@ -69,3 +88,13 @@ class TestSQLite(StoreConformance):
     @pytest.fixture
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'sessions.db'}"
+
+
+class TestRedis(StoreConformance):
+    @pytest.fixture
+    def store_url(self, redis_server: Any) -> str:
+        return redis_server.url()
+
+
+class TestRedisAsync(NativeAsync, TestRedis):
+    pass

@@ -89,11 +89,23 @@ class NativeStore:
 
     def close(self) -> None:
         """Close the connections of both faces."""
+        blocking, asynchronous = self._taken()
+        if blocking is not None:
+            run(blocking.close())
+        if asynchronous is not None:
+            background(asynchronous.close())
+
+    async def _aclose(self) -> None:
+        blocking, asynchronous = self._taken()
+        if blocking is not None:
+            await blocking.close()
+        if asynchronous is not None:
+            await on_background(asynchronous.close())
+
+    def _taken(self) -> tuple[Engine | None, Engine | None]:
         self._closed = True
-        mine = self._process == os.getpid()
         engines, self._engines = self._engines, {}
-        for asynchronous, engine in engines.items() if mine else ():
-            background(engine.close()) if asynchronous else run(engine.close())
+        return (engines.get(False), engines.get(True)) if self._process == os.getpid() else (None, None)
 
 
 class _Asynchronous:
@@ -122,4 +134,4 @@ class _Asynchronous:
         await on_background(self._store.engine(True).wait(session_id, version, timeout))
 
     async def close(self) -> None:
-        self._store.close()
+        await self._store._aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -57,10 +58,15 @@ def open_store(url: str, plugins: Plugins | None = None) -> Store:
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
         names = ", ".join(plugins.registry.names("store"))
-        raise InvalidInput(f"store {url!r} is no URL: write it as scheme:///path or scheme://host (installed: {names})")
+        raise InvalidInput(f"store {shown(url)!r} is no URL: write it as scheme:///path or scheme://host (installed: {names})")
     factory = plugins.registry.load("store", scheme)
     store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
     return store
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: without the password."""
+    return re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", re.sub(r"([?&][^=&]*(?:password|secret|token)=)[^&]*", r"\1***", url))
 
 
 def _leave_open() -> None:

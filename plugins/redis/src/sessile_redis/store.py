@@ -1,0 +1,77 @@
+"""The Redis store: a commit is one Lua script on keys of one hash tag, sent in one round trip with the session's indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from sessile.errors import InvalidInput
+from sessile.native import Engine, NativeStore
+from sessile.stores import shown
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+class RedisSessionStore(NativeStore):
+    """Sessions in Redis 6.2 or later, or what speaks its protocol.
+
+    url: `redis://user:password@host:port/database`, `rediss://` for TLS, `redis+cluster://` for a cluster. prefix: of
+    every key. ttl: seconds after its last change that a session expires (None: never); what it was forked from lives on
+    with it. pool_size: connections at most. timeout: seconds for every answer, and for connecting.
+
+    A commit is as durable as the server is told to be: with `appendonly yes` and `appendfsync always`, on disk.
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379",
+        prefix: str = "sessile",
+        ttl: float | None = None,
+        *,
+        pool_size: int = 50,
+        timeout: float = 5.0,
+    ) -> None:
+        scheme, _, cluster = urlsplit(url).scheme.partition("+")
+        if scheme not in _SCHEMES or cluster not in ("", "cluster"):
+            raise InvalidInput(f"{shown(url)!r} is no address of a Redis: write redis://host:port/database")
+        if ttl is not None and ttl <= 0:
+            raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
+        if not prefix or set(prefix) & set("{}*?[]\\"):
+            raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?' and '\\'")
+        super().__init__()
+        self.url = url
+        self.cluster = bool(cluster)
+        self.prefix = prefix
+        self.ttl = ttl
+        self.pool_size = pool_size
+        self.timeout = timeout
+
+    @classmethod
+    def from_url(cls, url: str) -> RedisSessionStore:
+        """The parameters may be in the URL: `?prefix=…&ttl=…&pool_size=…&timeout=…`; others are redis-py's."""
+        parts = urlsplit(url)
+        ours: dict[str, Any] = {}
+        others = []
+        for name, value in parse_qsl(parts.query):
+            kind = {"prefix": str, "ttl": float, "pool_size": int, "timeout": float}.get(name)
+            if kind is None:
+                others.append((name, value))
+                continue
+            try:
+                ours[name] = kind(value)
+            except ValueError as error:
+                raise InvalidInput(f"{name}={value!r} in {shown(url)!r} is no number") from error
+        return cls(urlunsplit(parts._replace(query=urlencode(others))), **ours)
+
+    @staticmethod
+    def usual_url(home: Any) -> str:
+        """Where this store lies when nobody says where."""
+        return "redis://localhost:6379"
+
+    def make_engine(self, asynchronous: bool) -> Engine:
+        from sessile_redis.engine import RedisEngine
+
+        return RedisEngine(self, asynchronous)
+
+    def __repr__(self) -> str:
+        return f"RedisSessionStore({shown(self.url)!r}, prefix={self.prefix!r}, ttl={self.ttl})"
