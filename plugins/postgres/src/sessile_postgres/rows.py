@@ -1,0 +1,102 @@
+"""Headers and entries as rows. JSONB changes some values, which are kept as JSON text in it instead: nothing is lost.
+
+JSONB has no NUL character, and numbers with an exponent, or a negative zero, come back as others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sessile.encoding import from_json, to_json
+from sessile.errors import CorruptStore
+from sessile.log import Entry, Header
+from sessile.store import Query
+
+# Header fields with a column of their own, and the column's name; the others are in the details.
+COLUMNS = {
+    "session_id": "session_id",
+    "user_id": "user_id",
+    "parent": "parent",
+    "root": "root",
+    "status": "status",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "version": "version",
+    "head": "head",
+    "count": "count",
+    "base": "base",
+    "hash": "hash",
+    "commit": "commit_id",
+}
+_CHANGED = re.compile(r"\\u0000|\d[eE][+-]?\d|-0\.0")  # finds too much in texts, which does no harm
+_AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
+_EMPTY = (None, "", [], {})
+
+
+def body_of(entry: Entry) -> str:
+    """An entry as JSON for a JSONB column."""
+    text = entry.json
+    return to_json({_AS_TEXT: text}) if _CHANGED.search(text) else text
+
+
+def to_entry(text: str) -> Entry:
+    """The entry in such a column."""
+    if text.startswith('{"~"'):
+        text = from_json(text)[_AS_TEXT]
+    return Entry.from_json(text)
+
+
+def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:
+    """The fields without a column, to be merged into what there is; of a new header only those that are not empty."""
+    details: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name in COLUMNS or (new and value in _EMPTY):
+            continue
+        as_text = _CHANGED.search(to_json(value)) is not None
+        details[name], details[name + _AS_TEXT] = (None, to_json(value)) if as_text else (value, None)
+        if new:
+            details.pop(name if as_text else name + _AS_TEXT)
+    return to_json(details)
+
+
+def to_header(row: Sequence[Any]) -> Header:
+    """The header in a row of `COLUMNS` and details."""
+    *fields, body = row
+    try:
+        details = from_json(body)
+        for name in [name for name in details if name.endswith(_AS_TEXT)]:
+            text = details.pop(name)
+            if text is not None:
+                details[name[: -len(_AS_TEXT)]] = from_json(text)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CorruptStore(
+            f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy"
+        ) from error
+    details.update(zip(COLUMNS, fields, strict=True))
+    return Header.from_dict(details)
+
+
+def readable(row: Sequence[Any]) -> Header | None:
+    """A header for a list; None for a broken one, which must not hide the others."""
+    try:
+        return to_header(row)
+    except CorruptStore:
+        return None
+
+
+def conditions(query: Query) -> tuple[str, list[Any]]:
+    """The WHERE clause of a query, and its values."""
+    parts: list[tuple[str, list[Any]]] = [(f"session_id {'' if query.prefix.startswith('~') else 'NOT '}LIKE '~%%'", [])]
+    asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
+    parts += [(f"{name} = %s", [value]) for name, value in asked.items() if value is not None]
+    if query.prefix:
+        parts.append(("starts_with(session_id, %s)", [query.prefix]))
+    if query.before is not None:
+        parts.append(("updated_at < %s", [query.before]))
+    if query.after is not None:
+        parts.append(("updated_at >= %s", [query.after]))
+    if (behind := query.behind()) is not None:
+        parts.append(("(updated_at, session_id) < (%s, %s)", list(behind)))
+    return " AND ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]
