@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+MONGODB_URL = os.environ.get("SESSILE_TEST_MONGODB_URL")
+
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 
 
@@ -48,5 +50,15 @@ def postgres_server() -> Iterator[Any]:
     from tests.servers import PostgresServer
 
     server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What $SESSILE_TEST_MONGODB_URL names, else a server that speaks its protocol; `url()` names an empty database."""
+    from tests.servers import GivenMongoServer, MongoServer
+
+    server = GivenMongoServer(MONGODB_URL) if MONGODB_URL else MongoServer(tmp_path_factory.mktemp("mongodb"))
     yield server
     server.stop()

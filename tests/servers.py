@@ -8,12 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 def free_port() -> int:
@@ -145,3 +147,58 @@ class PostgresServer:
         self.process.send_signal(signal.SIGQUIT)  # at once
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class MongoServer:
+    """A server that speaks MongoDB's protocol: secantusdb, with every commit on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.databases = 0
+        self.start()
+
+    def start(self) -> None:
+        from pymongo import MongoClient
+
+        command = [sys.executable, "-m", "secantus", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += [
+            "--storage-path",
+            str(self.folder / "data"),
+            "--sync-on-commit",
+            "--log-level",
+            "ERROR",
+            "--cache-size",
+            "256M",
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with MongoClient(f"{self.url_of('admin')}?directConnection=true", serverSelectionTimeoutMS=20_000) as client:
+            wait_until(lambda: client.admin.command("ping"), "secantusdb")
+
+    def url_of(self, database: str) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/{database}"
+
+    def url(self) -> str:
+        """An empty database."""
+        self.databases += 1
+        return self.url_of(f"d{self.databases}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    stop = kill
+
+
+class GivenMongoServer:
+    """A mongod that somebody else runs."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    def url(self) -> str:
+        """An empty database."""
+        return f"{self.address}/sessile_test_{uuid4().hex}"
+
+    def stop(self) -> None:
+        pass

@@ -108,3 +108,13 @@ class TestPostgres(StoreConformance):
 
 class TestPostgresAsync(NativeAsync, TestPostgres):
     pass
+
+
+class TestMongoDB(StoreConformance):
+    @pytest.fixture
+    def store_url(self, mongodb_server: Any) -> str:
+        return mongodb_server.url()
+
+
+class TestMongoDBAsync(NativeAsync, TestMongoDB):
+    pass

@@ -1,0 +1,8 @@
+"""What the plugin registers."""
+
+from sessile.hookspecs import hookimpl
+
+
+@hookimpl
+def register(registry):
+    registry.add("store", "mongodb", "sessile_mongodb.store:MongoSessionStore", aliases=("mongodb+srv", "mongo"))
