@@ -15,13 +15,13 @@ from typing import Any
 
 import attrs
 
-from sessile.deletion import BATCH, append_as_is
+from sessile.deletion import BATCH, HEIR, append_as_is
 from sessile.drive import Face
 from sessile.encoding import JSON
 from sessile.errors import Conflict, InvalidInput, SessileError, SessionExists, UnsafeFile
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
-from sessile.ids import RESERVED, check_id, new_id
+from sessile.ids import check_id, new_id
 from sessile.log import DELETED, Entry, Header, Segment
 from sessile.saving import read_saved, restore, save
 from sessile.store import Store
@@ -159,7 +159,7 @@ async def restore_archive(
     session_id = archive.header.session_id if session_id is None else check_id(session_id)
     if (found := await face.call(store.load, session_id)) is not None and found.status != DELETED:
         raise SessionExists(f"session {session_id!r} exists already: delete it first, or import under another session_id")
-    names = [f"{RESERVED}log:{new_id()}" for _ in archive.logs[:-1]]
+    names = [f"{HEIR}{new_id()}" for _ in archive.logs[:-1]]
     final = attrs.evolve(_renamed(archive, session_id, names), user_id=user_id or archive.header.user_id)
     if not final.version:  # it was exported before anything was stored
         return session_id

@@ -8,6 +8,7 @@ everybody. Killed at any instant, every fork is whole, and whoever comes upon th
 from __future__ import annotations
 
 import random
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +24,8 @@ from sessile.plugins import installed
 from sessile.store import Query, Store
 
 BATCH = 256  # entries copied in one commit
+HEIR = f"{RESERVED}log:"  # how the ids of hidden logs begin
+_LONG = 3600  # seconds after which nobody is at it any more
 
 
 async def delete(h: Handle, *, cascade: bool = False) -> None:
@@ -67,7 +70,7 @@ async def delete_stored(face: Face, store: Store, session_id: str, *, cascade: b
 
 async def finish(face: Face, store: Store, gone: Header) -> None:
     """Bring the deletion of a session that is marked to its end."""
-    heir = f"{RESERVED}log:{gone.commit}"  # the same for everybody who goes on with this
+    heir = f"{HEIR}{gone.commit}"  # the same for everybody who goes on with this
     while heirs := await _not_told(face, store, gone, heir):
         needed = [await _inherited(face, store, fork, gone.session_id) for fork in heirs]
         await _copy(face, store, gone, heir, max(needed))
@@ -120,6 +123,19 @@ async def _delete_tree(face: Face, store: Store, session_id: str) -> None:
         doomed += [fork.session_id for fork in await children(face, store, name)]
     for name in reversed(doomed):
         await face.settle(store.delete, name)
+
+
+async def sweep(face: Face, store: Store, *, repair: bool) -> int:
+    """How many deletions, imports and copies were cut short more than an hour ago; with `repair` they are cleared away."""
+    long_ago = time.time() - _LONG
+    found = await find_all(face, store, Query(status=DELETED, before=long_ago, limit=1000))
+    logs = await find_all(face, store, Query(before=long_ago, limit=1000))
+    logs = [log for log in logs if log.session_id.startswith(HEIR) and not await children(face, store, log.session_id, limit=1)]
+    for header in found if repair else ():
+        await finish(face, store, header)
+    for log in logs if repair else ():
+        await _prune(face, store, log.session_id)
+    return len(found) + len(logs)
 
 
 # -- handing over
@@ -180,7 +196,7 @@ async def append_as_is(face: Face, store: Store, header: Header, entries: list[E
     Returns the header after it. `Conflict` where somebody else committed first.
     """
     changes: dict[str, JSON] = {} if header.version else header.to_dict()
-    changes.update(version=(header.version or random.getrandbits(40)) + 1, commit=new_id())
+    changes.update(version=(header.version or random.getrandbits(40)) + 1, commit=new_id(), updated_at=round(time.time(), 6))
     if entries:
         changes.update(head=entries[-1].position + 1, hash=entries[-1].hash)
     await face.settle(store.commit, header.session_id, expected=header.version, entries=entries, changes=changes)

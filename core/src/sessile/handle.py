@@ -93,21 +93,19 @@ class Handle:
         return self._see(stored)
 
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
-        """Call a method of the store that reads. One that has answered before is asked until `timeout` is over."""
-        try:
-            return await self.face.call(method, *args)
-        except StoreUnavailable:
-            if self._header is None:
-                raise
-        give_up, pause = time.time() + self.timeout, 0.02
+        """Call a method of the store that reads. Where it does not answer, it is asked again until `timeout` is over; for a
+        second only, if it never answered this handle: its address may be wrong."""
+        give_up = pause = 0.0
         while True:
-            await self.face.pause(pause)
             try:
                 return await self.face.call(method, *args)
             except StoreUnavailable:
-                if time.time() > give_up:
+                now = time.time()
+                give_up = give_up or now + (min(self.timeout, 1.0) if self._header is None else self.timeout)
+                if now > give_up:
                     raise
-                pause = min(2 * pause, 0.5)
+            pause = min(2 * pause + 0.01, 0.5)
+            await self.face.pause(pause)
 
     @property
     def seen(self) -> Header | None:
@@ -163,9 +161,10 @@ class Handle:
                 if (on_conflict or self.on_conflict) == "raise" or now > give_up:
                     raise
                 attempt += 1
-                if attempt > 1:  # lost again: others are busy here, so stand back a little, each for another time
-                    await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
                 found = conflict.header
+                if attempt > 2:  # lost again: others are busy here, so stand back a little, each for another time
+                    await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
+                    found = None  # old by now: who never stands back would always win
                 header = await self.refresh() if found is None or found.status == DELETED else self._see(found)
             except StoreUnavailable:
                 if now > give_up:

@@ -162,6 +162,10 @@ class SessionManager:
             self._call(self.store.delete, header.session_id)
         return sum(not header.hidden for header in headers)
 
+    def sweep(self, *, repair: bool = False) -> int:
+        """How many deletions and imports were cut short more than an hour ago; repair: clear away what they left."""
+        return run(deletion.sweep(self._face, self.store, repair=repair))
+
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first."""
         if hasattr(self.store, "search"):

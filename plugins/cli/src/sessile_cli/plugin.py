@@ -10,6 +10,7 @@ def register_commands(cli):
     from sessile_cli.packages import install, uninstall
     from sessile_cli.reports import doctor, plugins
     from sessile_cli.sessions import session
+    from sessile_cli.stores import copy, migrate
 
-    for command in (chat, session, plugins, install, uninstall, doctor):
+    for command in (chat, session, plugins, install, uninstall, doctor, copy, migrate):
         cli.add_command(command)

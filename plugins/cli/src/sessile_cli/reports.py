@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from typing import Any
 
 import attrs
@@ -28,14 +29,15 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 @click.command()
 @click.argument("url", required=False)
 @store_option
+@click.option("--repair", is_flag=True, help="Make the store's indexes again; clear away what was cut short an hour ago.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, url: str | None, store: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, url: str | None, store: str | None, repair: bool, as_json: bool) -> None:
     """Check what is installed, the store (URL), and the model; says what to do about what does not work."""
     root = ctx.find_root().command
     with status("checking"):
         checks = [_check("python", platform.python_version), *_plugin_checks(root.plugins)]
-        checks.append(_check("store", lambda: _store(url or store)))
+        checks.append(_check("store", lambda: _store(url or store, repair)))
         checks.append(_check("model", lambda: _model(root.plugins)))
     if as_json:
         print_json(checks)
@@ -58,14 +60,20 @@ def _plugin_checks(found: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _store(url: str | None) -> str:
-    """Reads only: looking at a store leaves no trace in it."""
+def _store(url: str | None, repair: bool) -> str:
+    """Reads only, unless it is to repair: looking at a store leaves no trace in it."""
     from sessile import SessionManager
+    from sessile.stores import shown
 
     with SessionManager(url) as manager:
+        begin = time.perf_counter()
         page = manager.list(limit=1)
-        where = url or os.environ.get("SESSILE_STORE") or "the default file store"
-        return f"{where} answers ({'has sessions' if page.items else 'empty'})"
+        told = {"latency_ms": round((time.perf_counter() - begin) * 1000, 3)}
+        told.update(manager.store.check(repair) if hasattr(manager.store, "check") else {})
+        told["cut short"] = manager.sweep(repair=repair)
+        where = shown(url or os.environ.get("SESSILE_STORE") or "the default file store")
+        facts = "; ".join(f"{name} {value}" for name, value in told.items())
+        return f"{where} answers ({'has sessions' if page.items else 'empty'}; {facts})"
 
 
 def _model(found: Any) -> str:

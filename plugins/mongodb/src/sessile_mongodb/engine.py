@@ -53,6 +53,8 @@ class MongoEngine:
 
     async def load(self, session_id: str) -> Header | None:
         with explained(self.url):
+            if not self._ready:
+                self._ready = await self._version() == SCHEMA
             document = await self._document(session_id)
         return to_header(document) if document else None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from sessile.errors import CorruptStore, StoreTooNew
@@ -90,6 +92,12 @@ def prepare(connection: sqlite3.Connection, table: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def version(path: Path, table: str) -> int:
+    """How far the tables in a file have come, without changing anything; 0 for none."""
+    with closing(sqlite3.connect(path)) as connection:
+        return _version(connection, table)
 
 
 def _version(connection: sqlite3.Connection, table: str) -> int:

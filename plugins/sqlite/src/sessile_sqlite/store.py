@@ -18,7 +18,7 @@ from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTim
 from sessile.ids import RESERVED
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, url_path
-from sessile_sqlite.schema import prepare
+from sessile_sqlite.schema import MIGRATIONS, prepare, version
 from sessile_sqlite.search import search
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
@@ -144,6 +144,26 @@ class SQLiteSessionStore:
         if not self._exists():
             return []
         return self._write(lambda db: search(db, self.table, text, user_id, limit))
+
+    def migrate(self) -> tuple[int, int]:
+        """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
+        with self._guard:
+            before = version(self.path, self.table) if self.path.exists() else 0
+            self._write(lambda db: None)
+        return before, len(MIGRATIONS)
+
+    def check(self, repair: bool = False) -> dict[str, Any]:
+        """What `sessile doctor` shows: SQLite's version and its own check of the file, and the search index."""
+        with self._reading() as db:
+            if db is None:
+                return {"file": "not made yet"}
+            (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            (behind,) = db.execute(f"SELECT count(*) FROM {self.table} WHERE indexed < head").fetchone()
+        if repair and behind:
+            self.search("")
+            behind = 0
+        index = f"{behind} sessions behind, which the next search mends" if behind else "complete"
+        return {"server": f"SQLite {sqlite3.sqlite_version}", "file": sound, "index": index}
 
     # -- writing
 

@@ -1,0 +1,58 @@
+"""`sessile copy` and `sessile migrate`: whole stores."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import attrs
+import click
+
+from sessile_cli.options import json_option, print_json, progress_bar, user_option
+
+
+@click.command()
+@click.argument("source", metavar="FROM_URL")
+@click.argument("target", metavar="TO_URL")
+@user_option
+@click.option("--since", type=click.DateTime(), help="Only sessions changed since then (UTC).")
+@click.option("--verify", is_flag=True, help="Read every session in the target and compare it.")
+@json_option
+def copy(source: str, target: str, user: str | None, since: datetime | None, verify: bool, as_json: bool) -> None:
+    """Copy sessions from a store into another, with lineage, snapshots and hashes.
+
+    Interrupted, it goes on when it is run again; later, it brings what was said since. A session that was changed in the
+    target is left as it is, and told; the status is 1 then.
+    """
+    from sessile.copying import copy_store
+
+    after = None if since is None else since.replace(tzinfo=timezone.utc).timestamp()
+    with progress_bar("copying") as progress:
+        report = copy_store(source, target, user_id=user, since=after, check=verify, progress=progress)
+    if as_json:
+        print_json(attrs.asdict(report))
+    else:
+        for problem in report.problems:
+            click.echo(f"not copied: {problem}", err=True)
+        verified = ", verified" if verify and not report.problems else ""
+        click.echo(f"copied {report.sessions} sessions with {report.entries} entries; {report.same} were there already{verified}")
+    click.get_current_context().exit(1 if report.problems else 0)
+
+
+@click.command()
+@click.argument("url")
+@json_option
+def migrate(url: str, as_json: bool) -> None:
+    """Bring a store's schema up to date. The first commit does it, too; this is for who wants to know when."""
+    from sessile.stores import open_store, shown
+
+    store = open_store(url)
+    try:
+        old, new = store.migrate() if hasattr(store, "migrate") else (0, 0)
+    finally:
+        store.close()
+    if as_json:
+        print_json({"from": old, "to": new})
+    elif not new:
+        click.echo(f"{shown(url)} has no schema to migrate")
+    else:
+        click.echo(f"{shown(url)} is at schema {new}" + (f", from {old}" if old != new else " already"))

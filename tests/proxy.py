@@ -1,0 +1,85 @@
+"""A TCP proxy on loopback that cuts connections and counts round trips."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from contextlib import suppress
+from urllib.parse import urlsplit, urlunsplit
+
+
+class Proxy:
+    """Passes bytes between clients and a server, from the moment it is made.
+
+    cut: how likely an answer is lost: its connection is closed instead of passing it on, when the server has done the work.
+    round_trips: how often a client has sent something after an answer.
+    """
+
+    def __init__(self, url: str, *, cut: float = 0.0, seed: int = 0) -> None:
+        self.server = urlsplit(url)
+        self.cut = cut
+        self.cuts = self.round_trips = 0
+        self._random = random.Random(seed)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """The server's address, through the proxy."""
+        credentials, at, _ = self.server.netloc.rpartition("@")
+        netloc = f"{credentials}{at}127.0.0.1:{self._listener.getsockname()[1]}"
+        # a MongoDB tells its own address, which a driver would go to, past the proxy
+        query = "directConnection=true" if self.server.scheme == "mongodb" else self.server.query
+        return urlunsplit(self.server._replace(netloc=netloc, query=query))
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection((self.server.hostname or "", self.server.port or 0))
+                except OSError:
+                    client.close()
+                    continue
+                for one in (client, server):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._sockets += [client, server]
+                _Connection(self, client, server)
+
+    def lost(self) -> bool:
+        """Is the next answer to be lost?"""
+        lost = self._random.random() < self.cut
+        self.cuts += lost
+        return lost
+
+    def close(self) -> None:
+        self._listener.close()
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+class _Connection:
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self.proxy, self.client, self.server = proxy, client, server
+        self.asked = False
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if source is self.client:
+                    self.proxy.round_trips += not self.asked
+                    self.asked = True
+                else:
+                    if self.asked and self.proxy.cut and self.proxy.lost():
+                        break
+                    self.asked = False
+                sink.sendall(data)
+        for one in (self.client, self.server):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,293 @@
+"""The servers under faults and load: answers lost on the way, kill -9 and restart, many writers, many that start at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import AsyncSession, Session, SessionManager
+from sessile.errors import SessileError, StoreError
+from sessile.stores import open_store
+from sessile.testing import processes
+from tests.proxy import Proxy
+from tests.servers import MongoServer, PostgresServer, RedisServer, free_port
+from tests.stores import url_of
+
+SERVERS = ("redis", "postgres", "mongodb")
+
+
+@pytest.fixture(params=SERVERS)
+def server_url(request: pytest.FixtureRequest) -> str:
+    """An empty database on each of the servers."""
+    return request.getfixturevalue(f"{request.param}_server").url()
+
+
+@pytest.fixture(params=["file", "sqlite", *SERVERS])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place on each store that processes share."""
+    if request.param in SERVERS:
+        return request.getfixturevalue(f"{request.param}_server").url()
+    return url_of(request.param, tmp_path)
+
+
+@pytest.fixture
+def proxied(server_url: str) -> Iterator[Callable[..., Proxy]]:
+    made: list[Proxy] = []
+
+    def through(**options: Any) -> Proxy:
+        made.append(Proxy(server_url, **options))
+        return made[-1]
+
+    yield through
+    for proxy in made:
+        proxy.close()
+
+
+def test_answers_lost_between_commit_and_client(
+    proxied: Callable[..., Proxy], server_url: str, pytestconfig: pytest.Config
+) -> None:
+    wanted = 200 if pytestconfig.getoption("full") else 20
+    proxy = proxied(seed=4)
+    with Session("s", store=proxy.url) as session:
+        session.add_message("user", "first")
+        proxy.cut = 0.1
+        said = ["first"]
+        while proxy.cuts < wanted:
+            assert len(said) < 100 * wanted, "the proxy is not in the way"
+            said.append(f"{len(said)}")
+            session.add_message("user", said[-1])
+        proxy.cut = 0
+    with Session("s", store=server_url) as session:
+        assert [message.text for message in session.messages] == said
+        assert session.verify()
+
+
+def test_two_writers_whose_answers_get_lost(proxied: Callable[..., Proxy], server_url: str) -> None:
+    proxy = proxied(seed=5)
+    Session("s", store=server_url).add_message("user", "first")
+
+    def write(name: str) -> None:
+        with Session("s", store=proxy.url) as session:
+            for number in range(60):
+                session.add_message("user", f"{name} {number}")
+
+    with Session("s", store=proxy.url):  # connected
+        proxy.cut = 0.05
+        threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        proxy.cut = 0
+    with Session("s", store=server_url) as session:
+        said = [message.text for message in session.messages]
+    assert Counter(said) == Counter(["first", *(f"{name} {number}" for name in "ab" for number in range(60))])
+    assert proxy.cuts > 3
+
+
+def test_round_trips_of_an_append(proxied: Callable[..., Proxy]) -> None:
+    proxy = proxied()
+    with Session("s", store=proxy.url) as session:
+        for _ in range(3):
+            session.add_message("user", "x")
+        before = proxy.round_trips
+        for _ in range(100):
+            session.add_message("user", "x")
+    # MongoDB: one update, and three round trips more for the bucket that is made of 78 entries now and then
+    assert 100 <= proxy.round_trips - before <= 106
+
+
+@pytest.fixture(params=[RedisServer, PostgresServer, MongoServer], ids=SERVERS)
+def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A server that a test may kill."""
+    server = request.param() if request.param is PostgresServer else request.param(tmp_path / "server")
+    yield server
+    server.stop()
+
+
+def test_a_server_is_killed_and_started_again_under_load(own_server: Any, pytestconfig: pytest.Config) -> None:
+    url = own_server.url()
+    stored = {"a": 0, "b": 0}  # by writer, how many of its messages were acknowledged
+    stop = threading.Event()
+
+    def write(name: str) -> None:
+        with Session("s", store=url, timeout=60) as session:
+            while not stop.is_set():
+                session.add_message("user", f"{name} {stored[name]}")
+                stored[name] += 1
+
+    def both_write(seconds: float) -> None:
+        """Wait until both have stored something from now on."""
+        before, give_up = dict(stored), time.monotonic() + seconds
+        while any(stored[name] == before[name] for name in stored):
+            assert time.monotonic() < give_up, f"they did not carry on within {seconds} s: {before}, {stored}"
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in stored]
+    for thread in threads:
+        thread.start()
+    try:
+        both_write(10)
+        for _ in range(5 if pytestconfig.getoption("full") else 1):
+            time.sleep(random.random())
+            own_server.kill()
+            own_server.start()
+            both_write(10)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    with Session("s", store=url) as session:
+        said = Counter(message.text for message in session.messages)
+    assert said == Counter(f"{name} {number}" for name, count in stored.items() for number in range(count))
+
+
+def test_many_processes_append_to_one_session(url: str, pytestconfig: pytest.Config) -> None:
+    writers, appends = (16, 250) if pytestconfig.getoption("full") else (6, 15)
+    processes.many_writers(url, "s", writers, appends)
+
+
+def test_many_writers_of_many_sessions(url: str, pytestconfig: pytest.Config) -> None:
+    sessions, writers = (200, 20) if pytestconfig.getoption("full") else (12, 5)
+
+    def write(number: int) -> None:
+        with Session(f"s{number % sessions}", store=url) as session:
+            session.add_message("user", f"{number // sessions}")
+
+    with SessionManager(url) as manager, ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(sessions * writers)))
+        for number in range(sessions):
+            session = manager.get_session(f"s{number}")
+            assert session is not None
+            assert Counter(message.text for message in session.messages) == Counter(str(n) for n in range(writers))
+
+
+_OPEN = """
+import sys, time
+from sessile import Session
+while time.time() < float(sys.argv[2]): pass
+with Session(sys.argv[3], store=sys.argv[1]) as session: session.add_message('user', 'x')
+"""
+
+
+def test_processes_that_open_an_empty_database_at_the_same_instant(url: str, pytestconfig: pytest.Config) -> None:
+    count = 20 if pytestconfig.getoption("full") else 6
+    at = str(time.time() + 1 + count * 0.15)
+    started = [
+        subprocess.Popen([sys.executable, "-c", _OPEN, url, at, f"s{number}"], stderr=subprocess.PIPE, text=True)
+        for number in range(count)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    with SessionManager(url) as manager:
+        assert len([*manager.each()]) == count
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_not_there(kind: str) -> None:
+    scheme = {"postgres": "postgresql"}.get(kind, kind)
+    url = f"{scheme}://someone:secret-word@127.0.0.1:{free_port()}/0?timeout=1"
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match=r"does not answer.*is the server up") as caught:
+        Session("s", store=url)
+    assert time.monotonic() - begin < 3
+    for text in (str(caught.value), repr(caught.value), repr(open_store(url))):
+        assert "secret-word" not in text
+        assert "someone:***@" in text or "Error" in text
+
+
+def test_a_password_that_is_wrong(postgres_server: Any, tmp_path: Path) -> None:
+    good = postgres_server.url()
+    with pytest.raises(StoreError, match=r"refuses this user, password or database.*password authentication failed") as caught:
+        Session("s", store=good.replace("secret-word", "other-word"))
+    assert "other-word" not in str(caught.value)
+    with pytest.raises(StoreError, match=r"refuses this user, password or database.*does not exist"):
+        Session("s", store=f"{good}_not")
+    redis = RedisServer(tmp_path / "redis", "--requirepass", "secret-word")
+    try:
+        with pytest.raises(StoreError, match="refuses this user or password") as caught:
+            Session("s", store=redis.url().replace("://", "://:other-word@"))
+        assert "other-word" not in str(caught.value)
+        Session("s", store=redis.url().replace("://", "://:secret-word@")).add_message("user", "x")
+    finally:
+        redis.stop()
+
+
+def test_addresses_that_are_wrong(redis_server: Any) -> None:
+    for url in ("redis://h/0?ttl=soon", "postgresql://h/d?pool_size=many", "mongodb://h/d?timeout=long"):
+        with pytest.raises(SessileError, match="is no number"):
+            Session("s", store=url)
+    for url in ("redis://h/0?ttl=0", "postgresql://h/d?table_name=A-B", "mongodb://h/d?collection=A-B", "redis://h/0?prefix={}"):
+        with pytest.raises(SessileError, match=r"(ttl is|table_name|collection|prefix) "):
+            Session("s", store=url)
+    with pytest.raises(StoreError, match=r"DB index is out of range|invalid DB index"):
+        Session("s", store=redis_server.url() + "99999")
+
+
+def test_a_table_that_is_somebody_elses(postgres_server: Any, mongodb_server: Any) -> None:
+    import psycopg
+    from pymongo import MongoClient
+
+    url = postgres_server.url()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE sessions (cookie text)")
+    with pytest.raises(StoreError, match=r"table 'sessions' that is not sessile's: pass another table_name"):
+        Session("s", store=url).add_message("user", "x")
+    with Session("s", store=f"{url}?table_name=others") as session:
+        session.add_message("user", "x")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE sessile_schema SET version = 99")
+    with pytest.raises(StoreError, match=r"has schema 99, .*upgrade sessile-postgres"):
+        Session("s", store=f"{url}?table_name=others")
+    url = mongodb_server.url()
+    client: Any = MongoClient(url)
+    database = client.get_default_database()
+    database["sessions"].insert_one({"cookie": 1})
+    with pytest.raises(StoreError, match="collection 'sessions' that is not sessile's: pass another collection"):
+        Session("s", store=url).add_message("user", "x")
+    with Session("s", store=f"{url}?collection=others") as session:
+        session.add_message("user", "x")
+    database["sessile_schema"].update_one({}, {"$set": {"version": 99}})
+    client.close()
+    with pytest.raises(StoreError, match=r"has schema 99, .*upgrade sessile-mongodb"):
+        Session("s", store=f"{url}?collection=others")
+
+
+# -- a thousand conversations
+
+
+def test_many_conversations_at_once(server_url: str, pytestconfig: pytest.Config) -> None:
+    from sessile import Agent
+
+    class Slow:
+        async def generate(self, request: Any) -> str:
+            await asyncio.sleep(0.2)
+            return "done"
+
+    count = 1000 if pytestconfig.getoption("full") else 60
+
+    async def one(number: int) -> str:
+        async with AsyncSession(f"c{number}", store=server_url, agent=Agent(model=Slow())) as session:
+            return await session.chat("hello")
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*map(one, range(count)))
+
+    assert asyncio.run(all_of_them()) == ["done"] * count
+    with SessionManager(server_url) as manager:
+        assert {header.count for header in manager.each()} == {2}
