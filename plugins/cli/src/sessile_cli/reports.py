@@ -37,7 +37,7 @@ def doctor(ctx: click.Context, url: str | None, store: str | None, repair: bool,
     root = ctx.find_root().command
     with status("checking"):
         checks = [_check("python", platform.python_version), *_plugin_checks(root.plugins)]
-        checks.append(_check("store", lambda: _store(url or store, repair)))
+        checks += _store_checks(url or store, repair)
         checks.append(_check("model", lambda: _model(root.plugins)))
     if as_json:
         print_json(checks)
@@ -60,20 +60,25 @@ def _plugin_checks(found: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _store(url: str | None, repair: bool) -> str:
-    """Reads only, unless it is to repair: looking at a store leaves no trace in it."""
+def _store_checks(url: str | None, repair: bool) -> list[dict[str, Any]]:
+    """What is known of the store. Reads only, unless it is to repair: looking at a store leaves no trace in it."""
+    facts: dict[str, Any] = {}
+    checks = [_check("store", lambda: _store(url, repair, facts))]
+    return [*checks, *({"name": f"store {name}", "ok": True, "result": str(fact)} for name, fact in facts.items())]
+
+
+def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
     from sessile import SessionManager
     from sessile.stores import shown
 
     with SessionManager(url) as manager:
         begin = time.perf_counter()
         page = manager.list(limit=1)
-        told = {"latency_ms": round((time.perf_counter() - begin) * 1000, 3)}
-        told.update(manager.store.check(repair) if hasattr(manager.store, "check") else {})
-        told["cut short"] = manager.sweep(repair=repair)
+        facts["latency_ms"] = round((time.perf_counter() - begin) * 1000, 3)
+        facts.update(manager.store.check(repair) if hasattr(manager.store, "check") else {})
+        facts["cut short"] = manager.sweep(repair=repair)
         where = shown(url or os.environ.get("SESSILE_STORE") or "the default file store")
-        facts = "; ".join(f"{name} {value}" for name, value in told.items())
-        return f"{where} answers ({'has sessions' if page.items else 'empty'}; {facts})"
+        return f"{where} answers ({'has sessions' if page.items else 'empty'})"
 
 
 def _model(found: Any) -> str:

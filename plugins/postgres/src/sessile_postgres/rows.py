@@ -30,7 +30,7 @@ COLUMNS = {
     "hash": "hash",
     "commit": "commit_id",
 }
-_CHANGED = re.compile(r"\\u0000|\d[eE][+-]?\d|-0\.0")  # finds too much in texts, which does no harm
+_CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
 _EMPTY = (None, "", [], {})
 

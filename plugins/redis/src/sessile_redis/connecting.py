@@ -34,12 +34,12 @@ def make_client(url: str, *, cluster: bool, asynchronous: bool, pool_size: int, 
     from redis.retry import Retry
 
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "max_connections": pool_size}
+    options["retry"] = (AsyncRetry if asynchronous else Retry)(NoBackoff(), 0)
     if cluster:
         kind = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster
         return kind.from_url(url.replace("+cluster", "", 1), **options)
-    retry = (AsyncRetry if asynchronous else Retry)(NoBackoff(), 0)
     pool = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
-    made = pool.from_url(url, timeout=timeout, retry=retry, **options)
+    made = pool.from_url(url, timeout=timeout, **options)
     return (redis.asyncio.Redis if asynchronous else redis.Redis)(connection_pool=made)
 
 

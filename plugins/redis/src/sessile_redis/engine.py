@@ -42,6 +42,7 @@ class RedisEngine:
         )
         self.keys = Keys(store.prefix)
         self.index = Index(self.client, self.keys)
+        self.cluster = store.cluster
         self.ttl = int((store.ttl or 0) * 1000)  # milliseconds
         self._ready = False
         self._places: dict[str, list[str]] = {}  # by session, the indexes it is in
@@ -98,9 +99,9 @@ class RedisEngine:
         with suppress(CorruptStore):
             header = await self.load(session_id)
         with explained(self.url):
+            await maybe(self.client.unlink(self.keys.header(session_id), self.keys.log(session_id)))  # both at once
+            await maybe(self.client.publish(self.keys.channel(session_id), 0))
             pipeline = self.client.pipeline(transaction=False)
-            pipeline.unlink(self.keys.header(session_id), self.keys.log(session_id))
-            pipeline.publish(self.keys.channel(session_id), 0)
             for place in self.keys.indexes(session_id, header.__dict__ if header else {}):
                 pipeline.zrem(place, session_id)
             await maybe(pipeline.execute())
@@ -159,16 +160,19 @@ class RedisEngine:
 
     async def _evaluate(self, session_id: str, arguments: list[Any], places: list[str], updated_at: float | None) -> Any:
         """Run the script, the indexes before it: one that has too much is mended when read, one that lacks a session is not."""
-        keys = self.keys.header(session_id), self.keys.log(session_id)
+        call = [_SHA, 2, self.keys.header(session_id), self.keys.log(session_id), *arguments]
         while True:
             pipeline = self.client.pipeline(transaction=False)
             for place in places if updated_at is not None else ():
                 pipeline.zadd(place, {session_id: updated_at}, gt=True)
-            pipeline.evalsha(_SHA, 2, *keys, *arguments)
             if arguments[0] == 0:
                 pipeline.sadd(self.keys.known, *places)
             try:
-                return (await maybe(pipeline.execute()))[len(places) if updated_at is not None else 0]
+                if self.cluster:  # whose client has no scripts in pipelines
+                    await maybe(pipeline.execute())
+                    return await maybe(self.client.evalsha(*call))
+                pipeline.evalsha(*call)
+                return (await maybe(pipeline.execute()))[-1]
             except NoScriptError:  # the server was restarted
                 await maybe(self.client.script_load(_SCRIPT))
             except ResponseError as error:

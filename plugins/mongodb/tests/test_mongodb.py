@@ -1,0 +1,85 @@
+"""What is particular to the MongoDB store: tails that become buckets, expiry, lost buckets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from sessile import MongoSessionStore, Session, SessionManager
+from sessile.errors import InvalidInput
+
+
+@pytest.fixture
+def url(mongodb_server: Any) -> str:
+    return mongodb_server.url()
+
+
+@pytest.fixture
+def database(url: str) -> Any:
+    with MongoClient(url) as client:
+        yield client.get_default_database()
+
+
+def test_a_full_tail_becomes_a_bucket(url: str, database: Any) -> None:
+    with Session("s", store=url) as one, Session("s", store=MongoSessionStore(url)) as other:
+        for number in range(300):
+            (one, other)[number // 20 % 2].add_message("user", f"{number}")
+        one.add_messages([("user", "x" * 1000)] * 400)
+        one.add_message("user", "last")
+        expected = [*map(str, range(300)), *["x" * 1000] * 400, "last"]
+        for session in (one, other):
+            assert [message.text for message in session.messages] == expected
+            assert session.verify()
+        assert [message.text for message in one.get_history(60)] == expected[-60:]
+        document = database["sessions"].find_one({"_id": "s"})
+        assert len(document["tail"]) <= 128
+        buckets = [*database["sessions_buckets"].find().sort("start")]
+        assert len(buckets) > 3
+        assert buckets[0]["start"] == 0
+        assert max(bucket["stop"] for bucket in buckets) == document["tail_start"]
+        one.delete()
+    assert database["sessions_buckets"].count_documents({}) == 0
+
+
+def test_what_is_too_large_for_a_document_is_refused(url: str) -> None:
+    with Session("s", store=url) as session:
+        session.add_message("user", "a")
+        with pytest.raises(InvalidInput, match="at most 16 MB in one commit"):
+            session.add_messages([("user", "x" * 9_000_000)] * 2)
+        session.add_message("user", "b" * 9_000_000)
+        session.add_message("user", "c" * 9_000_000)
+        assert [len(message.text) for message in session.messages] == [1, 9_000_000, 9_000_000]
+
+
+def test_expiry_and_what_a_session_was_forked_from(url: str) -> None:
+    store = MongoSessionStore(url, ttl=1.2)
+    root = Session("root", store=store)
+    root.add_message("user", "a")
+    Session("alone", store=store).add_message("user", "b")
+    child = root.fork(session_id="child").fork(session_id="grandchild")
+    for _ in range(4):
+        time.sleep(0.5)
+        child.add_message("user", "c")
+    manager = SessionManager(store)
+    assert [message.text for message in child.messages] == ["a", *"cccc"]
+    assert {header.session_id for header in manager.each()} == {"root", "child", "grandchild"}
+    again = Session("alone", store=store)  # the server removes what has expired once a minute
+    again.add_message("user", "anew")
+    assert [message.text for message in again.messages] == ["anew"]
+    time.sleep(1.3)
+    assert [*manager.each()] == []
+    store.close()
+
+
+def test_buckets_of_a_delete_that_was_cut_short_are_found(url: str, database: Any) -> None:
+    with SessionManager(url) as manager:
+        session = manager.create_session(session_id="s")
+        for number in range(150):
+            session.add_message("user", f"{number}")
+        database["sessions"].delete_one({"_id": "s"})
+        assert manager.store.check()["index"] == "1 logs of deleted sessions left"
+        assert manager.store.check(repair=True)["index"] == "1 logs of deleted sessions removed"
+        assert database["sessions_buckets"].count_documents({}) == 0

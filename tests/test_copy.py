@@ -1,0 +1,133 @@
+"""Copying whole stores, from each kind into each other; what `copy`, `migrate` and `doctor` say on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import Session, SessionManager
+from sessile.copying import copy_store
+from sessile.stores import open_store
+from sessile.testing.deleting import Cut, CutStore
+from tests.stores import url_of
+from tests.test_cli import sessile
+
+ROUTES = [("file", "redis"), ("redis", "postgres"), ("postgres", "mongodb"), ("mongodb", "sqlite"), ("sqlite", "file")]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    def of(kind: str, name: str) -> str:
+        if kind in ("file", "sqlite"):
+            return url_of(kind, tmp_path / name)
+        return request.getfixturevalue(f"{kind}_server").url()
+
+    return of
+
+
+def fill(url: str) -> None:
+    """Forks of forks, one of a deleted session, snapshots, reverts, shared state, two users."""
+    with Session("root", store=url, user_id="ann", metadata={"m": [1, "é", None]}) as root:
+        root.add_messages([("user", f"{number} \u0000 {1e300}") for number in range(300)])
+        root.set_state({"big": 1e23, "user:language": "pt", "app:motd": "hi"})
+        root.snapshot("three hundred")
+        gone = root.fork(200, "gone", title="a title")
+        gone.add_message("assistant", "of a deleted session")
+        gone.fork(session_id="child").add_message("user", "last")
+        gone.delete()
+        root.revert(3)
+    with Session("other", store=url, user_id="bob") as other:
+        other.add_message("user", "hello")
+
+
+def contents(url: str) -> dict[str, Any]:
+    with SessionManager(url) as manager:
+        found = {}
+        for header in manager.each():
+            session = manager.get_session(header.session_id)
+            assert session is not None
+            assert session.verify()
+            said = [(m.id, m.content) for m in session.messages]
+            found[header.session_id] = (header, said, session.state, [s.label for s in session.snapshots()], session.tree())
+        return found
+
+
+@pytest.mark.parametrize(("source", "target"), ROUTES, ids=lambda kind: kind)
+def test_everything_comes_along(place: Any, source: str, target: str) -> None:
+    here, there = place(source, "here"), place(target, "there")
+    fill(here)
+    steps: list[tuple[int, int]] = []
+    report = copy_store(here, there, check=True, progress=lambda done, total: steps.append((done, total)))
+    assert (report.problems, report.same) == ([], 0)
+    assert report.sessions == 6  # three and a hidden log, and the two that hold shared state
+    assert report.entries == 311
+    assert steps[-1] == (6, 6)
+    assert contents(there) == contents(here)
+    assert copy_store(here, there).same == 6
+    with Session("root", store=here) as session:
+        session.add_message("user", "said since")
+    with Session("other", store=there) as session:
+        session.add_message("user", "said there")
+    again = copy_store(here, there)
+    assert (again.sessions, again.same) == (1, 5 - 1)
+    assert again.problems == ["other: the target has another session of this id, or it was changed there: it was left as it is"]
+    with Session("root", store=there) as session:
+        assert session.get_history(1)[0].text == "said since"
+        session.revert("three hundred")
+        assert session.message_count == 300
+
+
+def test_a_copy_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    here, there = url_of("file", tmp_path / "here"), url_of("sqlite", tmp_path / "there")
+    fill(here)
+    store = open_store(there)
+    cuts = 0
+    while True:
+        try:
+            report = copy_store(here, CutStore(store, 12, after=cuts % 2 == 1))
+            break
+        except Cut:
+            cuts += 1
+            with SessionManager(store) as manager:  # what is there is whole
+                for header in manager.each():
+                    whole = contents(here)[header.session_id]
+                    assert [m.content for m in manager.get_session(header.session_id).messages] == [text for _, text in whole[1]]
+    assert cuts > 1
+    assert report.problems == []
+    store.close()
+    assert contents(there) == contents(here)
+
+
+def test_of_one_user_or_since_a_time(tmp_path: Path) -> None:
+    here = url_of("sqlite", tmp_path / "here")
+    fill(here)
+    copy_store(here, url_of("file", tmp_path / "bob"), user_id="bob")
+    assert {*contents(url_of("file", tmp_path / "bob"))} == {"other"}
+    with SessionManager(here) as manager:
+        since = manager.list(prefix="child").items[0].updated_at
+    copy_store(here, url_of("file", tmp_path / "new"), since=since)
+    assert {*contents(url_of("file", tmp_path / "new"))} == {"child", "root", "other"}
+
+
+@pytest.mark.parametrize("kind", ["file", "sqlite", "redis", "postgres", "mongodb"])
+def test_copy_migrate_and_doctor_on_the_command_line(place: Any, kind: str, tmp_path: Path) -> None:
+    here, there = url_of("file", tmp_path / "source"), place(kind, "target")
+    assert "schema" in sessile("migrate", there).stdout
+    fill(here)
+    done = sessile("copy", here, there, "--verify")
+    assert done.stdout == "copied 6 sessions with 311 entries; 0 were there already, verified\n"
+    assert json.loads(sessile("copy", here, there, "--json").stdout)["same"] == 6
+    with Session("other", store=there) as session:
+        session.add_message("user", "x")
+    done = sessile("copy", here, there, code=1)
+    assert done.stderr.startswith("not copied: other: the target has another session")
+    assert "already" in sessile("migrate", there).stdout or kind in ("file", "redis")
+    doctor = sessile("doctor", there, "--repair").stdout
+    assert "has sessions" in doctor
+    assert "latency_ms" in doctor
+    assert "secret-word" not in doctor
+    named = {"sqlite": "SQLite 3", "redis": "Redis 6.2", "postgres": "PostgreSQL 18", "mongodb": "MongoDB 8"}
+    assert named.get(kind, "") in doctor
