@@ -31,7 +31,7 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
         table.add_row(*row)
     console = Console()
     if not console.is_terminal:  # for programs, and files: a line a row
-        console.width = sum(max(map(len, column)) + 1 for column in zip(columns, *rows, strict=True))
+        console.width = sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
     console.print(table)
 
 
