@@ -72,6 +72,7 @@ class Handle:
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None
         self._past: Past | None = None
+        self._ahead: list[Entry] = []  # the end of the log, where the store sent it along with the header
         self._scopes: dict[str, Handle] = {}
 
     # -- the header
@@ -81,10 +82,17 @@ class Handle:
         self._check_open()
         return self._header if self._header is not None else await self.refresh()
 
-    async def refresh(self) -> Header:
-        """The header as the store has it now. `SessionNotFound` where the session was deleted meanwhile."""
+    async def refresh(self, last: int = 0) -> Header:
+        """The header as the store has it now. `SessionNotFound` where the session was deleted meanwhile.
+
+        last: so many entries will be read next, which some stores can send along.
+        """
         self._check_open()
-        stored = await self._ask(self.store.load, self.session_id)
+        load_last = getattr(self.store, "load_last", None) if last and self._past is None else None
+        if load_last is None:
+            stored = await self._ask(self.store.load, self.session_id)
+        else:
+            stored, self._ahead = await self._ask(load_last, self.session_id, last)
         if stored is not None and stored.status == DELETED:  # but not to the end
             from sessile.deletion import finish
 
@@ -262,6 +270,9 @@ class Handle:
     async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         """The entries `start` to `stop` (exclusive) of one of the logs that this session's entries and lineage name."""
         header = self._header or await self.open()
+        ahead, self._ahead = self._ahead, []
+        if ahead and log == self.session_id and ahead[0].position <= start < stop <= ahead[-1].position + 1:
+            return [e for e in ahead if start <= e.position < stop and kind in (None, e.kind)]
         entries: list[Entry] = await self._ask(self.store.read, header.where(log), start, stop, kind)
         if not entries and log != self.session_id and start < stop:  # was it handed over since the header was read?
             known, header = header, await self.refresh()

@@ -11,6 +11,7 @@ from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
 from sessile.messages import Message, as_message, draft, from_entry, message
+from sessile.past import KEPT
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
@@ -59,7 +60,7 @@ async def get_history(h: Handle, limit: int | None = None) -> list[Message]:
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidInput(f"limit is a number of messages or None, not {limit!r}")
-    header = await h.refresh()
+    header = await h.refresh(min(limit or 0, KEPT))
     if limit == 0:
         return []
     messages: list[Message] = []

@@ -7,11 +7,12 @@ lives on sessile's background event loop, so that one pool of connections serves
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sessile.drive import background, on_background, run
 from sessile.encoding import JSON
@@ -27,10 +28,24 @@ async def maybe(result: Awaitable[T] | T) -> T:
     return await result if isinstance(result, Awaitable) else result
 
 
+class Guard:
+    """A lock for either face, so that what is done at the first use is done once: `async with guard: …`."""
+
+    def __init__(self, asynchronous: bool) -> None:
+        self._lock: Any = asyncio.Lock() if asynchronous else threading.Lock()
+
+    async def __aenter__(self) -> None:
+        await maybe(self._lock.acquire())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Engine(Protocol):
     """The methods of a store, as `async def`."""
 
     async def load(self, session_id: str) -> Header | None: ...
+    async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]: ...
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None: ...
     async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]: ...
     async def find(self, query: Query) -> Page[Header]: ...
@@ -74,6 +89,9 @@ class NativeStore:
 
     def load(self, session_id: str) -> Header | None:
         return run(self.engine(False).load(session_id))
+
+    def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        return run(self.engine(False).load_last(session_id, count))
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         run(self.engine(False).commit(session_id, expected=expected, entries=entries, changes=changes))
@@ -128,6 +146,9 @@ class _Asynchronous:
 
     async def load(self, session_id: str) -> Header | None:
         return await on_background(self._store.engine(True).load(session_id))
+
+    async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        return await on_background(self._store.engine(True).load_last(session_id, count))
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         engine = self._store.engine(True)

@@ -113,7 +113,8 @@ class Store(Protocol):
     close: release everything; every later call raises `Closed`.
 
     Optional: `from_url(url)` (class method) opens the store a URL names, else it is called with the URL; `search(text,
-    user_id, limit)` returns a list of (session id, `Entry`), best first; `wait(session_id, version, timeout)` returns when
+    user_id, limit)` returns a list of (session id, `Entry`), best first; `load_last(session_id, count)` returns the header
+    and the last entries of its log, in one round trip; `wait(session_id, version, timeout)` returns when
     the stored version may be another, or after so many seconds; `asynchronous`, an object with the same methods as
     `async def`, is what an `AsyncSession` uses; `migrate()` brings an older schema up to date and returns (from, to);
     `check(repair)` returns what there is to know about the server and indexes, as a dict.

@@ -16,7 +16,7 @@ from sessile.encoding import JSON
 from sessile.errors import Conflict, CorruptStore, StoreTooNew
 from sessile.ids import RESERVED, new_id
 from sessile.log import Entry, Header
-from sessile.native import maybe
+from sessile.native import Guard, maybe
 from sessile.store import Page, Query, recency
 from sessile_mongodb.connecting import check_version, explained, make_client
 from sessile_mongodb.documents import HEADER, Tail, collect, condition, readable, to_fields, to_header
@@ -45,6 +45,7 @@ class MongoEngine:
         self.sessions = self.database[store.collection]
         self.buckets = self.database[f"{store.collection}_buckets"]
         self._ready = False
+        self._preparing = Guard(asynchronous)
         self._feeds = True  # has the server change streams?
         self._tails: dict[str, Tail] = {}
         self._touched: dict[str, float] = {}  # by session, when what it reads was last kept alive
@@ -52,16 +53,27 @@ class MongoEngine:
     # -- the six methods
 
     async def load(self, session_id: str) -> Header | None:
+        header, _ = await self._load(session_id, HEADER)
+        return header
+
+    async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        header, tail = await self._load(session_id, {"tail": {"$slice": -count}})
+        return header, [Entry.from_json(text) for text in tail]
+
+    async def _load(self, session_id: str, what: Mapping[str, Any]) -> tuple[Header | None, list[str]]:
         with explained(self.url):
             if not self._ready:
-                self._ready = await self._version() == SCHEMA
-            document = await self._document(session_id)
-        return to_header(document) if document else None
+                async with self._preparing:
+                    self._ready = self._ready or await self._version() == SCHEMA
+            document = await self._document(session_id, what)
+        return (to_header(document), document.get("tail", [])) if document else (None, [])
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         with explained(self.url):
             if not self._ready:
-                await self.migrate()
+                async with self._preparing:
+                    if not self._ready:
+                        await self.migrate()
             fields = to_fields(changes, new=not expected)
             if self.ttl is not None:
                 fields["expires_at"] = self._expiry()

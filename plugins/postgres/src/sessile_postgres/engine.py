@@ -11,7 +11,7 @@ import psycopg
 from sessile.encoding import JSON
 from sessile.errors import Conflict, CorruptStore, StoreTooNew
 from sessile.log import Entry, Header
-from sessile.native import maybe
+from sessile.native import Guard, maybe
 from sessile.store import Page, Query
 from sessile_postgres import schema
 from sessile_postgres.connecting import check_version, conninfo, explained, make_pool
@@ -34,6 +34,7 @@ class PostgresEngine:
         self.asynchronous = asynchronous
         self.pool = make_pool(store.url, asynchronous=asynchronous, pool_size=store.pool_size, timeout=store.timeout)
         self._open = self._ready = False
+        self._connecting, self._preparing = Guard(asynchronous), Guard(asynchronous)
         self._listeners: list[Any] = []
         columns = ", ".join(COLUMNS.values())
         self._select = f"SELECT {columns}, details::text FROM {self.table}"
@@ -45,9 +46,20 @@ class PostgresEngine:
         rows = await self._read(f"{self._select} WHERE session_id = %s", [session_id])
         return to_header(rows[0]) if rows else None
 
+    async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        sql = (
+            f"SELECT {', '.join(COLUMNS.values())}, details::text, ARRAY(SELECT body::text FROM {self.table}_entries e "
+            "WHERE e.session_id = h.session_id AND position >= h.head - %s ORDER BY position) "
+            f"FROM {self.table} h WHERE session_id = %s"
+        )
+        rows = await self._read(sql, [count, session_id])
+        return (to_header(rows[0][:-1]), [to_entry(body) for body in rows[0][-1]]) if rows else (None, [])
+
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         if not self._ready:
-            await self.migrate()
+            async with self._preparing:
+                if not self._ready:
+                    await self.migrate()
         kind = (bool(expected), tuple(changes))
         sql = self._statements.get(kind)
         if sql is None:
@@ -171,7 +183,8 @@ class PostgresEngine:
     async def _exists(self) -> bool:
         """Are the tables there? Reading does not make them."""
         if not self._ready:
-            self._ready = await self._version() == len(schema.MIGRATIONS)
+            async with self._preparing:
+                self._ready = self._ready or await self._version() == len(schema.MIGRATIONS)
         return self._ready
 
     # -- statements
@@ -202,7 +215,9 @@ class PostgresEngine:
         """One statement, its own transaction, and its rows."""
         with explained(self.url):
             if not self._open:
-                await self._connect()
+                async with self._connecting:
+                    if not self._open:
+                        await self._connect()
             if self.asynchronous:
                 async with self.pool.connection() as connection:
                     return await (await connection.execute(sql, values)).fetchall()

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from sessile.encoding import from_json
 from sessile.errors import Conflict, CorruptStore
 from sessile.log import Entry, Header
-from sessile.native import maybe
+from sessile.native import Guard, maybe
 from sessile.store import Page, Query
 from sessile_redis.connecting import check_version, explained, make_client
 from sessile_redis.index import Index
@@ -45,6 +45,7 @@ class RedisEngine:
         self.cluster = store.cluster
         self.ttl = int((store.ttl or 0) * 1000)  # milliseconds
         self._ready = False
+        self._preparing = Guard(asynchronous)
         self._places: dict[str, list[str]] = {}  # by session, the indexes it is in
         self._touched: dict[str, float] = {}  # by session, when what it was forked from was last kept alive
 
@@ -58,6 +59,15 @@ class RedisEngine:
         if header is not None:
             self._place(session_id, self.keys.indexes(session_id, header.__dict__))
         return header
+
+    async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        key = self.keys.header(session_id)
+        with explained(self.url):
+            pipeline = self.client.pipeline(transaction=False)
+            pipeline.hgetall(key)
+            pipeline.lrange(self.keys.log(session_id), -count, -1)
+            stored, lines = await maybe(pipeline.execute())
+        return from_hash(stored, key), [Entry.from_json(line) for line in lines]
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         with explained(self.url):
@@ -153,10 +163,12 @@ class RedisEngine:
 
     async def _prepare(self) -> None:
         """At the first use: look at the server's version, and give it the script."""
-        info = await maybe(self.client.info("server"))
-        check_version(info["redis_version"], self.url)
-        await maybe(self.client.script_load(_SCRIPT))
-        self._ready = True
+        async with self._preparing:
+            if not self._ready:
+                info = await maybe(self.client.info("server"))
+                check_version(info["redis_version"], self.url)
+                await maybe(self.client.script_load(_SCRIPT))
+                self._ready = True
 
     async def _evaluate(self, session_id: str, arguments: list[Any], places: list[str], updated_at: float | None) -> Any:
         """Run the script, the indexes before it: one that has too much is mended when read, one that lacks a session is not."""
