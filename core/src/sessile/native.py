@@ -11,6 +11,7 @@ import asyncio
 import os
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -55,7 +56,7 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
-class NativeStore:
+class NativeStore(ABC):
     """The base of such stores. An `AsyncSession` uses `asynchronous` by itself."""
 
     def __init__(self) -> None:
@@ -70,9 +71,9 @@ class NativeStore:
         """The same methods, to be awaited."""
         return _Asynchronous(self)
 
+    @abstractmethod
     def make_engine(self, asynchronous: bool) -> Engine:
         """A new engine on a blocking or an async client, not connected yet."""
-        raise NotImplementedError
 
     def engine(self, asynchronous: bool) -> Engine:
         """The engine for a face. `Closed` after `close`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from sessile.documents import DocumentStore, is_document_store
 from sessile.drive import background
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
-from sessile.store import Store
+from sessile.store import Store, shown
 
 _lock = threading.Lock()
 _opened: dict[tuple[int, str], list[Any]] = {}  # (process, URL) -> [store, users]
@@ -62,11 +61,6 @@ def open_store(url: str, plugins: Plugins | None = None) -> Store:
     factory = plugins.registry.load("store", scheme)
     store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
     return store
-
-
-def shown(url: str) -> str:
-    """A URL as it may be shown: without the password."""
-    return re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", re.sub(r"([?&][^=&]*(?:password|secret|token)=)[^&]*", r"\1***", url))
 
 
 def _leave_open() -> None:

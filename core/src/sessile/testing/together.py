@@ -34,11 +34,11 @@ class TogetherTests(StoreFixtures):
 
     @capability("state machine")
     def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        _run_machine(StoreMachine, open_store, 300 if full(pytestconfig) else 30)
+        _run_machine(StoreMachine, open_store, 300 if full(pytestconfig) else 20)
 
     @capability("state machine")
     def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 40)
+        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 20)
 
     @capability("conflicts")
     def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:
@@ -85,7 +85,7 @@ class TogetherTests(StoreFixtures):
 
     @capability("many processes")
     def test_many_processes_append_to_one_session(self, store_url: str, pytestconfig: pytest.Config) -> None:
-        writers, appends = (8, 250) if full(pytestconfig) else (4, 50)
+        writers, appends = (8, 250) if full(pytestconfig) else (4, 25)
         processes.many_writers(store_url, "s", writers, appends)
 
     @capability("many processes")
@@ -105,7 +105,7 @@ class TogetherTests(StoreFixtures):
 
     @capability("flat cost")
     def test_an_append_costs_the_same_in_a_long_log(self, store: Any, pytestconfig: pytest.Config) -> None:
-        length = 100_000 if full(pytestconfig) else 10_000
+        length = 100_000 if full(pytestconfig) else 5_000
         short = Session("short", store=store.store)
         long = Session("long", store=store.store)
         for _ in range(length // 1000):

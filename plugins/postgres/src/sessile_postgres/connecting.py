@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from sessile.errors import StoreError, StoreUnavailable
-from sessile.stores import shown
+from sessile.store import shown
 
 OLDEST = 120000
 _REFUSED = re.compile(r"password|authentication|role .* does not exist|database .* does not exist|no pg_hba.conf entry|SSL", re.I)

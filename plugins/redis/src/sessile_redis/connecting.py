@@ -10,7 +10,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 
 from sessile.errors import StoreError, StoreUnavailable
-from sessile.stores import shown
+from sessile.store import shown
 
 OLDEST = (6, 2)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
-from sessile.stores import shown
+from sessile.store import shown, url_options
 
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -49,19 +49,8 @@ class RedisSessionStore(NativeStore):
     @classmethod
     def from_url(cls, url: str) -> RedisSessionStore:
         """The parameters may be in the URL: `?prefix=…&ttl=…&pool_size=…&timeout=…`; others are redis-py's."""
-        parts = urlsplit(url)
-        ours: dict[str, Any] = {}
-        others = []
-        for name, value in parse_qsl(parts.query):
-            kind = {"prefix": str, "ttl": float, "pool_size": int, "timeout": float}.get(name)
-            if kind is None:
-                others.append((name, value))
-                continue
-            try:
-                ours[name] = kind(value)
-            except ValueError as error:
-                raise InvalidInput(f"{name}={value!r} in {shown(url)!r} is no number") from error
-        return cls(urlunsplit(parts._replace(query=urlencode(others))), **ours)
+        address, options = url_options(url, {"prefix": str, "ttl": float, "pool_size": int, "timeout": float})
+        return cls(address, **options)
 
     @staticmethod
     def usual_url(home: Any) -> str:
