@@ -19,10 +19,12 @@ from uuid import uuid4
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nobody listens on; below 55,000, because a Redis cluster uses the one 10,000 above, too."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            if (port := int(probe.getsockname()[1])) < 55_000:
+                return port
 
 
 def wait_until(ready: Callable[[], Any], what: str, seconds: float = 20) -> None:

@@ -198,6 +198,7 @@ def _renamed(archive: Archive, session_id: str, names: list[str]) -> Header:
         header,
         session_id=session_id,
         lineage=lineage,
+        lease=None,
         renamed=renamed,
         parent=names[-1] if names else None,
         root=names[0] if names else "",
