@@ -75,6 +75,12 @@ def test_indexes_that_are_wrong_are_mended(url: str, client: Any) -> None:
         client.zadd("sessile:index:user_id:ann", {"b": time.time() - 100})
         assert [header.session_id for header in manager.list(user_id="ann", limit=2).items] == ["c", "b"]
         assert [header.session_id for header in manager.each(user_id="ann")] == ["c", "b", "a"]
+        client.zadd("sessile:index:user_id:ann", {"a": 9.0})
+        store = manager.store
+        header = store.load("a")
+        store.commit("a", expected=header.version, entries=[], changes={"version": header.version + 1, "updated_at": 8.0})
+        client.zadd("sessile:index:user_id:ann", {"a": time.time() - 100})  # its place is after b's now, in the same part
+        assert [header.session_id for header in manager.each(user_id="ann")] == ["c", "b", "a"]
         index = client.zrange("sessile:index:user_id:ann", 0, -1)
         assert index == [b"a", b"b", b"c"]
 

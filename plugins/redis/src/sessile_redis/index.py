@@ -49,11 +49,13 @@ class Index:
                 await self.rebuild()
                 named, _ = await self._named(index, query, behind, offset, batch)
             first = False
-            headers, mended = await self._headers(index, named)
+            headers, wrong = await self._headers(index, named)
+            if wrong:  # mended, they may have moved to anywhere: look at the same part again
+                continue
             found.update((h.session_id, h) for h in headers if query.matches(h) and (behind is None or recency(h) < behind))
             if len(named) < batch or len(found) > query.limit:
                 break
-            offset, batch = offset + len(named) - mended, min(2 * batch, 1000)
+            offset, batch = offset + len(named), min(2 * batch, 1000)
         newest = sorted(found.values(), key=recency, reverse=True)
         return Page.of(newest[: query.limit + 1], query.limit, recency)
 
@@ -73,7 +75,7 @@ class Index:
         return [(name.decode(), score) for name, score in named], bool(whole and (exists or not known))
 
     async def _headers(self, index: str, named: Sequence[tuple[str, float]]) -> tuple[list[Header], int]:
-        """The headers of what an index names, and how many entries of it were wrong. Those are met again in their place."""
+        """The headers of what an index names, and how many entries of it were wrong, which were mended."""
         pipeline = self._client.pipeline(transaction=False)
         for session_id, _ in named:
             pipeline.hgetall(self._keys.header(session_id))
