@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
 from sessile.errors import AccessDenied, Closed, Conflict, HasForks, InvalidInput, SessionExists, SessionNotFound
+from sessile.log import Change, Header, stamp
 from sessile.session.hierarchy import HierarchicalSessionStore
 from sessile.testing.deleting import Cut, CutStore
 
@@ -336,6 +338,25 @@ def test_deleting_all_that_was_forked(new: Callable[..., Session]) -> None:
         root.fork()
         assert clear() == 2
         assert not root.store._sessions
+
+
+def test_what_was_cut_short_long_ago_is_swept(new: Callable[..., Session]) -> None:
+    root = new("root")
+    say(root, "a")
+    child = root.fork(session_id="child")
+    store, manager = root.store, SessionManager(root.store)
+    for age in (0, 7200):  # seconds: what was begun just now may still be going on
+        for session_id, fields in (("root", {"status": "deleted"}), ("~log:lost", {"user_id": "u"})):
+            header = store.load(session_id) or Header(session_id=session_id)
+            entries, changes = stamp(header, Change(fields=fields), time.time() - age)
+            store.commit(session_id, expected=header.version, entries=entries, changes=changes)
+        assert manager.sweep() == (2 if age else 0)
+    assert texts(child) == "a"
+    assert manager.sweep(repair=True) == 2
+    assert manager.sweep() == 0
+    assert store.load("root") is None
+    assert store.load("~log:lost") is None
+    assert texts(child) == "a"
 
 
 def test_a_broken_session_with_forks_is_not_deleted_by_mistake(tmp_path: Path) -> None:

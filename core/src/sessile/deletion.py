@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -61,7 +62,9 @@ async def delete_stored(face: Face, store: Store, session_id: str, *, cascade: b
         await finish(face, store, header)
     else:
         marked = await _mark(face, store, session_id)
-        if marked is not None and await children(face, store, session_id, limit=1):
+        if marked is None:  # somebody else was faster: what is there by now may be a new session
+            return
+        if await children(face, store, session_id, limit=1):
             await finish(face, store, marked)
         else:
             await face.settle(store.delete, session_id)
@@ -87,10 +90,12 @@ async def children(face: Face, store: Store, session_id: str, limit: int = 0) ->
     return await find_all(face, store, Query(parent=session_id, limit=limit or 1000), once=bool(limit))
 
 
-async def find_all(face: Face, store: Store, query: Query, *, once: bool = False) -> list[Header]:
+async def find_all(
+    face: Face, store: Store, query: Query, *, once: bool = False, prefixes: Sequence[str] = ("", RESERVED)
+) -> list[Header]:
     """All headers that a query finds, newest change first, then the hidden logs. once: only the first page of each."""
     found: list[Header] = []
-    for prefix in ("", RESERVED):
+    for prefix in prefixes:
         cursor = None
         while True:
             page = await face.call(store.find, attrs.evolve(query, prefix=prefix, cursor=cursor))
@@ -129,8 +134,8 @@ async def sweep(face: Face, store: Store, *, repair: bool) -> int:
     """How many deletions, imports and copies were cut short more than an hour ago; with `repair` they are cleared away."""
     long_ago = time.time() - _LONG
     found = await find_all(face, store, Query(status=DELETED, before=long_ago, limit=1000))
-    logs = await find_all(face, store, Query(before=long_ago, limit=1000))
-    logs = [log for log in logs if log.session_id.startswith(HEIR) and not await children(face, store, log.session_id, limit=1)]
+    logs = await find_all(face, store, Query(before=long_ago, limit=1000), prefixes=(HEIR,))
+    logs = [log for log in logs if not await children(face, store, log.session_id, limit=1)]
     for header in found if repair else ():
         await finish(face, store, header)
     for log in logs if repair else ():

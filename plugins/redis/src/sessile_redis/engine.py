@@ -53,21 +53,22 @@ class RedisEngine:
 
     async def load(self, session_id: str) -> Header | None:
         with explained(self.url):
-            key = self.keys.header(session_id)
-            stored = await maybe(self.client.hgetall(key))
-        header = from_hash(stored, key)
-        if header is not None:
-            self._place(session_id, self.keys.indexes(session_id, header.__dict__))
-        return header
+            stored = await maybe(self.client.hgetall(self.keys.header(session_id)))
+        return self._loaded(session_id, stored)
 
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
-        key = self.keys.header(session_id)
         with explained(self.url):
             pipeline = self.client.pipeline(transaction=False)
-            pipeline.hgetall(key)
+            pipeline.hgetall(self.keys.header(session_id))
             pipeline.lrange(self.keys.log(session_id), -count, -1)
             stored, lines = await maybe(pipeline.execute())
-        return from_hash(stored, key), [Entry.from_json(line) for line in lines]
+        return self._loaded(session_id, stored), [Entry.from_json(line) for line in lines]
+
+    def _loaded(self, session_id: str, stored: Mapping[bytes, bytes]) -> Header | None:
+        header = from_hash(stored, self.keys.header(session_id))
+        if header is not None:  # the next commit knows what indexes to tell
+            self._place(session_id, self.keys.indexes(session_id, header.__dict__))
+        return header
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         with explained(self.url):
