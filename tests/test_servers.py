@@ -11,12 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessile import AsyncSession, Session, SessionManager
+from sessile import Agent, AsyncSession, Session, SessionManager
 from sessile.errors import SessileError, StoreError
 from sessile.stores import open_store
 from sessile.testing import processes
@@ -106,6 +107,19 @@ def test_round_trips_of_an_append(proxied: Callable[..., Proxy]) -> None:
             session.add_message("user", "x")
     # MongoDB: one update, and three round trips more for the bucket that is made of 78 entries now and then
     assert 100 <= proxy.round_trips - before <= 106
+
+
+def test_round_trips_of_a_first_chat(proxied: Callable[..., Proxy]) -> None:
+    proxy = proxied()
+    agent = Agent(model="echo")
+    with closing(open_store(proxy.url)) as store:
+        for number in range(21):
+            if number == 1:  # connected, and the schema is there
+                before = proxy.round_trips
+            with Session(f"s{number}", store=store, agent=agent) as session:
+                session.chat("hello")
+    # is it there, the question, the answer; and a driver may look after its server now and then
+    assert 60 <= proxy.round_trips - before <= 63
 
 
 @pytest.fixture(params=[RedisServer, PostgresServer, MongoServer], ids=SERVERS)

@@ -86,6 +86,8 @@ async def take_turn(
     if sink is not None:
         turn.emit = functools.partial(_emit, sink, turn.arrived)
     header = await h.open()
+    if not header.version:
+        await h.past(header, None)  # nothing to read yet; what is said from now on is kept, not read back
     if agent not in h.greeted:
         await _greet(h, agent, header)
     try:

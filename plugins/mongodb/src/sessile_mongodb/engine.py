@@ -44,7 +44,7 @@ class MongoEngine:
         self.database = self.client.get_default_database("sessile")
         self.sessions = self.database[store.collection]
         self.buckets = self.database[f"{store.collection}_buckets"]
-        self._ready = False
+        self._checked = self._ready = False  # may the collection be read, and may it be written?
         self._preparing = Guard(asynchronous)
         self._feeds = True  # has the server change streams?
         self._tails: dict[str, Tail] = {}
@@ -62,9 +62,11 @@ class MongoEngine:
 
     async def _load(self, session_id: str, what: Mapping[str, Any]) -> tuple[Header | None, list[str]]:
         with explained(self.url):
-            if not self._ready:
+            if not self._checked:
                 async with self._preparing:
-                    self._ready = self._ready or await self._version() == SCHEMA
+                    if not self._checked:
+                        self._ready = await self._version() == SCHEMA
+                        self._checked = True
             document = await self._document(session_id, what)
         return (to_header(document), document.get("tail", [])) if document else (None, [])
 
@@ -77,7 +79,7 @@ class MongoEngine:
             fields = to_fields(changes, new=not expected)
             if self.ttl is not None:
                 fields["expires_at"] = self._expiry()
-            if changes.keys() & {"parent", "root", "renamed"}:
+            if changes.get("parent") or changes.get("renamed"):
                 fields["ancestors"] = await self._ancestors(session_id, changes)
             texts = [entry.json for entry in entries]
             if not expected:
@@ -319,7 +321,7 @@ class MongoEngine:
                 version = {"$max": {"version": SCHEMA}}
                 with suppress(DuplicateKeyError):  # two at once
                     await maybe(self.database["sessile_schema"].update_one({"_id": self.name}, version, upsert=True))
-        self._ready = True
+        self._checked = self._ready = True
         return done or 0, SCHEMA
 
     async def _version(self) -> int | None:

@@ -74,7 +74,7 @@ class RedisEngine:
         with explained(self.url):
             if not self._ready:
                 await self._prepare()
-            moved = changes.keys() & {"parent", "root", "renamed"}
+            moved = changes.get("parent") or changes.get("renamed")
             fields = await self._with_ancestors(session_id, changes) if moved else changes
             places = await self._places_of(session_id, expected, changes)
             position = entries[0].position if entries else 0
