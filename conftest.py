@@ -62,3 +62,9 @@ def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server = GivenMongoServer(MONGODB_URL) if MONGODB_URL else MongoServer(tmp_path_factory.mktemp("mongodb"))
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["redis", "postgres", "mongodb"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """An empty database on each of the servers."""
+    return str(request.getfixturevalue(f"{request.param}_server").url())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,12 +14,16 @@ class Proxy:
     """Passes bytes between clients and a server, from the moment it is made.
 
     cut: how likely an answer is lost: its connection is closed instead of passing it on, when the server has done the work.
+    frozen: nothing is passed on any more; nobody is told, as when a network goes.
+    rewrite: bytes in answers, and what a client gets instead.
     round_trips: how often a client has sent something after an answer.
     """
 
-    def __init__(self, url: str, *, cut: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, url: str, *, cut: float = 0.0, seed: int = 0, rewrite: tuple[bytes, bytes] = (b"", b"")) -> None:
         self.server = urlsplit(url)
         self.cut = cut
+        self.frozen = False
+        self.rewrite = rewrite
         self.cuts = self.round_trips = 0
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -55,6 +60,7 @@ class Proxy:
         return lost
 
     def close(self) -> None:
+        self.frozen = False
         self._listener.close()
         for one in self._sockets:
             with suppress(OSError):
@@ -72,6 +78,8 @@ class _Connection:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                while self.proxy.frozen:
+                    time.sleep(0.01)
                 if source is self.client:
                     self.proxy.round_trips += not self.asked
                     self.asked = True
@@ -79,6 +87,7 @@ class _Connection:
                     if self.asked and self.proxy.cut and self.proxy.lost():
                         break
                     self.asked = False
+                    data = data.replace(*self.proxy.rewrite) if self.proxy.rewrite[0] else data
                 sink.sendall(data)
         for one in (self.client, self.server):
             with suppress(OSError):

@@ -160,7 +160,7 @@ class MongoServer:
         self.databases = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         from pymongo import MongoClient
 
         command = [sys.executable, "-m", "secantus", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -172,6 +172,7 @@ class MongoServer:
             "ERROR",
             "--cache-size",
             "256M",
+            *options,
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with MongoClient(f"{self.url_of('admin')}?directConnection=true", serverSelectionTimeoutMS=20_000) as client:

@@ -8,6 +8,7 @@ from sessile.ids import new_id
 
 DURABLE = ("file", "sqlite")
 ALL = ("memory", *DURABLE)
+SERVERS = ("redis", "postgres", "mongodb")
 
 
 def url_of(kind: str, folder: Path) -> str:

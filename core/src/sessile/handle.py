@@ -103,14 +103,13 @@ class Handle:
     async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the store that reads. Where it does not answer, it is asked again until `timeout` is over; for a
         second only, if it never answered this handle: its address may be wrong."""
-        give_up = pause = 0.0
+        pause = 0.0
+        give_up = time.time() + (min(self.timeout, 1.0) if self._header is None else self.timeout)
         while True:
             try:
                 return await self.face.call(method, *args)
             except StoreUnavailable:
-                now = time.time()
-                give_up = give_up or now + (min(self.timeout, 1.0) if self._header is None else self.timeout)
-                if now > give_up:
+                if time.time() > give_up:
                     raise
             pause = min(2 * pause + 0.01, 0.5)
             await self.face.pause(pause)

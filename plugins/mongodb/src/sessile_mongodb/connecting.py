@@ -17,7 +17,7 @@ _TOO_LARGE = (10334, 17419, 17420)
 
 
 def make_client(url: str, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
-    """A client that connects when it is first used. It sends no write twice: whether it landed, the core finds out."""
+    """A client that connects when it is first used. It sends nothing twice: whether a write landed, the core finds out."""
     milliseconds = round(timeout * 1000)
     options: dict[str, Any] = {
         "serverSelectionTimeoutMS": milliseconds,
@@ -31,7 +31,7 @@ def make_client(url: str, *, asynchronous: bool, pool_size: int, timeout: float)
     options = {name: value for name, value in options.items() if name.lower() not in asked}
     with explained(url):
         kind = AsyncMongoClient if asynchronous else MongoClient
-        return kind(url, connect=False, retryWrites=False, **options)
+        return kind(url, connect=False, retryWrites=False, retryReads=False, **options)
 
 
 @contextmanager
@@ -43,6 +43,8 @@ def explained(url: str) -> Iterator[None]:
         raise InvalidInput(f"{shown(url)!r} is no address of a MongoDB ({error})") from error
     except errors.ConnectionFailure as error:
         text = str(error).partition(", Timeout:")[0]
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            raise StoreError(f"{shown(url)} shows a certificate that is not trusted ({text}): name tlsCAFile=FILE") from error
         raise StoreUnavailable(f"{shown(url)} does not answer ({text}): is the server up?") from error
     except errors.DocumentTooLarge as error:
         raise InvalidInput(_too_large(url, error)) from error

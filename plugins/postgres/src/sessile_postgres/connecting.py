@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,9 +28,42 @@ def conninfo(url: str, timeout: float) -> str:
 
 def make_pool(url: str, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
     """A pool that connects when it is first used."""
-    kind = AsyncConnectionPool if asynchronous else ConnectionPool
-    options = {"autocommit": True}
-    return kind(conninfo(url, timeout), kwargs=options, min_size=0, max_size=pool_size, timeout=timeout, open=False)
+    kind: Any = AsyncConnectionPool if asynchronous else ConnectionPool
+    connection = _impatient(psycopg.AsyncConnection if asynchronous else psycopg.Connection, timeout + 1)
+    return kind(
+        conninfo(url, timeout),
+        connection_class=connection,
+        kwargs={"autocommit": True},
+        min_size=0,
+        max_size=pool_size,
+        timeout=timeout,
+        open=False,
+    )
+
+
+def _impatient(kind: Any, seconds: float) -> Any:
+    """A kind of connection that is closed when an answer takes longer: libpq would wait for ever where a network goes.
+
+    The server's own limit, `statement_timeout`, is to be reached before.
+    """
+
+    class Impatient(kind):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(self._until(time.monotonic() + seconds, gen), *args, **options)
+
+        def _until(self, give_up: float, gen: Any) -> Any:
+            try:
+                wanted = next(gen)
+                while True:
+                    ready = yield wanted
+                    if not ready and time.monotonic() > give_up:
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(f"no answer in {seconds:g} s")
+                    wanted = gen.send(ready)
+            except StopIteration as done:
+                return done.value
+
+    return Impatient
 
 
 @contextmanager

@@ -247,7 +247,9 @@ class PostgresEngine:
         """Before the pool is opened, which says little of why it cannot connect: connect once."""
         kind = psycopg.AsyncConnection if self.asynchronous else psycopg.Connection
         connection = await maybe(kind.connect(conninfo(self.url, self.timeout)))
-        check_version(connection.info.server_version, self.url)
-        await maybe(connection.close())
+        try:
+            check_version(connection.info.server_version, self.url)
+        finally:
+            await maybe(connection.close())
         await maybe(self.pool.open())
         self._open = True
