@@ -17,6 +17,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import sessile
@@ -63,6 +64,8 @@ def test_every_block_of_a_page_runs(
             compare(block, printed)
         elif language == "console":
             run_console(block)
+        elif language == "sql":
+            run_sql(block)
         else:
             assert language in ("", "toml"), f"nobody runs a block of {language!r}"
 
@@ -75,6 +78,12 @@ def run_python(block: str, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(output):
         exec(compile(block, "page", "exec"), names)
     return output.getvalue()
+
+
+def run_sql(block: str) -> None:
+    address, statements = block.split("\n", 1)
+    with psycopg.connect(address.removeprefix("-- ")) as connection:
+        connection.execute(statements)
 
 
 def run_console(block: str) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
-
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
@@ -34,22 +32,6 @@ FIELDS = (
 )
 _EMPTY = (None, "", [], {})
 HEADER = {"tail": 0}  # the projection for all but the tail
-
-
-@attrs.frozen
-class Tail:
-    """What an engine remembers of a log: its id, where its tail begins, and how many bytes that has.
-
-    log: made anew with each session, so that one made under the id of a deleted one has nothing of it.
-    """
-
-    log: str
-    start: int
-    bytes: int
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Tail:
-        return cls(document["log"], document["tail_start"], document["tail_bytes"])
 
 
 def to_fields(changes: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
