@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sessile import Session
+from tests.stores import url_of
 
 COMMAND = [sys.executable, "-c", "from sessile_cli.main import entry; entry()"]
 
@@ -55,7 +56,7 @@ def test_commands_in_a_chat(url: str, tmp_path: Path) -> None:
     assert f"saved to {tmp_path / 'x.jsonl'}" in done.stdout
     assert "unknown command '/nonsense'" in done.stderr
     assert "never said" not in done.stdout
-    assert Session.load(tmp_path / "x.jsonl", store="memory://").message_count == 2
+    assert Session.load(tmp_path / "x.jsonl", store=url_of("memory", tmp_path)).message_count == 2
     assert Session("s", store=url).user_id == "ann"
 
 

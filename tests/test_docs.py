@@ -22,8 +22,8 @@ import pytest
 
 import sessile
 from sessile import hookspecs
+from sessile.addresses import shown
 from sessile.plugins import installed
-from sessile.store import shown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))

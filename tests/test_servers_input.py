@@ -6,13 +6,17 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from sessile import Session
-from sessile.errors import SessileError, StoreError
+from sessile.addresses import shown
+from sessile.errors import InvalidInput, SessileError, StoreError
 from sessile.stores import open_store
 from tests.proxy import Proxy
 from tests.servers import MongoServer, RedisServer, free_port
@@ -98,6 +102,46 @@ def test_tls_is_asked_for_in_the_url(server_url: str, tmp_path: Path) -> None:
         assert time.monotonic() - begin < 8
     with Session("s", store=server_url) as session:
         assert [message.text for message in session.messages] == ["x"]
+
+
+@given(st.text(max_size=8), st.sampled_from(["redis", "redis+cluster", "postgresql", "mongodb"]))
+@example("/", "redis")
+@example("?", "mongodb")
+@example("@", "postgresql")
+@example("[", "redis")
+def test_a_password_is_never_shown(odd: str, scheme: str) -> None:
+    password = f"s3cr{odd}et9"
+    for written in (password, quote(password, safe="")):
+        url = f"{scheme}://someone:{written}@127.0.0.1:1/0?tlsCertificateKeyFilePassword=s3cret9"
+        try:
+            texts = [repr(open_store(url))]
+        except InvalidInput as error:
+            assert written == password, "it is written as it has to be"
+            texts = [str(error)]
+        for text in (*texts, shown(url)):
+            assert "s3cr" not in text
+            assert "et9" not in text
+
+
+def test_parameters_that_a_driver_does_not_take(redis_server: Any, postgres_server: Any) -> None:
+    for url, text in (
+        (f"{redis_server.url()}?colour=blue", "does not take.*colour"),
+        (f"{redis_server.url()}?socket_timeout=blue", "does not take.*socket_timeout"),
+        (f"{postgres_server.url()}?colour=blue", "does not take.*colour"),
+    ):
+        with pytest.raises(InvalidInput, match=text):
+            Session("s", store=url)
+    for url in (
+        "redis://h/0?pool_size=0",
+        "postgresql://h/d?timeout=0",
+        "mongodb://h/d?pool_size=-1",
+        "mongodb://h/d?timeout=nan",
+    ):
+        with pytest.raises(InvalidInput, match=r"(pool_size|timeout) is"):
+            Session("s", store=url)
+    for url in ("redis+ring://h/0", "mongodb+ring://h/d"):
+        with pytest.raises(SessileError, match="ring"):
+            Session("s", store=url)
 
 
 def test_addresses_that_are_wrong(redis_server: Any) -> None:

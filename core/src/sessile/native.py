@@ -13,11 +13,12 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
+from sessile.addresses import check_address, shown
 from sessile.drive import background, on_background, run
 from sessile.encoding import JSON
-from sessile.errors import Closed
+from sessile.errors import Closed, InvalidInput
 from sessile.log import Entry, Header
 from sessile.store import Page, Query
 
@@ -57,9 +58,26 @@ class Engine(Protocol):
 
 
 class NativeStore(ABC):
-    """The base of such stores. An `AsyncSession` uses `asynchronous` by itself."""
+    """The base of such stores. An `AsyncSession` uses `asynchronous` by itself.
 
-    def __init__(self) -> None:
+    url: the server's address. pool_size: connections at most. timeout: seconds for every answer, and for connecting.
+    `InvalidInput` where one of them cannot be used.
+    """
+
+    schemes: ClassVar[tuple[str, ...]]
+    example: ClassVar[str]  # of an address, for who wrote another one
+
+    def __init__(self, url: str, *, pool_size: int, timeout: float) -> None:
+        check_address(url)
+        if url.partition(":")[0] not in self.schemes:
+            raise InvalidInput(f"{shown(url)!r} is no address for {type(self).__name__}: write {self.example}")
+        if pool_size < 1:
+            raise InvalidInput(f"pool_size is {pool_size!r}: at least one connection is needed")
+        if not timeout > 0:
+            raise InvalidInput(f"timeout is {timeout!r}: give seconds above 0")
+        self.url = url
+        self.pool_size = pool_size
+        self.timeout = timeout
         self._engines: dict[bool, Engine] = {}
         self._process = os.getpid()
         self._lock = threading.Lock()

@@ -7,9 +7,8 @@ blocking or `async def`. `sessile.testing.StoreConformance` tests a backend agai
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
@@ -132,36 +131,3 @@ class Store(Protocol):
     def delete(self, session_id: str) -> Maybe[None]: ...
 
     def close(self) -> Maybe[None]: ...
-
-
-def url_path(url: str, scheme: str) -> str:
-    """The path in `scheme:///relative` or `scheme:////absolute` (as SQLAlchemy has it); `InvalidInput` for another form."""
-    from urllib.parse import unquote
-
-    prefix = f"{scheme}:///"
-    path = unquote(url[len(prefix) :]).partition("?")[0]
-    if not url.startswith(prefix) or not path:
-        raise InvalidInput(f"{url!r} names no path: write {prefix}relative/path or {prefix}/absolute/path")
-    return path
-
-
-def url_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
-    """A URL without the parameters that are a store's own, and those. kinds: what makes a value of each from its text."""
-    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-    parts = urlsplit(url)
-    asked = parse_qsl(parts.query, keep_blank_values=True)
-    options = {}
-    for name, text in asked:
-        if name in kinds:
-            try:
-                options[name] = kinds[name](text)
-            except ValueError as error:
-                raise InvalidInput(f"{name}={text!r} in {shown(url)!r} is no number") from error
-    others = urlencode([(name, text) for name, text in asked if name not in kinds])
-    return urlunsplit(parts._replace(query=others)), options
-
-
-def shown(url: str) -> str:
-    """A URL as it may be shown: without the password."""
-    return re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", re.sub(r"([?&][^=&]*(?:password|secret|token)=)[^&]*", r"\1***", url))

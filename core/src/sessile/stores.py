@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sessile.addresses import shown
 from sessile.documents import DocumentStore, is_document_store
 from sessile.drive import background
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
-from sessile.store import Store, shown
+from sessile.store import Store
 
 _lock = threading.Lock()
 _opened: dict[tuple[int, str], list[Any]] = {}  # (process, URL) -> [store, users]

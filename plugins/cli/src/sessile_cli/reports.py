@@ -69,7 +69,7 @@ def _store_checks(url: str | None, repair: bool) -> list[dict[str, Any]]:
 
 def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
     from sessile import SessionManager
-    from sessile.store import shown
+    from sessile.addresses import shown
 
     with SessionManager(url) as manager:
         begin = time.perf_counter()

@@ -43,7 +43,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
 @json_option
 def migrate(url: str, as_json: bool) -> None:
     """Bring a store's schema up to date. The first commit does it, too; this is for who wants to know when."""
-    from sessile.store import shown
+    from sessile.addresses import shown
     from sessile.stores import open_store
 
     store = open_store(url)

@@ -17,11 +17,12 @@ from typing import Any
 import attrs
 from filelock import FileLock, Timeout
 
+from sessile.addresses import url_path
 from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, Conflict, CorruptStore, LockTimeout, SessileError, StoreError, StoreTooNew
 from sessile.ids import RESERVED, file_name, new_id
 from sessile.log import Entry, Header
-from sessile.store import Page, Query, recency, url_path
+from sessile.store import Page, Query, recency
 from sessile_file import logfile
 
 FORMAT = 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
+from sessile.addresses import shown, url_options
 from sessile.drive import run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
-from sessile.store import shown, url_options
 
 
 class MongoSessionStore(NativeStore):
@@ -23,6 +22,9 @@ class MongoSessionStore(NativeStore):
     A commit is on the disks of a majority when it returns (`w=majority`, `j=true`), unless the URL says otherwise.
     """
 
+    schemes = ("mongodb", "mongodb+srv")
+    example = "mongodb://user:password@host:port/database"
+
     def __init__(
         self,
         url: str = "mongodb://localhost:27017/sessile",
@@ -32,18 +34,13 @@ class MongoSessionStore(NativeStore):
         pool_size: int = 50,
         timeout: float = 10.0,
     ) -> None:
-        if urlsplit(url).scheme not in ("mongodb", "mongodb+srv"):
-            raise InvalidInput(f"{shown(url)!r} is no address of a MongoDB: write mongodb://user:password@host:port/database")
+        super().__init__(url, pool_size=pool_size, timeout=timeout)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,60}", collection):
             raise InvalidInput(f"collection {collection!r} is no plain name: use letters, digits and '_'")
         if ttl is not None and ttl <= 0:
             raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
-        super().__init__()
-        self.url = url
         self.collection = collection
         self.ttl = ttl
-        self.pool_size = pool_size
-        self.timeout = timeout
 
     @classmethod
     def from_url(cls, url: str) -> MongoSessionStore:

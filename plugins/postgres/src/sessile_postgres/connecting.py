@@ -12,8 +12,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from sessile.errors import StoreError, StoreUnavailable
-from sessile.store import shown
+from sessile.addresses import shown
+from sessile.errors import InvalidInput, StoreError, StoreUnavailable
 
 OLDEST = 120000
 _REFUSED = re.compile(r"password|authentication|role .* does not exist|database .* does not exist|no pg_hba.conf entry|SSL", re.I)
@@ -21,7 +21,10 @@ _REFUSED = re.compile(r"password|authentication|role .* does not exist|database 
 
 def conninfo(url: str, timeout: float) -> str:
     """The address with a limit for every answer, unless the URL has its own."""
-    asked = psycopg.conninfo.conninfo_to_dict(url)
+    try:
+        asked = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise InvalidInput(f"{shown(url)!r} has a parameter that libpq does not take ({error})".replace("\n", "")) from error
     limits = {"connect_timeout": max(2, round(timeout)), "options": f"-c statement_timeout={round(timeout * 1000)}"}
     return make_conninfo(url, **{name: value for name, value in limits.items() if name not in asked})
 

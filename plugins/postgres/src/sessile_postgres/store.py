@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
+from sessile.addresses import shown, url_options
 from sessile.drive import run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
-from sessile.store import shown, url_options
 
 
 class PostgresSessionStore(NativeStore):
@@ -22,6 +21,9 @@ class PostgresSessionStore(NativeStore):
     A commit is on disk when it returns, unless the server is told otherwise (`synchronous_commit`).
     """
 
+    schemes = ("postgresql", "postgres")
+    example = "postgresql://user:password@host:port/database"
+
     def __init__(
         self,
         url: str = "postgresql://localhost/postgres",
@@ -30,19 +32,10 @@ class PostgresSessionStore(NativeStore):
         pool_size: int = 20,
         timeout: float = 10.0,
     ) -> None:
-        if urlsplit(url).scheme not in ("postgresql", "postgres"):
-            raise InvalidInput(
-                f"{shown(url)!r} is no address of a PostgreSQL: write postgresql://user:password@host:port/database"
-            )
+        super().__init__(url, pool_size=pool_size, timeout=timeout)
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", table_name):
             raise InvalidInput(f"table_name {table_name!r} is no plain name: use small letters, digits and '_'")
-        if pool_size < 1:
-            raise InvalidInput(f"pool_size is {pool_size!r}: at least one connection is needed")
-        super().__init__()
-        self.url = url
         self.table = table_name
-        self.pool_size = pool_size
-        self.timeout = timeout
 
     @classmethod
     def from_url(cls, url: str) -> PostgresSessionStore:

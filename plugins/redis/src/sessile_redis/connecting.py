@@ -9,8 +9,8 @@ from typing import Any
 from redis import exceptions
 from redis.backoff import NoBackoff
 
-from sessile.errors import StoreError, StoreUnavailable
-from sessile.store import shown
+from sessile.addresses import shown
+from sessile.errors import InvalidInput, StoreError, StoreUnavailable
 
 OLDEST = (6, 2)
 
@@ -19,6 +19,7 @@ _GONE = (
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
+    exceptions.RedisClusterException,
     exceptions.MasterDownError,
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
@@ -35,12 +36,13 @@ def make_client(url: str, *, cluster: bool, asynchronous: bool, pool_size: int, 
 
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "max_connections": pool_size}
     options["retry"] = (AsyncRetry if asynchronous else Retry)(NoBackoff(), 0)
-    if cluster:
-        kind = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster
-        return kind.from_url(url.replace("+cluster", "", 1), **options)
-    pool = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
-    made = pool.from_url(url, timeout=timeout, **options)
-    return (redis.asyncio.Redis if asynchronous else redis.Redis)(connection_pool=made)
+    with explained(url):
+        if cluster:
+            kind = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster
+            return kind.from_url(url.replace("+cluster", "", 1), **options)
+        pool = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
+        made = pool.from_url(url, timeout=timeout, **options)
+        return (redis.asyncio.Redis if asynchronous else redis.Redis)(connection_pool=made)
 
 
 @contextmanager
@@ -56,6 +58,10 @@ def explained(url: str) -> Iterator[None]:
         raise StoreUnavailable(f"{shown(url)} does not answer ({type(error).__name__}: {error}): is the server up?") from error
     except exceptions.RedisError as error:
         raise StoreError(f"{shown(url)}: {error}") from error
+    except (TypeError, ValueError) as error:
+        if "keyword argument" in str(error) or "Invalid value" in str(error):
+            raise InvalidInput(f"{shown(url)!r} has a parameter that redis-py does not take ({error})") from error
+        raise
 
 
 def check_version(version: str, url: str) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from sessile.addresses import shown, url_options
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
-from sessile.store import shown, url_options
-
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 class RedisSessionStore(NativeStore):
@@ -22,6 +19,9 @@ class RedisSessionStore(NativeStore):
     A commit is as durable as the server is told to be: with `appendonly yes` and `appendfsync always`, on disk.
     """
 
+    schemes = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+    example = "redis://user:password@host:port/database"
+
     def __init__(
         self,
         url: str = "redis://localhost:6379",
@@ -31,20 +31,14 @@ class RedisSessionStore(NativeStore):
         pool_size: int = 50,
         timeout: float = 5.0,
     ) -> None:
-        scheme, _, cluster = urlsplit(url).scheme.partition("+")
-        if scheme not in _SCHEMES or cluster not in ("", "cluster"):
-            raise InvalidInput(f"{shown(url)!r} is no address of a Redis: write redis://host:port/database")
+        super().__init__(url, pool_size=pool_size, timeout=timeout)
         if ttl is not None and ttl <= 0:
             raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
         if not prefix or set(prefix) & set("{}*?[]\\"):
             raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?' and '\\'")
-        super().__init__()
-        self.url = url
-        self.cluster = bool(cluster)
+        self.cluster = "+cluster:" in url
         self.prefix = prefix
         self.ttl = ttl
-        self.pool_size = pool_size
-        self.timeout = timeout
 
     @classmethod
     def from_url(cls, url: str) -> RedisSessionStore:

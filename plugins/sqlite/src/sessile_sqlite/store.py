@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sessile.addresses import url_path
 from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTimeout, StoreError
 from sessile.ids import RESERVED
 from sessile.log import Entry, Header
-from sessile.store import Page, Query, url_path
+from sessile.store import Page, Query
 from sessile_sqlite.schema import MIGRATIONS, prepare, version
 from sessile_sqlite.search import search
 

@@ -1,0 +1,61 @@
+"""The URLs of stores: taken apart, checked, and shown without what is secret in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sessile.errors import InvalidInput
+
+_WORD = r"(?:[^\s:/?#@%\[\]]|%[0-9A-Fa-f]{2})*"
+_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{_WORD})(?::\d*)?"
+_ADDRESS = re.compile(rf"[a-z][a-z0-9+]*://(?:{_WORD}(?::(?:{_WORD}|:)*)?@)?{_HOST}(?:,{_HOST})*(?:[/?][^\s@#]*)?")
+_SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def url_path(url: str, scheme: str) -> str:
+    """The path in `scheme:///relative` or `scheme:////absolute` (as SQLAlchemy has it); `InvalidInput` for another form."""
+    from urllib.parse import unquote
+
+    prefix = f"{scheme}:///"
+    path = unquote(url[len(prefix) :]).partition("?")[0]
+    if not url.startswith(prefix) or not path:
+        raise InvalidInput(f"{url!r} names no path: write {prefix}relative/path or {prefix}/absolute/path")
+    return path
+
+
+def check_address(url: str) -> None:
+    """`InvalidInput` for a server's address that cannot be read, such as one with a '/' in its password."""
+    if not _ADDRESS.fullmatch(url):
+        raise InvalidInput(
+            f"the address {shown(url)!r} cannot be read: write scheme://user:password@host:port/database, and in a user or "
+            "password whatever is no letter or digit as %XX: urllib.parse.quote(password, safe='')"
+        )
+
+
+def url_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
+    """A server's address without the parameters that are a store's own, and those. kinds: what makes a value of each from
+    its text. `InvalidInput` where that, or the address, cannot be read."""
+    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+    check_address(url)
+    parts = urlsplit(url)
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    options = {}
+    for name, text in asked:
+        if name in kinds:
+            try:
+                options[name] = kinds[name](text)
+            except ValueError as error:
+                raise InvalidInput(f"{name}={text!r} in {shown(url)!r} is no number") from error
+    others = urlencode([(name, text) for name, text in asked if name not in kinds])
+    return urlunsplit(parts._replace(query=others)), options
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: without passwords. Where it cannot be told what is one, nothing but the scheme."""
+    scheme, _, rest = url.partition("://")
+    if "@" in rest and not rest.startswith("/") and not _ADDRESS.fullmatch(url):
+        return f"{scheme}://***"
+    return re.sub(r"(://[^/@]*?:)[^/]*@", r"\1***@", _SECRET.sub(r"\1***", url))
