@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from sessile.deletion import BATCH, append_as_is, find_all
+from sessile.deletion import BATCH, append_as_is, pages
 from sessile.drive import Blocking, Face, run
 from sessile.errors import Conflict, CorruptStore
 from sessile.handle import Handle
@@ -46,12 +46,16 @@ class Copier:
 
     async def copy(self, user_id: str | None, since: float | None, progress: Callable[[int, int], None]) -> Report:
         """See `copy_store`."""
-        found = await find_all(self.face, self.source, Query(user_id=user_id, after=since, limit=1000))
-        for number, header in enumerate(found):
-            progress(number, len(found))
-            if header.status != DELETED:
-                await self._with_ancestors(header)
-        progress(len(found), len(found))
+        query = Query(user_id=user_id, after=since, limit=1000)
+        total = sum([len(page) async for page in pages(self.face, self.source, query)])
+        number = 0
+        async for page in pages(self.face, self.source, query):
+            for header in page:
+                progress(number, max(number, total))
+                number += 1
+                if header.status != DELETED:
+                    await self._with_ancestors(header)
+        progress(number, number)
         return self.report
 
     async def _with_ancestors(self, header: Header) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -94,16 +94,21 @@ async def find_all(
     face: Face, store: Store, query: Query, *, once: bool = False, prefixes: Sequence[str] = ("", RESERVED)
 ) -> list[Header]:
     """All headers that a query finds, newest change first, then the hidden logs. once: only the first page of each."""
-    found: list[Header] = []
+    return [header async for page in pages(face, store, query, once=once, prefixes=prefixes) for header in page]
+
+
+async def pages(
+    face: Face, store: Store, query: Query, *, once: bool = False, prefixes: Sequence[str] = ("", RESERVED)
+) -> AsyncIterator[Sequence[Header]]:
+    """As `find_all`, as many at a time as the query's limit says."""
     for prefix in prefixes:
         cursor = None
         while True:
             page = await face.call(store.find, attrs.evolve(query, prefix=prefix, cursor=cursor))
-            found += page.items
+            yield page.items
             cursor = page.cursor
             if cursor is None or once:
                 break
-    return found
 
 
 def _handle(face: Face, store: Store, session_id: str) -> Handle:
