@@ -16,7 +16,7 @@ class Proxy:
     cut: how likely an answer is lost: its connection is closed instead of passing it on, when the server has done the work.
     frozen: nothing is passed on any more; nobody is told, as when a network goes.
     rewrite: bytes in answers, and what a client gets instead.
-    round_trips: how often a client has sent something after an answer.
+    connections: how many were made. round_trips: how often a client has sent something after an answer.
     """
 
     def __init__(self, url: str, *, cut: float = 0.0, seed: int = 0, rewrite: tuple[bytes, bytes] = (b"", b"")) -> None:
@@ -24,7 +24,7 @@ class Proxy:
         self.cut = cut
         self.frozen = False
         self.rewrite = rewrite
-        self.cuts = self.round_trips = 0
+        self.cuts = self.connections = self.round_trips = 0
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -50,6 +50,7 @@ class Proxy:
                     continue
                 for one in (client, server):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.connections += 1
                 self._sockets += [client, server]
                 _Connection(self, client, server)
 

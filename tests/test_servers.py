@@ -114,6 +114,34 @@ def test_round_trips_of_a_first_chat(proxied: Callable[..., Proxy]) -> None:
     assert 60 <= proxy.round_trips - before <= 63
 
 
+@pytest.mark.parametrize("face", ["blocking", "async"])
+def test_a_pool_makes_as_many_connections_as_it_may(proxied: Callable[..., Proxy], face: str) -> None:
+    proxy = proxied()
+    store = open_store(f"{proxy.url}{'&' if '?' in proxy.url else '?'}pool_size=3")
+    assert proxy.connections == 0, "it connects when it is first used"
+
+    def say(number: int) -> None:
+        with Session(f"s{number}", store=store) as session:
+            session.add_message("user", "x")
+
+    async def say_all() -> None:
+        async def say(number: int) -> None:
+            async with AsyncSession(f"s{number}", store=store) as session:
+                await session.add_message("user", "x")
+
+        await asyncio.gather(*map(say, range(60)))
+
+    if face == "async":
+        asyncio.run(say_all())
+    else:
+        with ThreadPoolExecutor(20) as threads:
+            list(threads.map(say, range(60)))
+    assert len([*SessionManager(store).each()]) == 60
+    store.close()
+    # three for each face (the manager is blocking), and what a driver makes to look after its server
+    assert 0 < proxy.connections <= (3 + 2) * (2 if face == "async" else 1)
+
+
 @pytest.fixture(params=[RedisServer, PostgresServer, MongoServer], ids=SERVERS)
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A server that a test may kill."""

@@ -130,8 +130,8 @@ class SharingTests(StoreFixtures):
 
 
 async def _renewed(store: Any) -> None:
-    async with AsyncSession("r", store=store.store) as session, session.exclusive(timeout=1, lease=0.2) as lease:
+    async with AsyncSession("r", store=store.store) as session, session.exclusive(timeout=1, lease=0.8) as lease:
         for _ in range(3):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             await lease.renew()
         await session.add_message("user", "renewed")
