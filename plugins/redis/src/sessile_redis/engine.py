@@ -150,15 +150,16 @@ class RedisEngine:
             latency = time.perf_counter() - begin
             info = await maybe(self.client.info())
             durable = "appendonly" if info.get("aof_enabled") else "snapshots only: set appendonly yes"
-            fsync = {}
+            settings: dict[str, Any] = {}
             with suppress(ResponseError):  # CONFIG may be forbidden
-                fsync = await maybe(self.client.config_get("appendfsync", "maxmemory-policy"))
+                for name in ("appendfsync", "maxmemory-policy"):  # before Redis 7, one at a time
+                    settings.update(await maybe(self.client.config_get(name)))
             index = await self.index.check(repair)
         return {
             "latency_ms": round(latency * 1000, 3),
             "server": f"Redis {info['redis_version']}",
             "durability": durable,
-            **fsync,
+            **settings,
             "index": index,
         }
 
