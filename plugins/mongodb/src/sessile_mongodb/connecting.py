@@ -44,7 +44,7 @@ def explained(url: str) -> Iterator[None]:
     except errors.ConnectionFailure as error:
         text = str(error).partition(", Timeout:")[0]
         if "CERTIFICATE_VERIFY_FAILED" in text:
-            raise StoreError(f"{shown(url)} shows a certificate that is not trusted ({text}): name tlsCAFile=FILE") from error
+            raise StoreError(f"{shown(url)}: {text}. To trust its certificate, add tlsCAFile=FILE to the URL") from error
         raise StoreUnavailable(f"{shown(url)} does not answer ({text}): is the server up?") from error
     except errors.DocumentTooLarge as error:
         raise InvalidInput(_too_large(url, error)) from error

@@ -54,7 +54,7 @@ def explained(url: str) -> Iterator[None]:
         raise StoreError(f"{shown(url)} refuses this user or password ({error}): check what the URL says of them") from error
     except _GONE as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise StoreError(f"{shown(url)} shows a certificate that is not trusted ({error}): name ssl_ca_certs=FILE") from error
+            raise StoreError(f"{shown(url)}: {error}. To trust its certificate, add ssl_ca_certs=FILE to the URL") from error
         raise StoreUnavailable(f"{shown(url)} does not answer ({type(error).__name__}: {error}): is the server up?") from error
     except exceptions.RedisError as error:
         raise StoreError(f"{shown(url)}: {error}") from error
