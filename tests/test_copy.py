@@ -110,6 +110,9 @@ def test_of_one_user_or_since_a_time(tmp_path: Path) -> None:
         since = manager.list(prefix="child").items[0].updated_at
     copy_store(here, url_of("file", tmp_path / "new"), since=since)
     assert {*contents(url_of("file", tmp_path / "new"))} == {"child", "root", "other"}
+    there = url_of("file", tmp_path / "commanded")
+    for options, copied in ((("--since", "2999-01-01"), 0), (("--user", "bob", "--since", "2020-01-01"), 1)):
+        assert json.loads(sessile("copy", here, there, *options, "--json").stdout)["sessions"] == copied
 
 
 @pytest.mark.parametrize("kind", ["file", "sqlite", "redis", "postgres", "mongodb"])

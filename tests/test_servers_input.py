@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +26,8 @@ from tests.tls import TLSProxy
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_server_that_is_not_there(kind: str) -> None:
+def test_a_server_that_is_not_there(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     scheme = {"postgres": "postgresql"}.get(kind, kind)
     url = f"{scheme}://someone:secret-word@127.0.0.1:{free_port()}/0?timeout=1"
     begin = time.monotonic()
@@ -35,6 +37,7 @@ def test_a_server_that_is_not_there(kind: str) -> None:
     for text in (str(caught.value), repr(caught.value), repr(open_store(url))):
         assert "secret-word" not in text
         assert "someone:***@" in text or "Error" in text
+    assert "secret-word" not in caplog.text
 
 
 def test_a_server_that_is_too_old(redis_server: Any, postgres_server: Any, mongodb_server: Any) -> None:
