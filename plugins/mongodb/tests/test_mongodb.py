@@ -74,6 +74,14 @@ def test_expiry_and_what_a_session_was_forked_from(url: str) -> None:
     store.close()
 
 
+def test_an_older_collection_learns_to_expire(url: str, database: Any) -> None:
+    Session("s", store=url).add_message("user", "a")
+    assert "expires_at_1" not in database["sessions"].index_information()
+    Session("s", store=f"{url}?ttl=100").add_message("user", "b")
+    for name in ("sessions", "sessions_buckets"):
+        assert database[name].index_information()["expires_at_1"]["expireAfterSeconds"] == 0
+
+
 def test_buckets_of_a_delete_that_was_cut_short_are_found(url: str, database: Any) -> None:
     with SessionManager(url) as manager:
         session = manager.create_session(session_id="s")

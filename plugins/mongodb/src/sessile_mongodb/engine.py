@@ -60,7 +60,7 @@ class MongoEngine:
             if not self._checked:
                 async with self._preparing:
                     if not self._checked:
-                        self._ready = await self._version() == SCHEMA
+                        self._ready = await self._version() == SCHEMA and self.expiry.ready
                         self._checked = True
             document = await self._document(session_id, what)
         return (to_header(document), document.get("tail", [])) if document else (None, [])
@@ -169,8 +169,7 @@ class MongoEngine:
             begin = time.perf_counter()
             await maybe(self.client.admin.command("ping"))
             latency = time.perf_counter() - begin
-            logs = set(await maybe(self.sessions.distinct("log")))
-            lost = [log for log in await maybe(self.buckets.distinct("log")) if log not in logs]
+            lost = await self.tails.lost()
             if repair and lost:
                 await maybe(self.buckets.delete_many({"log": {"$in": lost}}))
         return {
@@ -189,13 +188,13 @@ class MongoEngine:
             done = await self._version()
             if done is None:
                 user = [("user_id", ASCENDING), ("updated_at", DESCENDING), ("_id", DESCENDING)]
-                expiry = IndexModel("expires_at", expireAfterSeconds=0)
                 some = [IndexModel(field, partialFilterExpression={field: {"$gt": ""}}) for field in ("parent", "root")]
-                await maybe(self.sessions.create_indexes([IndexModel(user), *some, expiry]))
-                await maybe(self.buckets.create_indexes([IndexModel([("log", 1), ("start", 1)]), IndexModel("session"), expiry]))
+                await maybe(self.sessions.create_indexes([IndexModel(user), *some]))
+                await maybe(self.buckets.create_indexes([IndexModel([("log", 1), ("start", 1)]), IndexModel("session")]))
                 version = {"$max": {"version": SCHEMA}}
                 with suppress(DuplicateKeyError):  # two at once
                     await maybe(self.database["sessile_schema"].update_one({"_id": self.name}, version, upsert=True))
+            await self.expiry.prepare()
         self._checked = self._ready = True
         return done or 0, SCHEMA
 

@@ -19,7 +19,15 @@ class Expiry:
         self.sessions = sessions
         self.buckets = buckets
         self.ttl = ttl
+        self.ready = ttl is None  # are the indexes there?
         self._touched: dict[str, float] = {}  # by session, when what it reads was last kept alive
+
+    async def prepare(self) -> None:
+        """Make the indexes by which the server removes what has expired: only where something ever does."""
+        if not self.ready:
+            for collection in (self.sessions, self.buckets):
+                await maybe(collection.create_index("expires_at", expireAfterSeconds=0))
+            self.ready = True
 
     def fields(self, times: int = 1) -> dict[str, Any]:
         """What is set in a document that is written now. times: for how many `ttl` it is to live."""

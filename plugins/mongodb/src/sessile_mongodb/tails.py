@@ -131,3 +131,14 @@ class Tails:
         where = {"log": log, "start": {"$lt": stop}, "stop": {"$gt": start}}
         buckets = await maybe(self.buckets.find(where).sort("start", ASCENDING).to_list())
         return collect(buckets, start, stop)
+
+    async def lost(self) -> list[str]:
+        """The logs of deleted sessions of which there are buckets yet: a delete was cut short."""
+        by_log = [{"$group": {"_id": "$log", "session": {"$first": "$session"}}}]
+        cursor = await maybe(self.buckets.aggregate(by_log))
+        lost: list[str] = []
+        while rows := await maybe(cursor.to_list(1000)):
+            names = {"_id": {"$in": [row["session"] for row in rows]}}
+            there = {document["log"] for document in await maybe(self.sessions.find(names, {"log": 1}).to_list())}
+            lost += [row["_id"] for row in rows if row["_id"] not in there]
+        return lost
