@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from tests.servers import MongoServer
 
 from sessile import MongoSessionStore, Session, SessionManager
 from sessile.errors import InvalidInput
@@ -21,6 +24,17 @@ def url(mongodb_server: Any) -> str:
 def database(url: str) -> Any:
     with MongoClient(url) as client:
         yield client.get_default_database()
+
+
+@pytest.fixture
+def url_to_expire(mongodb_server: Any, tmp_path: Path) -> Iterator[str]:
+    """On a server of its own: while secantusdb removes what has expired, once a minute, it may answer nobody for a long time."""
+    if isinstance(mongodb_server, MongoServer):
+        server = MongoServer(tmp_path)
+        yield server.url()
+        server.stop()
+    else:
+        yield mongodb_server.url()
 
 
 def test_a_full_tail_becomes_a_bucket(url: str, database: Any) -> None:
@@ -54,8 +68,8 @@ def test_what_is_too_large_for_a_document_is_refused(url: str) -> None:
         assert [len(message.text) for message in session.messages] == [1, 9_000_000, 9_000_000]
 
 
-def test_expiry_and_what_a_session_was_forked_from(url: str) -> None:
-    store = MongoSessionStore(url, ttl=1.2)
+def test_expiry_and_what_a_session_was_forked_from(url_to_expire: str) -> None:
+    store = MongoSessionStore(url_to_expire, ttl=1.2)
     root = Session("root", store=store)
     root.add_message("user", "a")
     Session("alone", store=store).add_message("user", "b")
@@ -77,7 +91,7 @@ def test_expiry_and_what_a_session_was_forked_from(url: str) -> None:
 def test_an_older_collection_learns_to_expire(url: str, database: Any) -> None:
     Session("s", store=url).add_message("user", "a")
     assert "expires_at_1" not in database["sessions"].index_information()
-    Session("s", store=f"{url}?ttl=100").add_message("user", "b")
+    Session("s", store=f"{url}?ttl=86400").add_message("user", "b")
     for name in ("sessions", "sessions_buckets"):
         assert database[name].index_information()["expires_at_1"]["expireAfterSeconds"] == 0
 
