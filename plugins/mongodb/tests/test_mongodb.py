@@ -88,6 +88,28 @@ def test_expiry_and_what_a_session_was_forked_from(url_to_expire: str) -> None:
     store.close()
 
 
+def test_what_is_to_stay_never_expires(url: str, database: Any) -> None:
+    def expiring() -> set[str]:
+        where = {"expires_at": {"$exists": True}}
+        return {document["_id"] for document in database["sessions"].find(where)} | {
+            bucket["session"] for bucket in database["sessions_buckets"].find(where)
+        }
+
+    with Session("root", store=url) as root:
+        for _ in range(3):
+            root.add_messages([("user", "a")] * 100)
+    store = MongoSessionStore(url, ttl=86400)
+    child = Session("root", store=store).fork(session_id="child")
+    for _ in range(3):
+        child.add_messages([("user", "b")] * 100)
+    child.fork(session_id="grandchild").add_message("user", "c")
+    assert expiring() == {"child", "grandchild"}, "what they were forked from was to stay"
+    Session("grandchild", store=url).add_message("user", "d")
+    assert expiring() == set(), "a store without ttl has changed it"
+    assert Session("grandchild", store=url).message_count == 602
+    store.close()
+
+
 def test_an_older_collection_learns_to_expire(url: str, database: Any) -> None:
     Session("s", store=url).add_message("user", "a")
     assert "expires_at_1" not in database["sessions"].index_information()

@@ -102,6 +102,21 @@ def test_what_a_session_was_forked_from_lives_as_long(url: str, client: Any) -> 
     store.close()
 
 
+def test_what_is_to_stay_never_expires(url: str, client: Any) -> None:
+    def expiring() -> set[bytes]:
+        return {key for key in client.keys("sessile:{*") if client.pttl(key) > 0}
+
+    Session("root", store=url).add_message("user", "a")
+    short, shorter = RedisSessionStore(url, ttl=100), RedisSessionStore(url, ttl=10)
+    Session("root", store=short).fork(session_id="child").fork(session_id="grandchild")
+    keys = {f"sessile:{{{name}}}:{part}".encode() for name in ("child", "grandchild") for part in ("header", "log")}
+    assert expiring() == keys, "what they were forked from was to stay"
+    Session("grandchild", store=shorter).add_message("user", "b")
+    assert client.pttl("sessile:{grandchild}:log") <= 10_000 < client.pttl("sessile:{child}:log")
+    Session("grandchild", store=url).add_message("user", "c")
+    assert expiring() == set(), "a store without ttl has changed it"
+
+
 def test_prefixes_share_a_database(url: str) -> None:
     for prefix in ("one", "two"):
         with Session("s", store=f"{url}?prefix={prefix}") as session:

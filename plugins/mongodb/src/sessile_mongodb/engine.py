@@ -132,6 +132,7 @@ class MongoEngine:
             return None
         if "log" in found:
             self.tails.saw(found)
+            self.expiry.saw(found)
         return found
 
     # -- more

@@ -20,6 +20,7 @@ class Expiry:
         self.buckets = buckets
         self.ttl = ttl
         self.ready = ttl is None  # are the indexes there?
+        self._expiring: set[str] = set()  # sessions that are to stay, but were not when they were last seen
         self._touched: dict[str, float] = {}  # by session, when what it reads was last kept alive
 
     async def prepare(self) -> None:
@@ -54,23 +55,43 @@ class Expiry:
         parent, names = changes.get("parent"), changes.get("renamed") or {}
         if not parent and not names:
             return {}
-        found = await maybe(self.sessions.find_one({"_id": parent or session_id}, {"ancestors": 1}))
-        ancestors = [*([parent] if parent else ()), *((found or {}).get("ancestors") or ())]
+        ancestors = [*([parent] if parent else ()), *await self._above(parent or session_id)]
         return {"ancestors": list(dict.fromkeys(names.get(name, name) for name in ancestors))}
 
+    def saw(self, document: Mapping[str, Any]) -> None:
+        """Note a session that another store had given a `ttl`, where this one has none."""
+        if self.ttl is None and document.get("expires_at") is not None:
+            self._expiring.add(document["_id"])
+
     async def touch(self, session_id: str) -> None:
-        """Keep alive what a session reads, when that was not done in the last tenth of its time."""
-        now = time.monotonic()
-        if self.ttl is None or now - self._touched.get(session_id, -float("inf")) < self.ttl / 10:
+        """Keep alive what a session reads, when that was not done in the last tenth of its time; without a `ttl`, that and
+        the session itself for ever, which another store had given one."""
+        if self.ttl is None:
+            if session_id in self._expiring:
+                await self._keep(session_id, await self._above(session_id))
             return
-        document = await maybe(self.sessions.find_one({"_id": session_id}, {"ancestors": 1}))
-        ancestors = (document or {}).get("ancestors") or []
-        if ancestors:
-            await maybe(self.sessions.update_many({"_id": {"$in": ancestors}}, {"$max": self.fields()}))
-        await maybe(self.buckets.update_many({"session": {"$in": [session_id, *ancestors]}}, {"$max": self.fields(2)}))
+        now = time.monotonic()
+        if now - self._touched.get(session_id, -float("inf")) < self.ttl / 10:
+            return
+        if ancestors := await self._above(session_id):
+            expiring = {"expires_at": {"$type": "date"}}  # not what is to stay for ever
+            await maybe(self.sessions.update_many({"_id": {"$in": ancestors}, **expiring}, {"$max": self.fields()}))
+            await maybe(self.buckets.update_many({"session": {"$in": ancestors}, **expiring}, {"$max": self.fields(2)}))
+        await maybe(self.buckets.update_many({"session": session_id}, {"$max": self.fields(2)}))
         if len(self._touched) >= _SESSIONS:
             self._touched.clear()
         self._touched[session_id] = now
+
+    async def _keep(self, session_id: str, ancestors: list[str]) -> None:
+        never = {"$unset": {"expires_at": ""}}
+        await maybe(self.buckets.update_many({"session": {"$in": [session_id, *ancestors]}}, never))
+        await maybe(self.sessions.update_many({"_id": {"$in": ancestors}}, never))
+        await maybe(self.sessions.update_one({"_id": session_id}, never))  # last: else it would not be seen again
+        self._expiring.discard(session_id)
+
+    async def _above(self, session_id: str) -> list[str]:
+        document = await maybe(self.sessions.find_one({"_id": session_id}, {"ancestors": 1}))
+        return (document or {}).get("ancestors") or []
 
 
 def _now() -> datetime:

@@ -1,7 +1,8 @@
 -- One commit. Every key has the session's hash tag, so that it runs on a cluster.
 -- KEYS: header, log. ARGV: expected version, position of the first entry, expiry in ms (0: none), channel,
 -- number of arguments that are header fields and values, those, then the entries.
--- Returns the new version as a number, with the ids of the logs to keep alive too; the header where the version is another.
+-- Returns 1, when the session expires (ms, -1: never), and the ids of the logs it may read; the header where the version
+-- is another.
 local header, log = KEYS[1], KEYS[2]
 local version = redis.call('HGET', header, 'version') or '0'
 if version ~= ARGV[1] then
@@ -27,4 +28,4 @@ if expiry > 0 then
   redis.call('PEXPIRE', log, expiry)
 end
 redis.call('PUBLISH', ARGV[4], redis.call('HGET', header, 'version'))
-return {1, redis.call('HGET', header, '_ancestors')}
+return {1, redis.call('PTTL', header), redis.call('HGET', header, '_ancestors')}

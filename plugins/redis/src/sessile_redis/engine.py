@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sessile_redis.store import RedisSessionStore
 
 _SCRIPT = (Path(__file__).parent / "commit.lua").read_text()
+_KEEP = (Path(__file__).parent / "keep.lua").read_text()
 _SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PLACES = 10_000  # sessions whose indexes are kept in memory
 
@@ -84,8 +85,9 @@ class RedisEngine:
             arguments = [expected, position, self.ttl, channel, len(hashed), *hashed, *texts]
             done = await self._evaluate(session_id, arguments, places, changes.get("updated_at"))
         if done and done[0] == 1:
-            if self.ttl and done[1]:
-                await self._touch(session_id, from_json(done[1]))
+            _, left, ancestors = done
+            if (self.ttl and ancestors) or (not self.ttl and left > 0):
+                await self._touch(session_id, from_json(ancestors) if ancestors else [])
             return
         stored = dict(zip(done[::2], done[1::2], strict=True))
         header = from_hash(stored, self.keys.header(session_id))
@@ -227,16 +229,14 @@ class RedisEngine:
         return {**changes, "_ancestors": found} if found else changes
 
     async def _touch(self, session_id: str, ancestors: list[str]) -> None:
-        """Keep alive what a session reads, when that was not done in the last tenth of its time."""
+        """Keep alive what a session reads, when that was not done in the last tenth of its time; without a `ttl`, that and
+        the session itself for ever, which another store had given one."""
         now = time.monotonic()
-        if now - self._touched.get(session_id, -self.ttl) < self.ttl / 10_000:
+        if self.ttl and now - self._touched.get(session_id, -self.ttl) < self.ttl / 10_000:
             return
         with explained(self.url):
-            pipeline = self.client.pipeline(transaction=False)
-            for log in ancestors:
-                pipeline.pexpire(self.keys.header(log), self.ttl)
-                pipeline.pexpire(self.keys.log(log), self.ttl)
-            await maybe(pipeline.execute())
+            for log in ancestors if self.ttl else [*ancestors, session_id]:  # itself last: else it would not be seen again
+                await maybe(self.client.eval(_KEEP, 2, self.keys.header(log), self.keys.log(log), self.ttl))
         if len(self._touched) >= _PLACES:
             self._touched.clear()
         self._touched[session_id] = now
