@@ -12,7 +12,7 @@ from sessile.errors import InvalidInput
 from sessile.memory_store import MemorySessionStore
 from sessile.model import find_model
 from sessile.plugins import Plugins
-from sessile.store import Store
+from sessile.store import is_store
 from sessile.tools import Tool, tool
 
 
@@ -101,9 +101,8 @@ class Agent:
         from sessile.session import Session
 
         config = MemoryConfig.of(self.memory)
-        url = config.db or (self.db if isinstance(self.db, str) else None)
-        adapter = self.db if self.db is not None and not isinstance(self.db, (str, Store)) else None
-        store: Any = url or (self.db if isinstance(self.db, Store) else None)
+        adapter = None if self.db is None or isinstance(self.db, str) or is_store(self.db) else self.db
+        store: Any = config.db or (self.db if adapter is None else None)
         if store is None and config.backend is None and (session_id is None or adapter is not None):
             store = MemorySessionStore()  # nothing to remember it by, or the adapter remembers
         return Session(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
@@ -98,7 +98,6 @@ def recency(header: Header) -> tuple[float, str]:
     return header.updated_at, header.session_id
 
 
-@runtime_checkable
 class Store(Protocol):
     """A storage backend.
 
@@ -131,3 +130,8 @@ class Store(Protocol):
     def delete(self, session_id: str) -> Maybe[None]: ...
 
     def close(self) -> Maybe[None]: ...
+
+
+def is_store(value: object) -> TypeGuard[Store]:
+    """Has this object the six methods, its own or those it passes on to?"""
+    return all(callable(getattr(value, name, None)) for name in ("load", "commit", "read", "find", "delete", "close"))

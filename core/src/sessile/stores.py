@@ -13,7 +13,7 @@ from sessile.documents import DocumentStore, is_document_store
 from sessile.drive import background
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
-from sessile.store import Store
+from sessile.store import Store, is_store
 
 _lock = threading.Lock()
 _opened: dict[tuple[int, str], list[Any]] = {}  # (process, URL) -> [store, users]
@@ -35,7 +35,7 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
         store = usual_url(backend, plugins) if backend else os.environ.get("SESSILE_STORE") or usual_url("file", plugins)
     if isinstance(store, (str, os.PathLike)):
         return _shared(os.fspath(store), plugins)
-    if isinstance(store, Store):
+    if is_store(store):
         return store, _leave_open
     if is_document_store(store):
         return DocumentStore(store), _leave_open
