@@ -39,6 +39,10 @@ class Proxy:
         query = "directConnection=true" if self.server.scheme == "mongodb" else self.server.query
         return urlunsplit(self.server._replace(netloc=netloc, query=query))
 
+    def url_with(self, option: str) -> str:
+        """The same, with one more parameter."""
+        return f"{self.url}{'&' if '?' in self.url else '?'}{option}"
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:

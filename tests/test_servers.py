@@ -117,7 +117,7 @@ def test_round_trips_of_a_first_chat(proxied: Callable[..., Proxy]) -> None:
 @pytest.mark.parametrize("face", ["blocking", "async"])
 def test_a_pool_makes_as_many_connections_as_it_may(proxied: Callable[..., Proxy], face: str) -> None:
     proxy = proxied()
-    store = open_store(f"{proxy.url}{'&' if '?' in proxy.url else '?'}pool_size=3")
+    store = open_store(proxy.url_with("pool_size=3"))
     assert proxy.connections == 0, "it connects when it is first used"
 
     def say(number: int) -> None:
@@ -232,7 +232,7 @@ def test_processes_that_open_an_empty_database_at_the_same_instant(url: str, pyt
 @pytest.mark.parametrize("face", ["blocking", "async"])
 def test_a_network_that_goes_and_comes_back(proxied: Callable[..., Proxy], server_url: str, face: str) -> None:
     proxy = proxied()
-    url = f"{proxy.url}{'&' if '?' in proxy.url else '?'}timeout=0.5"
+    url = proxy.url_with("timeout=0.5")
 
     async def say() -> None:
         async with AsyncSession("s", store=url, timeout=0.5) as session:
