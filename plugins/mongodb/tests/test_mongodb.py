@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from tests.servers import MongoServer
 
 from sessile import MongoSessionStore, Session, SessionManager
 from sessile.errors import InvalidInput
@@ -24,17 +20,6 @@ def url(mongodb_server: Any) -> str:
 def database(url: str) -> Any:
     with MongoClient(url) as client:
         yield client.get_default_database()
-
-
-@pytest.fixture
-def url_to_expire(mongodb_server: Any, tmp_path: Path) -> Iterator[str]:
-    """On a server of its own: while secantusdb removes what has expired, once a minute, it may answer nobody for a long time."""
-    if isinstance(mongodb_server, MongoServer):
-        server = MongoServer(tmp_path)
-        yield server.url()
-        server.stop()
-    else:
-        yield mongodb_server.url()
 
 
 def test_a_full_tail_becomes_a_bucket(url: str, database: Any) -> None:
@@ -66,26 +51,6 @@ def test_what_is_too_large_for_a_document_is_refused(url: str) -> None:
         session.add_message("user", "b" * 9_000_000)
         session.add_message("user", "c" * 9_000_000)
         assert [len(message.text) for message in session.messages] == [1, 9_000_000, 9_000_000]
-
-
-def test_expiry_and_what_a_session_was_forked_from(url_to_expire: str) -> None:
-    store = MongoSessionStore(url_to_expire, ttl=1.2)
-    root = Session("root", store=store)
-    root.add_message("user", "a")
-    Session("alone", store=store).add_message("user", "b")
-    child = root.fork(session_id="child").fork(session_id="grandchild")
-    for _ in range(4):
-        time.sleep(0.5)
-        child.add_message("user", "c")
-    manager = SessionManager(store)
-    assert [message.text for message in child.messages] == ["a", *"cccc"]
-    assert {header.session_id for header in manager.each()} == {"root", "child", "grandchild"}
-    again = Session("alone", store=store)  # the server removes what has expired once a minute
-    again.add_message("user", "anew")
-    assert [message.text for message in again.messages] == ["anew"]
-    time.sleep(1.3)
-    assert [*manager.each()] == []
-    store.close()
 
 
 def test_what_is_to_stay_never_expires(url: str, database: Any) -> None:

@@ -85,23 +85,6 @@ def test_indexes_that_are_wrong_are_mended(url: str, client: Any) -> None:
         assert index == [b"a", b"b", b"c"]
 
 
-def test_what_a_session_was_forked_from_lives_as_long(url: str, client: Any) -> None:
-    store = RedisSessionStore(url, ttl=1.2)
-    root = Session("root", store=store)
-    root.add_message("user", "a")
-    Session("alone", store=store).add_message("user", "b")
-    child = root.fork(session_id="child").fork(session_id="grandchild")
-    for _ in range(4):
-        time.sleep(0.5)
-        child.add_message("user", "c")
-    assert [message.text for message in child.messages] == ["a", *"cccc"]
-    assert ids(url) == {"root", "child", "grandchild"}
-    time.sleep(1.3)
-    assert ids(url) == set()
-    assert client.keys("sessile:{*") == []
-    store.close()
-
-
 def test_what_is_to_stay_never_expires(url: str, client: Any) -> None:
     def expiring() -> set[bytes]:
         return {key for key in client.keys("sessile:{*") if client.pttl(key) > 0}
@@ -149,6 +132,12 @@ def test_on_a_cluster(tmp_path: Path) -> None:
             assert [message.text for message in child.messages] == ["a", "b"]
             assert [header.session_id for header in manager.each(user_id="ann")] == ["child"]
             assert [message.text for message in asyncio.run(_said_on(url))] == ["x"]
+            assert manager.store.check()["maxmemory-policy"] == "noeviction"
+            grandchild = Session("child", store=f"{url}?ttl=100").fork(session_id="grandchild")
+            grandchild.add_message("user", "c")
+            Session("grandchild", store=url).add_message("user", "d")
+            with redis.Redis(port=server.port) as client:
+                assert {client.pttl(key) for key in client.keys("sessile:{*")} == {-1}
     finally:
         server.stop()
 

@@ -29,10 +29,9 @@ def conninfo(url: str, timeout: float) -> str:
     return make_conninfo(url, **{name: value for name, value in limits.items() if name not in asked})
 
 
-def make_pool(url: str, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
-    """A pool that connects when it is first used."""
+def make_pool(url: str, connection: Any, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
+    """A pool of a kind of connections that connects when it is first used."""
     kind: Any = AsyncConnectionPool if asynchronous else ConnectionPool
-    connection = _impatient(psycopg.AsyncConnection if asynchronous else psycopg.Connection, timeout + 1)
     return kind(
         conninfo(url, timeout),
         connection_class=connection,
@@ -44,11 +43,13 @@ def make_pool(url: str, *, asynchronous: bool, pool_size: int, timeout: float) -
     )
 
 
-def _impatient(kind: Any, seconds: float) -> Any:
-    """A kind of connection that is closed when an answer takes longer: libpq would wait for ever where a network goes.
+def connection_kind(asynchronous: bool, timeout: float) -> Any:
+    """A kind of connection that is closed when an answer takes too long: libpq would wait for ever where a network goes.
 
-    The server's own limit, `statement_timeout`, is to be reached before.
+    It has a second more than the server, whose own limit, `statement_timeout`, is to be reached before.
     """
+    kind: Any = psycopg.AsyncConnection if asynchronous else psycopg.Connection
+    seconds = timeout + 1
 
     class Impatient(kind):
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:

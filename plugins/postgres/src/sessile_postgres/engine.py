@@ -6,15 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from sessile.encoding import JSON
 from sessile.errors import Conflict, CorruptStore, StoreTooNew
 from sessile.log import Entry, Header
 from sessile.native import Guard, maybe
 from sessile.store import Page, Query
 from sessile_postgres import schema
-from sessile_postgres.connecting import check_version, conninfo, explained, make_pool
+from sessile_postgres.connecting import check_version, connection_kind, conninfo, explained, make_pool
 from sessile_postgres.rows import COLUMNS, body_of, conditions, details_of, readable, to_entry, to_header
 
 if TYPE_CHECKING:
@@ -32,7 +30,8 @@ class PostgresEngine:
         self.channel = f"sessile_{store.table}"
         self.timeout = store.timeout
         self.asynchronous = asynchronous
-        self.pool = make_pool(store.url, asynchronous=asynchronous, pool_size=store.pool_size, timeout=store.timeout)
+        self._kind = connection_kind(asynchronous, store.timeout)
+        self.pool = make_pool(store.url, self._kind, asynchronous=asynchronous, pool_size=store.pool_size, timeout=store.timeout)
         self._open = self._ready = False
         self._connecting, self._preparing = Guard(asynchronous), Guard(asynchronous)
         self._listeners: list[Any] = []
@@ -123,8 +122,7 @@ class PostgresEngine:
             self._listeners.append(listener)
 
     async def _listener(self) -> Any:
-        kind = psycopg.AsyncConnection if self.asynchronous else psycopg.Connection
-        listener = await maybe(kind.connect(conninfo(self.url, self.timeout), autocommit=True))
+        listener = await maybe(self._kind.connect(conninfo(self.url, self.timeout), autocommit=True))
         await maybe(listener.execute(f"LISTEN {self.channel}"))
         return listener
 
@@ -245,8 +243,7 @@ class PostgresEngine:
 
     async def _connect(self) -> None:
         """Before the pool is opened, which says little of why it cannot connect: connect once."""
-        kind = psycopg.AsyncConnection if self.asynchronous else psycopg.Connection
-        connection = await maybe(kind.connect(conninfo(self.url, self.timeout)))
+        connection = await maybe(self._kind.connect(conninfo(self.url, self.timeout)))
         try:
             check_version(connection.info.server_version, self.url)
         finally:
