@@ -25,7 +25,7 @@ class TestMemory(StoreConformance):
 
 
 class AsyncStore:
-    """A store whose six methods are `async def`."""
+    """A store whose methods are `async def`."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -44,8 +44,15 @@ class AsyncStore:
     async def find(self, *args: Any) -> Any:
         return self._store.find(*args)
 
-    async def delete(self, *args: Any) -> None:
-        self._store.delete(*args)
+    async def delete(self, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        self._store.delete(*args, **kwargs)
+
+    async def prune(self, *args: Any) -> None:
+        self._store.prune(*args)
+
+    async def logs(self) -> Any:
+        return self._store.logs()
 
     async def close(self) -> None:
         self._store.close()

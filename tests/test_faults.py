@@ -429,6 +429,6 @@ def test_conflicting_state_follows_the_policy(url: str, policy: Any, expected: s
 def test_conflicting_state_can_raise(url: str) -> None:
     one, two = Session("s", store=url), Session("s", store=url)
     one.set_state("k", "a")
-    with pytest.raises(Conflict, match="state key 'k' was changed to 'a'"):
+    with pytest.raises(Conflict, match="state key 'k' is 'a' by somebody else's change"):
         two.set_state("k", "b", policy="raise")
     assert one.get_state("k") == "a"

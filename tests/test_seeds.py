@@ -469,7 +469,7 @@ def test_a_session_object() -> None:
 
 
 def test_stores_by_their_names() -> None:
-    assert SQLiteSessionStore(path="sessions.db", table_name="sessions").path == Path("sessions.db")
+    assert SQLiteSessionStore(path="sessions.db", table_name="sessions").path == Path.cwd() / "sessions.db"
     assert MemorySessionStore().load("x") is None
 
 

@@ -125,7 +125,7 @@ def test_any_message_comes_back_as_it_was(text: str, metadata: dict[str, object]
     session = Session("s", store=MemorySessionStore())
     said = session.add_message("user", text, metadata)
     assert (said.content, said.metadata) == (text, metadata)
-    (entry,) = session.store.read("s", 0, 1)
+    (entry,) = session.store.read(session.store.load("s").log, 0, 1)
     assert Entry.from_json(entry.json) == entry
 
 

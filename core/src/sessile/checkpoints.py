@@ -1,4 +1,4 @@
-"""Checkpoints and versions: the names that agent frameworks have for snapshots, and the snapshots that are made by themselves.
+"""Checkpoints and versions, the names that agent frameworks have for snapshots; and automatic snapshots.
 
 Automatic ones carry {"automatic": True}; a session keeps the latest of them only (`checkpoint_keep`), as points to go
 back to: what was said stays.
@@ -13,7 +13,7 @@ from sessile.handle import Handle
 from sessile.lifecycle import moment
 from sessile.log import Change, Header
 from sessile.merging import merge
-from sessile.points import Snapshot, snapshot_draft, snapshots
+from sessile.points import Snapshot, resolve, snapshot_draft, snapshots
 from sessile.state import set_state
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def restore_version(h: Handle, version: int) -> bool:
     """Make the state what it was in a version (messages stay). False where there is no such version."""
     for found in await snapshots(h):
         if found.metadata.get("version") == version:
-            await set_state(h, found.state)
+            await set_state(h, (await resolve(h, await h.open(), found)).state)
             return True
     return False
 
@@ -67,7 +67,7 @@ async def merge_sessions(h: Handle, other: Any) -> Any:
 
 async def _automatic(h: Handle, label: str) -> None:
     def mark(header: Header) -> Change:
-        kept = [*header.automatic, [h.session_id, header.head]][-h.checkpoint_keep :]
+        kept = [*header.automatic, [header.depth, header.head]][-h.checkpoint_keep :]
         return Change([snapshot_draft(header, label, {"automatic": True})], {"automatic": kept})
 
     await h.commit(mark, on_conflict="rebase")

@@ -1,7 +1,7 @@
 """Copying sessions from one store into another as they are: with their lineage, snapshots and hashes.
 
-A session is there in the target whole, or not at all: until its last commit it is marked as deleted. Copying again goes
-on where it was interrupted, and brings what was said since.
+Each log gets a new id in the target. A session is there whole, or not at all. Copying again brings what was said since; a
+session is known as the same by the hash of its last entry.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from collections.abc import Callable
 
 import attrs
 
-from sessile.deletion import BATCH, append_as_is, pages
-from sessile.drive import Blocking, Face, run
-from sessile.errors import Conflict, CorruptStore
+from sessile.commits import Commits
+from sessile.deletion import clear, pages
+from sessile.drive import Blocking, run
+from sessile.errors import Conflict, CorruptStore, Missing, SessionExists, SessionNotFound
 from sessile.handle import Handle
-from sessile.ids import RESERVED
+from sessile.ids import RESERVED, new_log_id, owner_of
 from sessile.integrity import verify
-from sessile.log import DELETED, Entry, Header
+from sessile.log import UNSEEN, Ancestor, Header, next_version
 from sessile.plugins import installed
 from sessile.store import Query, Store
 from sessile.stores import find_store
+from sessile.transplant import BATCH, OF_THE_LOG, Pages, Transplant
+
+Progress = Callable[[int, int], None]
+_COPIED = ("", f"{RESERVED}user:", f"{RESERVED}app")  # how the ids of what is copied begin: sessions, and state they share
 
 
 @attrs.define
@@ -36,107 +41,135 @@ class Report:
 class Copier:
     """Copies from `source` to `target`. check: read each session in the target and compare it, too."""
 
-    def __init__(self, face: Face, source: Store, target: Store, *, check: bool = False) -> None:
-        self.face = face
+    def __init__(self, source: Commits, target: Commits, *, check: bool = False) -> None:
         self.source = source
         self.target = target
         self.check = check
         self.report = Report()
-        self._done: set[str] = set()
+        self._transplant = Transplant(target)
+        self._done: set[str] = set()  # logs of sessions that were looked at
+        self._logs: dict[str, str] = {}  # by log in the source, the one in the target that has what it has
+        self._partly: set[str] = set()  # logs in the target that a hidden owner has, as much as was asked for
 
-    async def copy(self, user_id: str | None, since: float | None, progress: Callable[[int, int], None]) -> Report:
+    async def copy(self, user_id: str | None, since: float | None, progress: Progress) -> Report:
         """See `copy_store`."""
         query = Query(user_id=user_id, after=since, limit=1000)
-        total = sum([len(page) async for page in pages(self.face, self.source, query)])
+        total = sum([len(page) async for page in pages(self.source, query, prefixes=_COPIED)])
         number = 0
-        async for page in pages(self.face, self.source, query):
-            for header in page:
-                progress(number, max(number, total))
-                number += 1
-                if header.status != DELETED:
+        async with self._transplant:
+            async for page in pages(self.source, query, prefixes=_COPIED):
+                for header in page:
+                    progress(number, max(number, total))
+                    number += 1
                     await self._with_ancestors(header)
         progress(number, number)
         return self.report
 
     async def _with_ancestors(self, header: Header) -> None:
-        line = [header]
-        while line[-1].parent is not None and line[-1].parent not in self._done:
-            above = await self.face.call(self.source.load, line[-1].parent)
-            if above is None:
-                break
-            line.append(above)
-        for one in reversed(line):
-            if one.session_id not in self._done:
-                self._done.add(one.session_id)
-                await self._one(one)
+        for row in header.ancestors:
+            if row.log not in self._done:
+                above = await self.source.load(owner_of(row.log))
+                if above is not None and above.log == row.log and not above.hidden:
+                    await self._one(above)
+        if header.log not in self._done:
+            await self._one(header)
 
     async def _one(self, header: Header) -> None:
+        self._done.add(header.log)
         try:
             copied = await self._session(header)
-        except (Conflict, CorruptStore) as error:
+        except (Conflict, SessionExists, SessionNotFound, Missing, CorruptStore) as error:
             self.report.problems.append(f"{header.session_id}: {error}")
             return
-        if copied is None:
-            self.report.same += 1
-        else:
+        if copied:
             self.report.sessions += 1
-            self.report.entries += copied
+        else:
+            self.report.same += 1
         if self.check:
             await self._compare(header)
 
-    async def _session(self, header: Header) -> int | None:
-        """How many entries of a session were copied; None where it was there already."""
-        there = await self.face.call(self.target.load, header.session_id)
-        if there is not None and there.status != DELETED:
-            if (there.version, there.commit) == (header.version, header.commit):
-                return None
+    async def _session(self, header: Header) -> bool:
+        """Copy a session. False where it was there already."""
+        there = await self.target.load(header.session_id)
+        if there is not None and there.status in UNSEEN:  # cut short
+            await clear(self.target, there)
+            there = None
+        if there is not None:
             return await self._bring_up(there, header)
-        if there is None or not await self._is_beginning(there, header):
-            if there is not None:
-                await self.face.settle(self.target.delete, header.session_id)
-            there = await append_as_is(self.face, self.target, _begun(header), [])
-        count: int = header.head - there.head
-        while there.head < header.head:
-            there = await append_as_is(self.face, self.target, there, await self._entries(header, there.head, BATCH))
-        await self._finish(there, header, [])
-        return count
+        ancestors = [Ancestor(await self._log_for(header, depth), row.stop) for depth, row in enumerate(header.ancestors)]
+        own = self._pages(header.log, 0, header.head)
+        names = {"session_id": header.session_id, "user_id": header.user_id}
+        written = await self._transplant.write_session(header, own, ancestors, **names)
+        self._logs[header.log] = written.log
+        return True
 
-    async def _bring_up(self, there: Header, header: Header) -> int:
-        """Add to a session that was copied before what was said since, in one commit: others may be reading it."""
+    async def _bring_up(self, there: Header, header: Header) -> bool:
+        """Add to a session that was copied before what was said since, in one commit: others may be reading it.
+
+        Its title, metadata and status are the target's own from then on.
+        """
         if not await self._is_beginning(there, header):
             raise Conflict("the target has another session of this id, or it was changed there: it was left as it is")
-        entries: list[Entry] = []
-        while there.head + len(entries) < header.head:
-            entries += await self._entries(header, there.head + len(entries), 4096)
-        await self._finish(there, header, entries)
-        return len(entries)
+        self._logs[header.log] = there.log
+        if there.head == header.head:
+            return False
+        entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
+        content = header.to_dict()
+        fields = {name: content[name] for name in OF_THE_LOG}
+        await self.target.put(there, entries, {**next_version(there, header.updated_at), **fields})
+        return True
 
     async def _is_beginning(self, there: Header, header: Header) -> bool:
         """Is what is in the target the beginning of the source's log?"""
-        if there.head > header.head or there.user_id != header.user_id:
+        if there.head > header.head or (there.user_id, there.depth) != (header.user_id, header.depth):
             return False
-        return not there.head or (await self._entries(header, there.head - 1, 1))[0].hash == there.hash
+        return not there.head or await self._hash(header.log, there.head) == there.hash
 
-    async def _entries(self, header: Header, start: int, count: int) -> list[Entry]:
-        stop = min(start + count, header.head)
-        entries: list[Entry] = await self.face.call(self.source.read, header.session_id, start, stop)
-        if not entries:
-            raise CorruptStore(f"entry {start} is missing in the source")
-        return entries
+    async def _hash(self, log: str, stop: int) -> str:
+        """The hash of the last of the first `stop` entries of a log in the source."""
+        (last,) = await self.source.read(log, stop - 1, stop)
+        return last.hash
 
-    async def _finish(self, there: Header, header: Header, entries: list[Entry]) -> None:
-        await self.face.settle(
-            self.target.commit, header.session_id, expected=there.version, entries=entries, changes=header.to_dict()
-        )
+    async def _log_for(self, header: Header, depth: int) -> str:
+        """The log in the target that has what a session inherits from an ancestor's: its session's, else a hidden owner's."""
+        row = header.ancestors[depth]
+        if not row.stop:
+            return self._logs.setdefault(row.log, new_log_id(owner_of(row.log)))
+        known = self._logs.get(row.log)
+        if known in self._partly:
+            have = self._transplant.written(known)
+            if have < row.stop:
+                await self._transplant.write_more(known, self._pages(row.log, have, row.stop))
+        elif known is None:
+            known = await self._there(header, row, depth)
+            if known is None:
+                known = await self._transplant.write_log(self._pages(row.log, 0, row.stop), header.user_id)
+                self._partly.add(known)
+            self._logs[row.log] = known
+        return known
+
+    async def _there(self, header: Header, row: Ancestor, depth: int) -> str | None:
+        """The log of the ancestor's session in the target, where that was copied before."""
+        there = await self.target.load(owner_of(row.log))
+        if there is None or there.hidden or (there.user_id, there.depth) != (header.user_id, depth) or there.head < row.stop:
+            return None
+        (last,) = await self.target.read(there.log, row.stop - 1, row.stop)
+        return there.log if last.hash == await self._hash(row.log, row.stop) else None
+
+    async def _pages(self, log: str, start: int, stop: int) -> Pages:
+        for begin in range(start, stop, BATCH):
+            entries = await self.source.read(log, begin, min(begin + BATCH, stop))
+            self.report.entries += len(entries)
+            yield entries
 
     async def _compare(self, header: Header) -> None:
-        there = await self.face.call(self.target.load, header.session_id)
-        if there is None or attrs.evolve(there, version=header.version) != header:
+        there = await self.target.load(header.session_id)
+        if there is None or any(getattr(there, name) != getattr(header, name) for name in ("user_id", *OF_THE_LOG)):
             self.report.problems.append(f"{header.session_id}: its header is another in the target")
-        elif not header.session_id.startswith(RESERVED):
-            found = await verify(Handle(self.face, self.target, header.session_id, plugins=installed()))
-            if not found:
-                self.report.problems.append(f"{header.session_id}: {found.problem}")
+            return
+        found = await verify(Handle(self.target.face, self.target.store, header.session_id, plugins=installed()))
+        if not found:
+            self.report.problems.append(f"{header.session_id}: {found.problem}")
 
 
 def copy_store(
@@ -146,7 +179,7 @@ def copy_store(
     user_id: str | None = None,
     since: float | None = None,
     check: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Copy all sessions of a store (a URL or an instance) into another, and what state is shared.
 
@@ -157,11 +190,8 @@ def copy_store(
     face = Blocking()
     stores, releases = zip(*(find_store(store) for store in (source, target)), strict=True)
     try:
-        return run(Copier(face, *stores, check=check).copy(user_id, since, progress))
+        here, there = (Commits(face, store) for store in stores)
+        return run(Copier(here, there, check=check).copy(user_id, since, progress))
     finally:
         for release in releases:
             release()
-
-
-def _begun(header: Header) -> Header:
-    return Header(session_id=header.session_id, user_id=header.user_id, status=DELETED)

@@ -1,7 +1,7 @@
 """Document-style stores: `save`, `get`, `delete`, `list_for_user` of whole sessions, adapted to the store waist.
 
-What it costs: every commit hands over the whole session, so the cost of a message grows with the conversation, and two
-processes that write one session at once are told apart only as well as the store itself does it.
+What it costs: every commit hands over the whole session, so the cost of a message grows with the conversation. The four
+methods cannot compare and set, so what a store promises to many writers holds within one process and event loop only.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sessile.encoding import JSON
-from sessile.errors import Conflict, CorruptStore
+from sessile.errors import CorruptStore
+from sessile.ids import RESERVED, owner_of
 from sessile.log import Entry, Header
 from sessile.memory_store import MemorySessionStore
-from sessile.store import Page, Query
+from sessile.store import Page, Query, conflict, whole
 
 if TYPE_CHECKING:
     from sessile.session import Session
@@ -50,8 +51,18 @@ def is_document_store(store: object) -> bool:
     return all(callable(getattr(store, name, None)) for name in ("save", "get", "delete", "list_for_user"))
 
 
+class _Document(MemorySessionStore):
+    """What one document holds: a header and its own log, as much as is kept of that."""
+
+    own_log_only = True
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        entries = self.entries(log)[start : max(start, stop)]
+        return [entry for entry in entries if kind is None or entry.kind == kind]
+
+
 class DocumentStore:
-    """The store waist over a document-style store."""
+    """The store waist over a document-style store. A log that outlives its session is a document `~log:<log>`."""
 
     def __init__(self, documents: Any) -> None:
         self._documents = documents
@@ -64,29 +75,50 @@ class DocumentStore:
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         async with self._lock(session_id):
-            held = await self._held(session_id)
-            if held is None and expected:
-                raise Conflict(f"session {session_id!r} is not there any more")
-            held = held or MemorySessionStore()
+            held = await self._held(session_id) or _Document()
             held.commit(session_id, expected=expected, entries=entries, changes=changes)
-            await self._documents.save(_session_over(held, session_id))
+            await self._keep(session_id, held)
 
-    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        held = await self._held(session_id)
-        return held.read(session_id, start, stop, kind) if held else []
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        for name in (owner_of(log), _kept(log)):
+            held = await self._held(name)
+            if held is not None and (entries := held.entries(log)):
+                return whole(entries[start : max(start, stop)], log, start, stop, kind)
+        return whole([], log, start, stop)
 
     async def find(self, query: Query) -> Page[Header]:
         if query.user_id is None:
             return Page([])  # the four methods cannot list without a user
         headers = []
         for session in await self._documents.list_for_user(query.user_id):
-            held = await self._held(session.session_id)
-            header = held.load(session.session_id) if held else None
+            header = await self.load(session.session_id)
             headers += [header] if header else []
         return Page.select(headers, query)
 
-    async def delete(self, session_id: str) -> None:
-        await self._documents.delete(session_id)
+    async def delete(self, session_id: str, *, expected: int | None) -> None:
+        async with self._lock(session_id):
+            held = await self._held(session_id)
+            header = held.load(session_id) if held else None
+            if held is None or header is None or header.version != expected:
+                raise conflict(session_id, expected, header)
+            if entries := held.entries(header.log):
+                kept = _Document()
+                about = Header(session_id=_kept(header.log), log=header.log, version=1, head=len(entries))
+                kept.commit(about.session_id, expected=0, entries=entries, changes=about.to_dict())
+                await self._keep(about.session_id, kept)
+            await self._documents.delete(session_id)
+
+    async def prune(self, log: str, keep: int) -> None:
+        async with self._lock(owner_of(log)):
+            for name in (owner_of(log), _kept(log)):
+                held = await self._held(name)
+                if held is None or len(held.entries(log)) <= keep:
+                    continue
+                held.prune(log, keep)
+                if keep or name == owner_of(log):
+                    await self._keep(name, held)
+                else:
+                    await self._documents.delete(name)
 
     async def close(self) -> None:
         close = getattr(self._documents, "close", None)
@@ -94,7 +126,7 @@ class DocumentStore:
         if hasattr(type(result), "__await__"):
             await result
 
-    async def _held(self, session_id: str) -> MemorySessionStore | None:
+    async def _held(self, session_id: str) -> _Document | None:
         """A copy of what is kept, in a store of its own."""
         session = await self._documents.get(session_id)
         if session is None:
@@ -102,11 +134,13 @@ class DocumentStore:
         if not hasattr(session, "to_dict"):
             raise CorruptStore(f"get({session_id!r}) returned {session!r:.60}: return the Session, or None")
         data = session.to_dict()
-        held = MemorySessionStore()
-        header = {**data["header"], "session_id": session_id}
+        held = _Document()
         entries = [Entry.from_dict(entry) for entry in data["entries"]]
-        held.commit(session_id, expected=0, entries=entries, changes=header)
+        held.commit(session_id, expected=0, entries=entries, changes={**data["header"], "session_id": session_id})
         return held
+
+    async def _keep(self, session_id: str, held: _Document) -> None:
+        await self._documents.save(_session_over(held, session_id))
 
     def _lock(self, session_id: str) -> asyncio.Lock:
         """One writer at a time in this process and loop."""
@@ -118,7 +152,12 @@ class DocumentStore:
             return found[1]
 
 
-def _session_over(held: MemorySessionStore, session_id: str) -> Session:
+def _kept(log: str) -> str:
+    return f"{RESERVED}log:{log}"
+
+
+def _session_over(held: _Document, session_id: str) -> Session:
     from sessile.session import Session
 
-    return Session(session_id, store=held)
+    some = Session(store=held)
+    return some.another(some._handle.sibling(session_id, None))  # type: ignore[no-any-return]

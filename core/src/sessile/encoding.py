@@ -1,22 +1,17 @@
-"""JSON as sessile writes it, and the one cattrs converter between its classes and JSON values.
+"""JSON as sessile writes it: canonical, so that equal values have equal bytes and equal hashes on every backend.
 
-Written JSON is canonical (sorted keys, no spaces, no NaN), so that equal values have equal bytes and equal hashes on
-every backend. Fields that a newer version wrote are kept in `extra` and written back.
+Keys are sorted by code point, there is no white space, text is UTF-8 without escapes that JSON does not demand, floats are
+the shortest text that reads back as the same number (Python's `repr`), integers have all their digits, and there is no NaN.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from typing import Any
 
 from sessile.errors import InvalidInput
 
-T = TypeVar("T")
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
 to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
@@ -78,25 +73,10 @@ def _encodable(text: str) -> bool:
     return True
 
 
-converter = cattrs.Converter(detailed_validation=False)
-
-
-def portable(cls: type[T]) -> type[T]:
-    """Class decorator: teach the converter a frozen attrs class with an `extra` dict for fields it does not know."""
-    names = {field.name for field in attrs.fields(cls)} - {"extra"}  # type: ignore[arg-type]
-    skip = {"extra": override(omit=True)}
-    structure = make_dict_structure_fn(cls, converter, **skip)  # type: ignore[arg-type]
-    unstructure = make_dict_unstructure_fn(cls, converter, **skip)  # type: ignore[arg-type]
-
-    def structured(data: dict[str, JSON], _: object) -> T:
-        value = structure(data, cls)
-        unknown = data.keys() - names
-        return attrs.evolve(value, extra={k: data[k] for k in unknown}) if unknown else value  # type: ignore[misc]
-
-    def unstructured(value: Any) -> dict[str, JSON]:
-        data: dict[str, JSON] = unstructure(value)
-        return {**value.extra, **data} if value.extra else data
-
-    converter.register_structure_hook(cls, structured)
-    converter.register_unstructure_hook(cls, unstructured)
-    return cls
+def copied(value: JSON) -> JSON:
+    """A deep copy of JSON values: what is handed out is the caller's to change, and changes nothing that is stored."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [copied(item) for item in value]
+    return value

@@ -36,14 +36,6 @@ class SessionExists(SessileError):
     """A session was to be created under an id that is taken."""
 
 
-class HasForks(SessileError):
-    """A session cannot be deleted because others were forked from it; `forks` has their ids."""
-
-    def __init__(self, text: str, forks: list[str]) -> None:
-        super().__init__(text)
-        self.forks = forks
-
-
 class AccessDenied(SessileError, PermissionError):
     """A session belongs to another user."""
 
@@ -55,7 +47,7 @@ class Closed(SessileError):
 class Conflict(SessileError):
     """Somebody else committed first.
 
-    `header` is what the store holds now (None where it holds no such session, or where the store did not look).
+    `header` is what the store holds now; None where it holds no such session.
     """
 
     def __init__(self, text: str, header: Header | None = None) -> None:
@@ -77,6 +69,10 @@ class LockTimeout(StoreError, TimeoutError):
 
 class LeaseLost(SessileError):
     """The lease of `session.exclusive()` was over, or another's, when something was to be committed; nothing was."""
+
+
+class Missing(StoreError):
+    """A store does not have all the entries of the range of a log that was asked for."""
 
 
 class CorruptStore(StoreError):

@@ -8,13 +8,12 @@ taken from a holder that is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
 
 from sessile.drive import run
-from sessile.encoding import JSON
-from sessile.errors import InvalidInput, LeaseLost, LockTimeout
+from sessile.errors import InvalidInput, SessionNotFound
 from sessile.handle import Handle
+from sessile.leases import held, in_use
 from sessile.log import Change, Header
 
 _PAUSE = 0.02  # seconds between two attempts
@@ -43,9 +42,7 @@ class Lease:
         await h.refresh()
         while not await self._take():
             if time.time() > give_up:
-                raise LockTimeout(
-                    f"session {h.session_id!r} was used exclusively by another for {self._timeout} s: try again later"
-                )
+                raise in_use(h.session_id, self._timeout)
             await h.face.pause(_PAUSE)
             await h.refresh()
 
@@ -78,7 +75,8 @@ class Lease:
             return Change(fields={"lease": over}) if (header.lease or {}).get("token") == token else None
 
         if not h.closed:
-            await h.commit(give_back, on_conflict="rebase", leased=True)
+            with suppress(SessionNotFound):  # deleted, and its lease with it
+                await h.commit(give_back, on_conflict="rebase", leased=True)
 
     def __enter__(self) -> Lease:
         run(self.acquire())
@@ -93,25 +91,3 @@ class Lease:
 
     async def __aexit__(self, *_: object) -> None:
         await self.release()
-
-
-def in_use(session_id: str, seconds: float) -> LockTimeout:
-    """The error of who has waited for so many seconds."""
-    return LockTimeout(f"session {session_id!r} was used exclusively by another for {seconds} s: try again later")
-
-
-def held(lease: Mapping[str, JSON] | None) -> bool:
-    """Is this lease still running?"""
-    return lease is not None and bool(lease["until"] > time.time())
-
-
-def may_commit(session_id: str, lease: Mapping[str, Any] | None, token: int | None) -> bool:
-    """May a handle with this token commit? False: another has the lease now. `LeaseLost` where its own is over."""
-    if token is None:
-        return not held(lease)
-    if lease is None or lease["token"] != token or not held(lease):
-        raise LeaseLost(
-            f"the lease on session {session_id!r} (token {token}) is over: nothing was committed. Take it anew, for longer, or "
-            "renew it in time"
-        )
-    return True

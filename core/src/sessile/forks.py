@@ -1,20 +1,32 @@
-"""Forks: sessions that go on from a point of another one. Nothing is copied: a fork's lineage names its parent's log."""
+"""Forks: sessions that go on from a point of another one. Nothing is copied: a fork's lineage names its ancestors' logs.
+
+A fork begins as a pending header, which is no session for anybody. It claims what it inherits (see `heirs.py`), looks that
+its parent is still there, and only then becomes a session. Killed at any instant, it is cleared away by whoever wants its id,
+or by a sweep.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from sessile.deletion import children as forks_of
-from sessile.deletion import find_all
-from sessile.encoding import JSON, converter, json_value
-from sessile.errors import InvalidInput, SessionExists, SessionNotFound
+from sessile.commits import Commits
+from sessile.deletion import clear, find_all
+from sessile.encoding import JSON, json_value
+from sessile.errors import Conflict, InvalidInput, SessionExists, SessionNotFound
+from sessile.expiry import keep_inherited
 from sessile.handle import Handle
-from sessile.ids import check_id, new_id
-from sessile.log import DELETED, Change, Draft, Header, Segment
-from sessile.points import Target, before, find_message, inherited_automatic, mark_at, resolve
+from sessile.heirs import claim, is_dead, release
+from sessile.ids import check_id, new_id, new_log_id, owner_of
+from sessile.lineage import followed, inherited
+from sessile.log import ACTIVE, FORK, MESSAGE, PENDING, Change, Draft, Entry, Header, Segment, stamp
+from sessile.points import Target, before, find_message, mark_at, resolve
 from sessile.store import Query, recency
 from sessile.turn import take_turn
+
+_PATIENCE = 30  # seconds that a fork of the same id may take before it is cleared away
 
 
 async def fork(
@@ -24,47 +36,85 @@ async def fork(
 
     `SessionExists` where `session_id` is taken.
     """
+    fields = {"title": json_value(title, "title"), "metadata": json_value(dict(metadata or {}), "metadata")}
     header = await h.refresh()
     target = await resolve(h, header, header.count if at is None else at)
-    fields = {"title": title, "metadata": json_value(dict(metadata or {}), "metadata")}
-    child = h.sibling(new_id() if session_id is None else check_id(session_id), header.user_id)
-    await begin_fork(h, header, child, target, Change(fields=fields))
-    return h.session.another(child)
+    return await begin_fork(h, header, target, session_id, Change(fields=fields))
 
 
-async def begin_fork(h: Handle, header: Header, child: Handle, target: Target, more: Change) -> None:
-    """Commit the beginning of a session that goes on from `target`, with `more` behind it."""
-    if (await child.refresh()).version:
-        raise SessionExists(f"session {child.session_id!r} exists already: choose another session_id")
-    if child.session_id in header.renamed:
-        raise SessionExists(f"session {h.session_id!r} inherited from a deleted session {child.session_id!r}: choose another id")
-    inherited, mark = converter.unstructure(target.lineage), await mark_at(h, header, target)
-    begin = {"from": h.session_id, "lineage": inherited, "hash": target.hash, "state": target.state}
+async def begin_fork(h: Handle, header: Header, target: Target, session_id: str | None, more: Change) -> Any:
+    """A session that goes on from a target of this one's, with `more` behind it. `SessionExists` where the id is taken."""
+    name = new_id() if session_id is None else check_id(session_id)
+    first, change = await _beginning(h, header, target, name, more)
+    entries, fields = stamp(first, change, round(time.time(), 6))
+    pending = await begin_pending(h.commits, first, entries, {**fields, "status": PENDING})
+    born = await bring_to_life(h.commits, pending, alive=[header.log] if header.version else [])
+    return h.session.another(h.sibling(born.session_id, born.user_id))
+
+
+async def _beginning(h: Handle, header: Header, target: Target, name: str, more: Change) -> tuple[Header, Change]:
+    """The header that a fork begins with, not stored yet, and what its first commit does."""
+    last = target.last
+    first = Header(session_id=name, log=new_log_id(name), user_id=header.user_id, ancestors=inherited(header, last))
+    mark = await mark_at(h, header, target)
+    begin = {"before": list(last) if last else None, "hash": target.hash, "state_at": target.base}
     fields = {
-        "parent": h.session_id,
-        "root": header.root or h.session_id,
-        "lineage": [*inherited, converter.unstructure(Segment(child.session_id, 0))],
-        "renamed": header.renamed,
+        "parent": header.log,
+        "root": header.root or header.log,
         "state": target.state,
         "count": target.count,
         "last_snapshot": mark,
         "mark": mark,
-        "automatic": inherited_automatic(header, target),
+        "automatic": [at for at in header.automatic if first.holds(*at)],
+        **followed(header, last, Segment(first.depth, 0)),
     }
-    drafts = [Draft("fork", begin, count=target.count), *more.drafts]
-    await child.commit(lambda _: Change(drafts, {**fields, **more.fields}), on_conflict="raise")
-    await _still_whole(h, header, child)
+    return first, Change([Draft(FORK, begin, count=target.count), *more.drafts], {**fields, **more.fields})
 
 
-async def _still_whole(h: Handle, header: Header, child: Handle) -> None:
-    """A session of the lineage may have been deleted while the fork began, without finding it: then it is told now."""
-    now = await h.face.call(h.store.load, h.session_id)
-    if now is None or now.status == DELETED:
-        await h.face.settle(h.store.delete, child.session_id)
-        raise SessionNotFound(f"session {h.session_id!r} was deleted while it was forked: there is no fork")
-    if now.renamed != header.renamed:
-        fields = {"renamed": now.renamed, "root": now.root or h.session_id}
-        await child.commit(lambda _: Change(fields=fields), on_conflict="rebase")
+async def begin_pending(commits: Commits, first: Header, entries: list[Entry], fields: Mapping[str, JSON]) -> Header:
+    """Store the header of a session that is being made. `SessionExists` where the id is taken."""
+    while True:
+        try:
+            return await commits.put(first, entries, fields)
+        except Conflict as lost:
+            found = lost.header
+            if found is not None and not found.hidden:
+                break
+            if found is not None and found.status == PENDING and time.time() - found.updated_at < _PATIENCE:
+                break
+            if found is not None:
+                await clear(commits, found)
+    raise SessionExists(f"session {first.session_id!r} exists already: choose another session_id")
+
+
+async def bring_to_life(
+    commits: Commits, pending: Header, *, alive: Sequence[str], status: str = ACTIVE, **fields: JSON
+) -> Header:
+    """Claim what a pending session inherits, see that it is all there, and make it a session.
+
+    alive: the logs of ancestors whose sessions are there, and have to be until all is claimed. fields: of the header, to be
+    set with the last commit. `SessionNotFound` where one of those was deleted meanwhile; nothing is left of the fork then.
+    """
+    try:
+        claims = [row for row in pending.ancestors if row.stop]
+        claimed = [await claim(commits, row, pending.log, first=row.log in alive) for row in claims]
+        if not all(claimed) or any([await is_dead(commits, log) for log in alive]):
+            raise SessionNotFound("the session was deleted while it was forked: there is no fork")
+        fields.update(await keep_inherited(commits, pending))
+        return await commits.change(pending, status=status, **fields)
+    except Exception as error:  # a cancellation leaves it to whoever comes upon it, as a kill does
+        with suppress(Exception):  # the error that led here says more
+            await _give_up(commits, pending)
+        if isinstance(error, Conflict):
+            raise SessionExists(f"session {pending.session_id!r} was begun by somebody else while it was forked") from error
+        raise
+
+
+async def _give_up(commits: Commits, pending: Header) -> None:
+    await clear(commits, pending)
+    for row in pending.ancestors:
+        if row.stop:
+            await release(commits, row.log, pending.log)
 
 
 async def edit(h: Handle, message: Any, content: JSON) -> Any:
@@ -72,14 +122,17 @@ async def edit(h: Handle, message: Any, content: JSON) -> Any:
 
     A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork.
     """
+    name = message if isinstance(message, str) else getattr(message, "id", None)
+    if not isinstance(name, str):
+        raise InvalidInput(f"{message!r:.60} is no message: pass one of session.messages, or its id")
     header = await h.refresh()
-    _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
-    child = await _fork_at(h, header, await before(h, header, entry.id))
+    _, entry = await find_message(h, header, name)
+    child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
     if entry.body["role"] == "user":
         await take_turn(child._handle, content, metadata=entry.body.get("metadata") or {})
     else:
-        body = {**entry.body, "content": content}
-        await child._handle.commit(lambda _: Change([Draft("message", body)]))
+        body = {**entry.body, "content": json_value(content, "content")}
+        await child._handle.commit(lambda _: Change([Draft(MESSAGE, body)]))
     return child
 
 
@@ -91,29 +144,25 @@ async def regenerate(h: Handle) -> Any:
     return await edit(h, asked[0], asked[0].content)
 
 
-async def _fork_at(h: Handle, header: Header, target: Target) -> Any:
-    child = h.sibling(new_id(), header.user_id)
-    await begin_fork(h, header, child, target, Change())
-    return h.session.another(child)
+# -- the tree of forks
 
 
 async def parent(h: Handle) -> str | None:
     """The id of the session that this one was forked from, or of the next one above that was not deleted; or None."""
-    above: Header | None = await h.refresh()
-    while above is not None and above.parent is not None:
-        above = await h.face.call(h.store.load, above.parent)
-        if above is not None and not above.hidden:
+    header = await h.refresh()
+    for row in reversed(header.ancestors):
+        above = await h.commits.load(owner_of(row.log))
+        if above is not None and above.log == row.log and not above.hidden:
             return above.session_id
     return None
 
 
 async def children(h: Handle) -> list[Header]:
     """The headers of the sessions that were forked from this one (or from a deleted fork of it), newest change first."""
-    await h.open()
-    found = await forks_of(h.face, h.store, h.session_id)
-    for gone in [header for header in found if header.hidden]:  # grows meanwhile
-        found += await forks_of(h.face, h.store, gone.session_id)
-    return sorted((header for header in found if not header.hidden), key=recency, reverse=True)
+    header = await h.refresh()
+    found = await _family(h, header)
+    below = [other for other in found.values() if _shown_above(other, found) == header.log]
+    return sorted(below, key=recency, reverse=True)
 
 
 async def tree(h: Handle) -> dict[str, Any]:
@@ -122,23 +171,28 @@ async def tree(h: Handle) -> dict[str, Any]:
     Deleted sessions are left out: their forks are shown where they were.
     """
     header = await h.refresh()
-    root = header.root or h.session_id
-    found = {other.session_id: other for other in await find_all(h.face, h.store, Query(root=root, limit=1000))}
-    for first in (header, header if root == h.session_id else await h.face.call(h.store.load, root)):
-        found[first.session_id] = first
-    nodes = {name: {**other.summary(), "children": []} for name, other in found.items() if not other.hidden}
-    top = h.session_id
-    for other in sorted(found.values(), key=lambda other: other.created_at):
-        above = _shown_above(other, found)
-        if above and not other.hidden:
-            nodes[above]["children"].append(nodes[other.session_id])
+    found = await _family(h, header)
+    nodes = {log: {**other.summary(), "children": []} for log, other in found.items()}
+    for log, other in sorted(found.items(), key=lambda item: item[1].created_at):
+        if above := _shown_above(other, found):
+            nodes[above]["children"].append(nodes[log])
+    top = header.log
     while above := _shown_above(found[top], found):
         top = above
     return nodes[top]
 
 
+async def _family(h: Handle, header: Header) -> dict[str, Header]:
+    """The sessions of the tree that a session is in, by their logs."""
+    root = header.root or header.log
+    found = {other.log: other for other in await find_all(h.commits, Query(user_id=header.user_id, root=root, limit=1000))}
+    first = await h.commits.load(owner_of(root)) if root != header.log else None
+    for other in (header, first):
+        if other is not None and other.log in (root, header.log) and not other.hidden:
+            found[other.log] = other
+    return found
+
+
 def _shown_above(header: Header, found: Mapping[str, Header]) -> str | None:
-    above = found.get(header.parent or "")
-    while above is not None and above.hidden:
-        above = found.get(above.parent or "")
-    return above.session_id if above else None
+    """The log of the nearest session above that is still there."""
+    return next((row.log for row in reversed(header.ancestors) if row.log in found), None)

@@ -1,6 +1,8 @@
 """A session as a graph: snapshots, reverts, undo and redo, all as points in a log. Nothing is copied or destroyed.
 
-What a point can be is told in `points.py`; forks are in `forks.py`, merging is in `merging.py`.
+What a point can be is told in `points.py`; forks are in `forks.py`, merging is in `merging.py`. Whatever goes back works its
+target out for the header that it commits behind: where somebody else commits first, it looks again (`on_conflict="raise"`:
+it raises `Conflict`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
-from sessile.log import Change, Header
+from sessile.log import REVERT, SNAPSHOT, Change, Entry, Header
 from sessile.points import Snapshot, Target, before, mark_at, resolve, snapshot_draft
 
 
@@ -20,11 +22,10 @@ async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | No
     """Label this point of the session, to come back to: one small entry, whatever the session's length."""
 
     def mark(header: Header) -> Change:
-        here = [h.session_id, header.head]
+        here = [header.depth, header.head]
         return Change([snapshot_draft(header, label, metadata)], {"last_snapshot": here, "mark": here})
 
-    (entry,) = await h.commit(mark)
-    return Snapshot.of(h.session_id, entry)
+    return await _snapshot_in(h, await h.commit(mark))
 
 
 async def revert(h: Handle, point: Any) -> Snapshot:
@@ -32,7 +33,11 @@ async def revert(h: Handle, point: Any) -> Snapshot:
 
     Raises `InvalidInput` for a point that is none of this session's; nothing is written then.
     """
-    return await _go(h, await resolve(h, await h.refresh(), point), "before revert")
+
+    async def back(header: Header) -> Change:
+        return await _back(h, header, await resolve(h, header, point), "before revert")
+
+    return await _snapshot_in(h, await h.commit_after(back))
 
 
 async def undo(h: Handle) -> Snapshot:
@@ -40,42 +45,57 @@ async def undo(h: Handle) -> Snapshot:
 
     Returns a snapshot of where it was. `InvalidInput` where there is nothing to take back.
     """
-    header = await h.refresh()
-    turns = await h.past(header, 1)
-    if not turns:
-        raise InvalidInput(f"there is no turn to undo in session {h.session_id!r}")
-    target = await before(h, header, turns[-1].messages[0]["id"])
-    return await _go(h, target, "before undo", redo=await _redo_stack(h, header), undone=True)
+
+    async def back(header: Header) -> Change:
+        turns = await h.past(header, 1)
+        if not turns:
+            raise InvalidInput(f"there is no turn to undo in session {h.session_id!r}")
+        target = await before(h, header, turns[-1].messages[0]["id"])
+        return await _back(h, header, target, "before undo", redo=await _redo_stack(h, header), undone=True)
+
+    return await _snapshot_in(h, await h.commit_after(back))
 
 
 async def redo(h: Handle) -> Snapshot:
     """Bring back what `undo` took back last. `InvalidInput` where there is nothing, or something new was said since."""
-    header = await h.refresh()
-    stack = await _redo_stack(h, header)
-    if not stack:
-        raise InvalidInput(f"there is nothing to redo in session {h.session_id!r}: undo comes first, and nothing said between")
-    target = await resolve(h, header, stack[-1])
-    return await _go(h, target, "before redo", redo=stack[:-1])
+
+    async def forth(header: Header) -> Change:
+        stack = await _redo_stack(h, header)
+        if not stack:
+            raise InvalidInput(
+                f"there is nothing to redo in session {h.session_id!r}: nothing was undone since something was said"
+            )
+        return await _back(h, header, await resolve(h, header, stack[-1]), "before redo", redo=stack[:-1])
+
+    return await _snapshot_in(h, await h.commit_after(forth))
 
 
 async def _redo_stack(h: Handle, header: Header) -> list[str]:
     """The ids of the snapshots that `redo` goes to, the next one last: kept in the last entry, if that is an undo's."""
     if not header.head:
         return []
-    (last,) = await h.read(h.session_id, header.head - 1, header.head)
-    return list(last.body.get("redo", ())) if last.kind == "revert" else []
+    last = await h.entry(header.depth, header.head - 1)
+    return list(last.body.get("redo", ())) if last.kind == REVERT else []
 
 
-async def _go(h: Handle, target: Target, label: str, *, redo: list[str] | None = None, undone: bool = False) -> Snapshot:
-    """Commit a snapshot of where the session is and a revert to the target, in one."""
-    mark = await mark_at(h, await h.open(), target)
+async def _back(
+    h: Handle, header: Header, target: Target, label: str, *, redo: list[str] | None = None, undone: bool = False
+) -> Change:
+    """A snapshot of where the session is and a revert to the target, in one commit."""
+    here = snapshot_draft(header, label)
+    change = reverted(
+        header,
+        target.last,
+        count=target.count,
+        state=target.state,
+        base=target.base,
+        position=header.head + 1,
+        redo=[*(redo or ()), *([here.id] if undone else ())],
+    )
+    fields = {"last_snapshot": [header.depth, header.head], "mark": await mark_at(h, header, target)}
+    return Change([here, *change.drafts], {**change.fields, **fields})
 
-    def back(header: Header) -> Change:
-        here = snapshot_draft(header, label)
-        change = reverted(header, target.lineage, count=target.count, state=target.state, position=header.head + 1)
-        (draft,) = change.drafts
-        draft.body["redo"] = [*(redo or ()), *([here.id] if undone else ())]
-        return Change([here, draft], {**change.fields, "last_snapshot": [h.session_id, header.head], "mark": mark})
 
-    here, _ = await h.commit(back, on_conflict="rebase")
-    return Snapshot.of(h.session_id, here)
+async def _snapshot_in(h: Handle, entries: list[Entry]) -> Snapshot:
+    header = await h.open()
+    return next(Snapshot.of(header, header.depth, entry) for entry in entries if entry.kind == SNAPSHOT)

@@ -1,4 +1,4 @@
-"""A handle: one session in one store, as this process sees it. Here a commit meets a conflict or a lost answer.
+"""A handle: one session in one store, as this process sees it. Here a commit meets a conflict.
 
 The verbs of a session (history, state, turn, graph, …) are async functions of a handle; the faces `Session` and
 `AsyncSession` turn them into methods.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from sessile.commits import Commits
+from sessile.deletion import clear, finish
 from sessile.drive import Face
 from sessile.encoding import json_value
-from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionNotFound, StoreUnavailable
-from sessile.ids import RESERVED, check_id
-from sessile.lineage import chunks, chunks_backwards
-from sessile.log import DEFAULT_USER, DELETED, Change, Entry, Header, stamp
+from sessile.errors import AccessDenied, Closed, Conflict, CorruptStore, InvalidInput, Missing, SessionNotFound
+from sessile.expiry import keep_inherited
+from sessile.ids import RESERVED, check_id, new_log_id
+from sessile.lineage import before, cut, pieces, pieces_backwards
+from sessile.log import DEFAULT_USER, DELETED, MESSAGE, UNSEEN, Change, Entry, Header, Segment, stamp
 from sessile.messages import Message, from_entry
 from sessile.past import KEPT, Past, PastTurn
 from sessile.plugins import Plugins
@@ -48,6 +51,7 @@ class Handle:
             raise InvalidInput(f"on_conflict is 'rebase' or 'raise', not {on_conflict!r}")
         self.face = face
         self.store = store
+        self.commits = Commits(face, store, timeout)
         self.session_id = check_id(session_id, reserved=True)
         self.user_id = None if user_id is None else check_id(user_id, "user id")
         self.plugins = plugins
@@ -64,7 +68,6 @@ class Handle:
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
-        self.born = round(time.time(), 6)  # when a session that is not stored yet was created
         self.closed = False
         self.running: set[Any] = set()  # tasks of turns that are being streamed
         self.greeted: set[Any] = set()  # agents that on_agent_start was called for
@@ -90,29 +93,12 @@ class Handle:
         self._check_open()
         load_last = getattr(self.store, "load_last", None) if last and self._past is None else None
         if load_last is None:
-            stored = await self._ask(self.store.load, self.session_id)
+            stored = await self.commits.load(self.session_id)
         else:
-            stored, self._ahead = await self._ask(load_last, self.session_id, last)
+            stored, self._ahead = await self.commits.ask(load_last, self.session_id, last)
         if stored is not None and stored.status == DELETED:  # but not to the end
-            from sessile.deletion import finish
-
-            await finish(self.face, self.store, stored)
-            stored = None
+            await finish(self.commits, stored)
         return self._see(stored)
-
-    async def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
-        """Call a method of the store that reads. Where it does not answer, it is asked again until `timeout` is over; for a
-        second only, if it never answered this handle: its address may be wrong."""
-        pause = 0.0
-        give_up = time.time() + (min(self.timeout, 1.0) if self._header is None else self.timeout)
-        while True:
-            try:
-                return await self.face.call(method, *args)
-            except StoreUnavailable:
-                if time.time() > give_up:
-                    raise
-            pause = min(2 * pause + 0.01, 0.5)
-            await self.face.pause(pause)
 
     @property
     def seen(self) -> Header | None:
@@ -121,15 +107,25 @@ class Handle:
 
     def _see(self, stored: Header | None) -> Header:
         seen = self._header
-        if seen is not None and seen.version and (stored is None or stored.created_at != seen.created_at):
+        if stored is not None and stored.status in UNSEEN:
+            stored = None
+        if seen is not None and seen.version and (stored is None or stored.log != seen.log):
             raise SessionNotFound(f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one")
         if stored is None:
-            user = self.user_id or DEFAULT_USER
-            stored = Header(session_id=self.session_id, user_id=user, metadata=self.metadata, created_at=self.born)
+            stored = seen or self._unborn()
         elif self.user_id is not None and stored.user_id != self.user_id:
             raise AccessDenied(f"session {self.session_id!r} does not belong to user {self.user_id!r}: choose another session id")
         self._header = stored
         return stored
+
+    def _unborn(self) -> Header:
+        return Header(
+            session_id=self.session_id,
+            log=new_log_id(self.session_id),
+            user_id=self.user_id or DEFAULT_USER,
+            metadata=self.metadata,
+            created_at=round(time.time(), 6),
+        )
 
     def _check_open(self) -> None:
         if self.closed:
@@ -149,7 +145,7 @@ class Handle:
         attempt = 0
         while True:
             if not leased and (header.lease is not None or self.token is not None):
-                header = await self._until_free(header)
+                header = self._see(await self.commits.until_free(header, self.token))
             change = make(header)
             if change is None:
                 return []
@@ -157,51 +153,34 @@ class Handle:
             if not attempt:
                 give_up = now + self.timeout
             entries, fields = stamp(header, change, round(now, 6))
+            if header.ancestors:
+                fields.update(await keep_inherited(self.commits, header))
             try:
-                await self.face.settle(
-                    self.store.commit, self.session_id, expected=header.version, entries=entries, changes=fields
-                )
+                after = await self.commits.put(header, entries, fields)
             except Conflict as conflict:
-                if conflict.header is not None and conflict.header.commit == fields["commit"]:
-                    self._header = conflict.header  # a driver sent it twice, and the first time it landed
-                    return entries
                 if (on_conflict or self.on_conflict) == "raise" or now > give_up:
                     raise
                 attempt += 1
-                found = conflict.header
-                if attempt > 2:  # lost again: others are busy here, so stand back a little, each for another time
-                    await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
-                    found = None  # old by now: who never stands back would always win
-                header = await self.refresh() if found is None or found.status == DELETED else self._see(found)
-            except StoreUnavailable:
-                if now > give_up:
-                    raise
-                attempt += 1
-                await self.face.pause(min(0.01 * 2 ** min(attempt, 9), 1.0))
-                landed = await self._find_commit(header, fields, entries, give_up)
-                if landed:
-                    return entries
-                header = await self.open()
+                header = await self._newest(conflict.header, attempt)
             else:
-                self._header = header.after(fields)
+                self._header = after
                 if self._past is not None:
-                    self._past.committed(header, self._header, entries)
+                    self._past.committed(header, after, entries)
                 return entries
 
-    async def _until_free(self, header: Header) -> Header:
-        """Wait until another's lease is over. `LockTimeout` when `timeout` is over first, `LeaseLost` where its own is."""
-        from sessile.exclusive import in_use, may_commit
-
-        give_up = time.time() + self.timeout
-        while not may_commit(self.session_id, header.lease, self.token):
-            if time.time() > give_up:
-                raise in_use(self.session_id, self.timeout)
-            await self.face.pause(0.02)
-            header = await self.refresh()
-        return header
+    async def _newest(self, found: Header | None, attempt: int) -> Header:
+        """The header to commit behind after a conflict with the one that was found."""
+        if found is not None and found.status in UNSEEN:
+            await clear(self.commits, found)
+            found = None
+        if attempt > 2:  # lost again: others are busy here, so stand back a little, each for another time
+            await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
+            found = None  # old by now: who never stands back would always win
+        return await self.refresh() if found is None else self._see(found)
 
     async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
         """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
+        give_up = time.time() + self.timeout
         while True:
             header = await self.refresh()
             change = await prepare(header)
@@ -213,28 +192,12 @@ class Handle:
 
             try:
                 return await self.commit(unless_changed, on_conflict="raise")
-            except Conflict:
-                if self.on_conflict == "raise":
+            except Conflict as conflict:
+                if self.on_conflict == "raise" or time.time() > give_up:
                     raise
-
-    async def _find_commit(self, before: Header, fields: dict[str, Any], entries: Sequence[Entry], give_up: float) -> bool:
-        """After a lost answer: is the commit in the store? Leaves the newest header in the handle."""
-        while True:
-            try:
-                now = await self.refresh()
-                if now.version == before.version:
-                    return False
-                if now.commit == fields["commit"]:
-                    return True
-                if not entries:
-                    return False
-                first = entries[0].position
-                stored = await self.face.call(self.store.read, self.session_id, first, first + 1)
-                return bool(stored) and stored[0].id == entries[0].id
-            except StoreUnavailable:
-                if time.time() > give_up:
-                    raise
-                await self.face.pause(0.1)
+                if conflict.header is not None and conflict.header.status in UNSEEN:
+                    await clear(self.commits, conflict.header)
+                await self.face.pause(random.random() * 0.01)
 
     # -- reading
 
@@ -242,7 +205,7 @@ class Handle:
         """The last turns, which have at least `limit` messages together if there are so many; all for None."""
         kept = self._past if self._past is not None and self._past.fits(header) else None
         if kept is not None and kept.end < header.head:
-            kept.extend(header, await self.read(self.session_id, kept.end, header.head, "message"))
+            kept.extend(header, await self.read(Segment(header.depth, kept.end, header.head), MESSAGE))
         if kept is None or not (kept.whole or (limit is not None and kept.count >= limit)):
             kept = await self._read_past(header, limit)
         self._past = kept if kept.count <= 2 * KEPT else None
@@ -250,34 +213,62 @@ class Handle:
 
     async def _read_past(self, header: Header, limit: int | None) -> Past:
         if limit is None:
-            return Past(header, map(from_entry, await self.entries(header, "message")), whole=True)
+            return Past(header, map(from_entry, await self.entries(header, MESSAGE)), whole=True)
         messages: list[Message] = []
-        for piece in chunks_backwards(header.segments, limit):
-            entries = await self.read(piece.session_id, piece.start, piece.stop or 0, "message")
-            messages[:0] = map(from_entry, entries)
-            if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
-                return past
+        size = limit
+        async for part in self.ranges(header):
+            for piece in pieces_backwards(part, size):
+                messages[:0] = map(from_entry, await self.read(piece, MESSAGE))
+                size = 16
+                if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
+                    return past
         return Past(header, messages, whole=True)
 
     async def entries(self, header: Header, kind: str | None = None) -> list[Entry]:
         """Everything that counts, oldest first."""
         found: list[Entry] = []
-        for piece in chunks(header.segments):
-            found += await self.read(piece.session_id, piece.start, piece.stop or 0, kind)
+        for part in await self.lineage(header):
+            for piece in pieces(part):
+                found += await self.read(piece, kind)
         return found
 
-    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        """The entries `start` to `stop` (exclusive) of one of the logs that this session's entries and lineage name."""
+    async def lineage(self, header: Header, last: Segment | None = None) -> list[Segment]:
+        """All ranges that count now, or at the end of one of them (`last`), oldest first."""
+        return [part async for part in self.ranges(header, last)][::-1]
+
+    async def ranges(self, header: Header, last: Segment | None = None) -> AsyncIterator[Segment]:
+        """As `lineage`, the last one first: those that the header names, then from entry to entry."""
+        known, older = cut(header.segments, last or header.segments[-1])
+        older = older or header.older
+        for part in reversed(known):
+            yield part
+        first: Segment | None = known[0]
+        while older and first is not None:
+            first = before(await self.entry(first.depth, first.start))
+            if first is not None:
+                yield first
+
+    async def entry(self, depth: int, position: int) -> Entry:
+        """One entry of one of the session's logs."""
+        (found,) = await self.read(Segment(depth, position, position + 1))
+        return found
+
+    async def read(self, part: Segment, kind: str | None = None) -> list[Entry]:
+        """A range of one of the session's logs, whole. `SessionNotFound` where the session was deleted meanwhile."""
         header = self._header or await self.open()
+        start, stop = part.start, part.stop or 0
         ahead, self._ahead = self._ahead, []
-        if ahead and log == self.session_id and ahead[0].position <= start < stop <= ahead[-1].position + 1:
+        if ahead and part.depth == header.depth and ahead[0].position <= start < stop <= ahead[-1].position + 1:
             return [e for e in ahead if start <= e.position < stop and kind in (None, e.kind)]
-        entries: list[Entry] = await self._ask(self.store.read, header.where(log), start, stop, kind)
-        if not entries and log != self.session_id and start < stop:  # was it handed over since the header was read?
-            known, header = header, await self.refresh()
-            if header.where(log) != known.where(log):
-                entries = await self._ask(self.store.read, header.where(log), start, stop, kind)
-        return entries
+        log = header.log_at(part.depth)
+        try:
+            return await self.commits.read(log, start, stop, kind)
+        except Missing as error:
+            await self.refresh()
+            raise CorruptStore(
+                f"entries {start} to {stop} of log {log!r} are not all there: restore a copy of session {self.session_id!r}, or "
+                "delete it"
+            ) from error
 
     # -- others
 
@@ -293,7 +284,7 @@ class Handle:
             )
         return self._scopes[name]
 
-    def sibling(self, session_id: str, user_id: str) -> Handle:
+    def sibling(self, session_id: str, user_id: str | None) -> Handle:
         """A handle of another session in the same store, with the same plugins."""
         return Handle(
             self.face,

@@ -10,8 +10,9 @@ from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
-from sessile.messages import Message, as_message, draft, from_entry, message
+from sessile.messages import ABOUT, Message, as_message, draft, from_entry, message
 from sessile.past import KEPT
+from sessile.points import state_at
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
@@ -88,19 +89,22 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 
     async def prepare(header: Header) -> Change | None:
         present = [said for turn in await h.past(header, None) for said in turn.messages]
-        return _to_history(header, present, wanted)
+        if all(map(_same, present, wanted)) and len(present) <= len(wanted):
+            rest = [draft(said) for said in wanted[len(present) :]]
+            return Change(rest) if rest else None
+        return await _instead(h, header, wanted)
 
     await h.commit_after(prepare)
 
 
-def _to_history(header: Header, present: Sequence[Message], wanted: Sequence[Message]) -> Change | None:
-    """The change from the present history to the wanted one; None where they are the same."""
-    if all(_same(old, new) for old, new in zip(present, wanted, strict=False)) and len(present) <= len(wanted):
-        rest = [draft(said) for said in wanted[len(present) :]]
-        return Change(rest) if rest else None
-    back = reverted(header, (), count=0, state=header.state)
-    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted)})
+async def _instead(h: Handle, header: Header, wanted: Sequence[Message]) -> Change:
+    """A revert to the beginning, with the state as it is, and the wanted messages behind it."""
+    state, base = await state_at(h, header.depth, header.base)
+    back = reverted(header, None, count=0, state=state, base=base)
+    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted), "mark": None})
 
 
 def _same(old: Message, new: Message) -> bool:
-    return new.get("id", old["id"]) == old["id"] and (new.role, new.content) == (old.role, old.content)
+    """Does a message say what another says? What the log knows of it, such as its time, counts only where it is given."""
+    said = {name for name in (*old, *new) if name not in ABOUT}
+    return new.get("id", old["id"]) == old["id"] and all(new.get(name) == old.get(name) for name in said)

@@ -9,8 +9,8 @@ import re
 from sessile.errors import InvalidSessionId
 
 MAX_ID = 255  # characters, of session and user ids
-RESERVED = "~"  # ids that begin so are sessile's own: the sessions that hold shared state
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+RESERVED = "~"  # ids that begin so are sessile's own records, such as the state that a user's sessions share
+CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[a-z0-9_.@=+-]")
 _PLAIN_NAME = re.compile(r"[a-z0-9_@=+-][a-z0-9_.@=+-]*[a-z0-9_@=+-]|[a-z0-9_@=+-]")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
@@ -20,6 +20,16 @@ _MAX_FILE_NAME = 180  # characters: file systems allow 255 bytes, and stores add
 def new_id() -> str:
     """A fresh id of 80 random bits: 20 hexadecimal digits."""
     return os.urandom(10).hex()
+
+
+def new_log_id(session_id: str) -> str:
+    """The id of a new log: "<random>.<session id>". The session id tells whose it is, and where a store keeps it."""
+    return f"{new_id()}.{session_id}"
+
+
+def owner_of(log: str) -> str:
+    """The id of the session that a log was made for; it may be gone, or another's by now."""
+    return log.partition(".")[2]
 
 
 def check_id(value: object, what: str = "session id", *, reserved: bool = False) -> str:
@@ -44,7 +54,7 @@ def _problem(value: str) -> str:
         return "is empty"
     if len(value) > MAX_ID:
         return f"has {len(value)} characters"
-    if control := _CONTROL.search(value):
+    if control := CONTROL.search(value):
         return f"has the control character {control.group()!r}"
     if value != value.strip():
         return "begins or ends with white space"

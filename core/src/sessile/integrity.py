@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import attrs
 
+from sessile.errors import CorruptStore
 from sessile.handle import Handle
-from sessile.log import Entry
+from sessile.lineage import before, pieces
+from sessile.log import FORK, Entry, Segment
 
 
 @attrs.frozen
@@ -28,39 +30,34 @@ async def verify(h: Handle, *, progress: Callable[[int, int], None] = lambda don
     checked, and of all.
     """
     header = await h.refresh()
-    ends = {part.session_id: part.stop or 0 for part in header.segments[:-1]}
-    ends[h.session_id] = header.head
-    count, total = 0, sum(ends.values())
-    for log, end in ends.items():
-        position, last = 0, ""
-        while position < end:
-            entries = await h.read(log, position, min(position + 4096, end))
-            for entry in entries:
-                if problem := _broken(entry, position, last):
-                    return Verification(count, f"entry {position} of {log!r} {problem}")
-                position, last, count = position + 1, entry.hash, count + 1
-            if position == len(entries) and entries and (problem := await _torn(h, entries[0])):
-                return Verification(count, f"{problem} of {log!r}")
-            progress(count, total)
-            if not entries:
-                return Verification(count, f"entry {position} of {log!r} is missing")
-        if log == h.session_id and last != header.hash:
-            return Verification(count, f"the last entry of {log!r} is not the one that its header names")
-    return Verification(count)
+    parts = [Segment(depth, 0, row.stop) for depth, row in enumerate(header.ancestors) if row.stop]
+    parts.append(Segment(header.depth, 0, header.head))
+    checked, total = 0, sum(part.stop or 0 for part in parts)
+    for part in parts:
+        log, last = header.log_at(part.depth), ""
+        for piece in pieces(part):
+            try:
+                entries = await h.read(piece)
+            except CorruptStore as error:
+                return Verification(checked, str(error))
+            for position, entry in enumerate(entries, piece.start):
+                if entry.position != position or entry.prev != last:
+                    return Verification(checked, f"entry {position} of log {log!r} was altered, or the one before it")
+                last, checked = entry.hash, checked + 1
+            if not piece.start and (problem := await _torn(h, entries[0])):
+                return Verification(checked, f"{problem} by log {log!r}")
+            progress(checked, total)
+        if part.depth == header.depth and last != header.hash:
+            return Verification(checked, f"the last entry of log {log!r} is not the one that its header names")
+    return Verification(checked)
 
 
 async def _torn(h: Handle, first: Entry) -> str:
     """What is wrong between a fork's first entry and the last one it inherited."""
-    if first.kind != "fork" or not first.body["lineage"]:
+    end = before(first)
+    if end is None or first.kind != FORK:
         return ""
-    end = first.body["lineage"][-1]
-    found = await h.read(end["session_id"], end["stop"] - 1, end["stop"])
-    if found and found[0].hash == first.body["hash"]:
+    last = await h.entry(end.depth, (end.stop or 0) - 1)
+    if last.hash == first.body["hash"]:
         return ""
-    return f"entry {end['stop'] - 1} of {end['session_id']!r} is not the one that was inherited by the fork"
-
-
-def _broken(entry: Entry, position: int, last: str) -> str:
-    if entry.position != position:
-        return "is missing"
-    return "was altered, or the one before it" if entry.prev != last else ""
+    return f"entry {last.position} at depth {end.depth} is not the one that was inherited"

@@ -1,78 +1,112 @@
 """Lineage as pure functions: which ranges of which logs a session reads.
 
-A point is (session id of a log, position in it). What counts up to a point is a cut lineage; nothing is copied.
+A point is the end of a range: what counts there is that range, and what its first entry names as the range before it
+(see `before`). So an entry says what counts up to it by naming one range, however often the session was reverted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sessile.encoding import converter
-from sessile.log import Change, Draft, Header, Segment
+from sessile.log import FORK, REVERT, Ancestor, Change, Draft, Entry, Header, Segment
+
+KNOWN = 16  # ranges that a header names; those before them are found from entry to entry
 
 
-def cut(segments: Sequence[Segment], log: str, position: int) -> tuple[Segment, ...]:
-    """The part of a lineage up to and including one entry; ValueError where the entry does not count in it."""
-    kept: list[Segment] = []
-    for segment in segments:
-        if segment.session_id == log and segment.start <= position < (segment.stop or position + 1):
-            return (*kept, Segment(log, segment.start, position + 1))
-        kept.append(segment)
-    raise ValueError(f"entry {position} of {log!r} does not count in this lineage")
+def before(entry: Entry) -> Segment | None:
+    """The range before the one that an entry begins; None where nothing counts before it."""
+    named = entry.body.get("before") if entry.kind in (FORK, REVERT) else None
+    return Segment(*named) if named else None
 
 
-def counts(segments: Iterable[Segment], log: str, position: int) -> bool:
-    """Does an entry count in a lineage?"""
-    return any(s.session_id == log and s.start <= position and (s.stop is None or position < s.stop) for s in segments)
+def cut(segments: Sequence[Segment], last: Segment) -> tuple[tuple[Segment, ...], bool]:
+    """The ranges up to and including `last`, and whether there are older ones that are not among these."""
+    for index, part in enumerate(segments):
+        if (part.depth, part.start) == (last.depth, last.start) and (last.stop or 0) <= (part.stop or 0):
+            return (*segments[:index], last), False
+    return (last,), True
 
 
-def chunks_backwards(segments: Sequence[Segment], first: int) -> Iterator[Segment]:
-    """The lineage in pieces from its end: `first` entries, then 16, and each next twice as many (at most 4,096)."""
-    size, following = max(first, 1), 16
-    for segment in reversed(segments):
-        stop = segment.stop or 0
-        while stop > segment.start:
-            start = max(segment.start, stop - size)
-            yield Segment(segment.session_id, start, stop)
-            stop, size, following = start, following, min(following * 2, 4096)
+def followed(header: Header, last: Segment | None, begin: Segment) -> dict[str, Any]:
+    """The header fields that say: what counted up to the end of `last` counts, and then what begins with `begin`."""
+    if last is None:
+        return {"lineage": [list(begin)], "older": False}
+    if (last.depth, last.stop) == (begin.depth, begin.start):  # they touch: one range
+        begin = Segment(begin.depth, last.start)
+        parts, older = cut(header.segments, last)
+        parts = (*parts[:-1], begin)
+    else:
+        parts, older = cut(header.segments, last)
+        parts = (*parts, begin)
+    older = older or header.older or len(parts) > KNOWN
+    return {"lineage": [list(part) for part in parts[-KNOWN:]], "older": older}
 
 
-def chunks(segments: Iterable[Segment], size: int = 4096) -> Iterator[Segment]:
-    """The lineage in pieces of at most `size` entries from its beginning."""
-    for segment in segments:
-        for start in range(segment.start, segment.stop or 0, size):
-            yield Segment(segment.session_id, start, min(start + size, segment.stop or 0))
+def inherited(header: Header, last: Segment | None) -> tuple[Ancestor, ...]:
+    """The ancestors of a fork that begins behind the end of `last`: each log, and the most that is read of it."""
+    depth, stop = (last.depth, last.stop or 0) if last is not None else (-1, 0)
+    stops = [row.stop if above < depth else 0 for above, row in enumerate(header.ancestors)]
+    logs = [*(row.log for row in header.ancestors), header.log]
+    return tuple(
+        Ancestor(log, stop if above == depth else kept) for above, (log, kept) in enumerate(zip(logs, [*stops, 0], strict=True))
+    )
+
+
+def pieces_backwards(part: Segment, size: int) -> Iterator[Segment]:
+    """A range in pieces from its end: `size` entries, then 16, and each next twice as many (at most 4,096)."""
+    size, following, stop = max(size, 1), 16, part.stop or 0
+    while stop > part.start:
+        start = max(part.start, stop - size)
+        yield Segment(part.depth, start, stop)
+        stop, size, following = start, following, min(following * 2, 4096)
+
+
+def pieces(part: Segment, size: int = 4096) -> Iterator[Segment]:
+    """A range in pieces of at most `size` entries from its beginning."""
+    for start in range(part.start, part.stop or 0, size):
+        yield Segment(part.depth, start, min(start + size, part.stop or 0))
 
 
 def reverted(
-    header: Header, lineage: Sequence[Segment], *, count: int, state: dict[str, Any], position: int | None = None
+    header: Header,
+    last: Segment | None,
+    *,
+    count: int,
+    state: Mapping[str, Any],
+    base: Sequence[int] | None,
+    position: int | None = None,
+    **body: Any,
 ) -> Change:
-    """The change that makes a session count what a lineage says, and what follows. position: the "revert" entry's."""
+    """The change that makes a session count what counted up to the end of `last` (None: nothing), and what follows.
+
+    count, state: as they were there. base: [depth, position] of the entry that says what the state was; None for none.
+    position: the "revert" entry's, default the next. Further keywords go into the entry's body.
+    """
     position = header.head if position is None else position
-    after = converter.unstructure((*lineage, Segment(header.session_id, position)))
-    body = {"lineage": converter.unstructure(lineage), "state": state}
-    return Change([Draft("revert", body, count=count)], {"lineage": after, "count": count, "state": state})
+    fields = followed(header, last, Segment(header.depth, position))
+    body.update(before=list(last) if last else None, state_at=list(base) if base else None)
+    return Change([Draft(REVERT, body, count=count)], {**fields, "count": count, "state": dict(state)})
 
 
-def common(one: Sequence[Segment], header: Header, other: Sequence[Segment], other_header: Header) -> tuple[Segment, ...]:
-    """What two lineages share from their beginnings, in the names that the first has for the logs."""
-    shared: list[Segment] = []
+def shared(one: Sequence[Segment], header: Header, other: Sequence[Segment], other_header: Header) -> tuple[Segment, ...]:
+    """What two whole lineages share from their beginnings."""
+    both: list[Segment] = []
     for a, b in zip(one, other, strict=False):
-        if (header.where(a.session_id), a.start) != (other_header.where(b.session_id), b.start):
+        if a.depth != b.depth or a.start != b.start or header.log_at(a.depth) != other_header.log_at(b.depth):
             break
         stop = min(a.stop or 0, b.stop or 0)
         if stop > a.start:
-            shared.append(Segment(a.session_id, a.start, stop))
+            both.append(Segment(a.depth, a.start, stop))
         if a.stop != b.stop:
             break
-    return tuple(shared)
+    return tuple(both)
 
 
 def without(segments: Sequence[Segment], beginning: Sequence[Segment]) -> list[Segment]:
-    """The rest of a lineage behind a beginning of it."""
+    """The rest of a whole lineage behind a beginning of it."""
     rest = list(segments[len(beginning) :])
     if beginning and beginning[-1].stop != segments[len(beginning) - 1].stop:
         last = segments[len(beginning) - 1]
-        rest.insert(0, Segment(last.session_id, beginning[-1].stop or 0, last.stop))
+        rest.insert(0, Segment(last.depth, beginning[-1].stop or 0, last.stop))
     return rest

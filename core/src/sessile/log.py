@@ -1,7 +1,9 @@
 """The log: entries, the header beside them, and the one pure function that turns drafts into a commit.
 
 A session is an append-only log of entries, numbered 0, 1, 2, … without holes, and a small header: the folded view.
-`lineage` in the header says which ranges of which logs count: a fork begins with its parent's, a revert cuts it.
+A log has an id of its own, made with the session and never used again. The header names the logs that the session may
+read (its ancestors' and its own), and `lineage` says which ranges of them count: a fork begins with its parent's, a
+revert cuts it. Entries name a log by its depth among those, never by its id, so that a copy has the same hashes.
 """
 
 from __future__ import annotations
@@ -10,43 +12,50 @@ import functools
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
-from sessile.encoding import JSON, converter, from_json, portable, to_json
+from sessile.encoding import JSON, from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED, new_id
 
 DEFAULT_USER = "default_user"
 CREATED, ACTIVE, SAVED, ARCHIVED = STATUSES = ("created", "active", "saved", "archived")
-DELETED = "deleted"  # no session is there any more for anybody, though its deletion may not have come to its end
+PENDING = "pending"  # a fork or a copy that is being made: no session yet for anybody else
+DELETED = "deleted"  # no session any more for anybody, though its deletion may not have come to its end
+UNSEEN = (PENDING, DELETED)
+
+MESSAGE, STATE, SNAPSHOT, REVERT, FORK = "message", "state", "snapshot", "revert", "fork"
+CARRY_STATE = (STATE, REVERT, FORK)  # kinds of entries that say what the state is; a kind with a dot is a plugin's own
 
 
-@attrs.frozen
-class Segment:
-    """The entries `start` (inclusive) to `stop` (exclusive; None: open) of one log."""
+class Segment(NamedTuple):
+    """The entries `start` (inclusive) to `stop` (exclusive; None: open) of the log at a depth of a header's `path`."""
 
-    session_id: str
+    depth: int
     start: int
     stop: int | None = None
 
 
-def _segments(lineage: Iterable[Any]) -> tuple[Segment, ...]:
-    return tuple(part if isinstance(part, Segment) else Segment(**part) for part in lineage) if lineage else ()
+class Ancestor(NamedTuple):
+    """A log that a session inherits from: its first `stop` entries (0: none of them)."""
+
+    log: str
+    stop: int
 
 
-@portable
 @attrs.frozen(kw_only=True, slots=False)  # without slots an instance is made in half the time
 class Entry:
     """One line of a log.
 
-    kind: "message", "state", "snapshot", "revert", "turn", …; `body` holds what belongs to that kind.
-    turn: id of the turn it belongs to, which is the id of the message that began it; None outside of turns.
-    time: seconds since 1970 (UTC) by the writer's clock; for people only, the order is the position's.
+    kind: "message", "state", "snapshot", "revert" or "fork", or a plugin's own, which has a dot; `body` holds what
+    belongs to that kind. turn: id of the turn it belongs to, which is the id of the message that began it; None outside
+    of turns. time: seconds since 1970 (UTC) by the writer's clock; for people only, the order is the position's.
     count: messages in the session up to and including this entry.
     base: position in this log of the last entry at or before this one that carries state; -1 for none.
-    prev: hash of the entry before it (see `hash`), across forks too.
+    prev: hash of the entry before it in this log (see `hash`); "" for the first.
+    raw: the original of a message that another framework wrote, text as it was; None for none.
     """
 
     position: int
@@ -58,6 +67,7 @@ class Entry:
     count: int = 0
     base: int = -1
     prev: str = ""
+    raw: str | None = None
     extra: dict[str, Any] = attrs.field(factory=dict)
 
     @functools.cached_property
@@ -81,6 +91,8 @@ class Entry:
             data["base"] = self.base
         if self.prev:
             data["prev"] = self.prev
+        if self.raw is not None:
+            data["raw"] = self.raw
         return {**self.extra, **data} if self.extra else data
 
     @classmethod
@@ -88,43 +100,51 @@ class Entry:
         """The entry that `json` wrote; `CorruptStore` where it is none."""
         try:
             data = from_json(text)
-            entry = cls(**data)  # nearly always just these fields: a third of what the converter takes
-            if type(entry.position) is int and type(entry.body) is dict:
-                return entry
         except ValueError as error:
             raise CorruptStore(f"an entry is not JSON: {text[:80]!r} ({error})") from error
-        except TypeError:
-            pass
         return cls.from_dict(data)
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Entry:
         """The entry of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
-        try:
-            entry: Entry = converter.structure(data, cls)
-        except Exception as error:  # whatever a converter raises, the data is not an entry
-            raise CorruptStore(f"not an entry: {str(data)[:80]} ({type(error).__name__}: {error})") from error
-        return entry
+        entry: Entry = _built(cls, data, _ENTRY_FIELDS)
+        if type(entry.position) is int and type(entry.body) is dict and type(entry.kind) is type(entry.id) is str:
+            return entry
+        raise CorruptStore(f"not an entry: {str(data)[:80]}")
 
 
-@portable
+_ENTRY_FIELDS = frozenset(field.name for field in attrs.fields(Entry)) - {"extra"}
+
+
+def _ancestors(value: Iterable[Any]) -> tuple[Ancestor, ...]:
+    return tuple([Ancestor(*row) for row in value]) if value else ()
+
+
+def _segments(value: Iterable[Any]) -> tuple[Segment, ...]:
+    return tuple([Segment(*part) for part in value]) if value else ()
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Header:
     """The folded view of a session, kept beside its log and replaced with every commit.
 
+    log: the id of its own log, "<random>.<session id>"; "" for a session that is not stored yet.
+    ancestors: the logs it inherits from, the oldest first, and how many entries of each at most: fixed at its birth.
+    parent, root: the last and the first of their ids (None and "" for a session that is no fork).
     version: one more with every commit; 0 for a session that is not stored yet. It begins at a random number, so that a
     session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
-    parent: the session it was forked from; root: the first of that line ("" for one that is no fork).
-    last_snapshot: [log, position] of the last snapshot that was asked for; each names the one before it.
-    mark: [log, position] of the last of those that counts, where a fork's begin.
-    automatic: [log, position] of the last snapshots that were made by themselves, oldest first.
-    lineage: the ranges of logs that count, oldest first; empty means all of its own.
+    lineage: the ranges that count, the oldest first; empty means all of its own log. older: there are others before
+    these, the last of which the first entry of the first range names.
+    last_snapshot: [depth, position] of the last snapshot that was asked for; each names the one before it.
+    mark: [depth, position] of the last of those that counts, where a fork's begin.
+    automatic: [depth, position] of the latest automatic snapshots, oldest first.
     lease: {"token", "until"} of who may commit alone (see `exclusive.py`); None where nobody ever asked for that.
-    renamed: where logs are now that its entries and lineage know by an older name (see `deletion.py`).
+    kept: until when (seconds since 1970) a store that lets sessions expire keeps what this one inherits; None: for ever.
     """
 
     session_id: str
+    log: str = ""
     user_id: str = DEFAULT_USER
     version: int = 0
     head: int = 0
@@ -138,35 +158,50 @@ class Header:
     title: str = ""
     parent: str | None = None
     root: str = ""
-    last_snapshot: list[Any] | None = None
-    mark: list[Any] | None = None
-    automatic: list[Any] = attrs.field(factory=list)
+    ancestors: tuple[Ancestor, ...] = attrs.field(default=(), converter=_ancestors)
     lineage: tuple[Segment, ...] = attrs.field(default=(), converter=_segments)
+    older: bool = False
+    last_snapshot: list[int] | None = None
+    mark: list[int] | None = None
+    automatic: list[list[int]] = attrs.field(factory=list)
     lease: dict[str, Any] | None = None
-    renamed: dict[str, str] = attrs.field(factory=dict)
+    kept: float | None = None
     state: dict[str, Any] = attrs.field(factory=dict)
     metadata: dict[str, Any] = attrs.field(factory=dict)
     extra: dict[str, Any] = attrs.field(factory=dict)
 
-    def where(self, log: str) -> str:
-        """The id a log is stored under, from the name that entries and lineage have for it."""
-        return self.renamed.get(log, log)
-
     @property
     def hidden(self) -> bool:
-        """Is it no session that anybody may see, but a log kept for its forks, or one being deleted?"""
-        return self.status == DELETED or self.session_id.startswith(RESERVED)
+        """Is it no session that anybody may see: one of sessile's own records, or one that is being made or deleted?"""
+        return self.status in UNSEEN or self.session_id.startswith(RESERVED)
+
+    @property
+    def depth(self) -> int:
+        """The depth of its own log."""
+        return len(self.ancestors)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The ranges that count, with their ends filled in."""
-        last = self.lineage[-1] if self.lineage else Segment(self.session_id, 0)
-        return (*self.lineage[:-1], Segment(last.session_id, last.start, self.head))
+        """The ranges of `lineage`, with the last one's end filled in."""
+        last = self.lineage[-1] if self.lineage else Segment(self.depth, 0)
+        return (*self.lineage[:-1], Segment(last.depth, last.start, self.head))
+
+    def log_at(self, depth: int) -> str:
+        """The id of the log at a depth: an ancestor's, or its own."""
+        return self.log if depth == len(self.ancestors) else self.ancestors[depth].log
+
+    def holds(self, depth: int, position: int) -> bool:
+        """Is an entry in its own log, or in what it inherited, whether it counts now or not?"""
+        if depth == len(self.ancestors):
+            return 0 <= position < self.head
+        return 0 <= depth < len(self.ancestors) and 0 <= position < self.ancestors[depth].stop
 
     def to_dict(self) -> dict[str, JSON]:
         """All fields as JSON values; `from_dict` reads them."""
-        data: dict[str, JSON] = converter.unstructure(self)
-        return data
+        data = {name: value for name, value in self.__dict__.items() if name in _HEADER_FIELDS}
+        data["ancestors"] = [list(row) for row in self.ancestors]
+        data["lineage"] = [list(part) for part in self.lineage]
+        return {**self.extra, **data}
 
     def summary(self) -> dict[str, JSON]:
         """What a list of sessions shows: ids, title, status, count and times (seconds since 1970, UTC)."""
@@ -183,24 +218,47 @@ class Header:
     @classmethod
     def from_dict(cls, data: Mapping[str, JSON]) -> Header:
         """The header of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
-        try:
-            return cls(**data)  # nearly always just these fields: a fifth of what the converter takes
-        except TypeError:
-            pass
-        try:
-            header: Header = converter.structure(data, cls)
-        except Exception as error:  # whatever a converter raises, the data is not a header
-            raise CorruptStore(f"not a session header: {str(data)[:80]} ({type(error).__name__}: {error})") from error
+        header: Header = _built(cls, data, _HEADER_FIELDS)
+        for name, kind in _HEADER_TYPES:
+            if not isinstance(header.__dict__[name], kind):
+                raise CorruptStore(f"not a session header: {name} is {header.__dict__[name]!r:.60}")
         return header
 
     def after(self, changes: Mapping[str, JSON]) -> Header:
         """This header once the `changes` of a commit (JSON values) are in it."""
-        if "lineage" in changes or "extra" in changes or not changes.keys() <= self.__dict__.keys():
-            return attrs.evolve(self, **changes)
+        if not changes.keys() <= _PLAIN_FIELDS:
+            return Header.from_dict({**self.to_dict(), **changes})
         after = object.__new__(Header)  # on the path of every commit: a tenth of what evolve takes
         after.__dict__.update(self.__dict__)
         after.__dict__.update(changes)
         return after
+
+
+_HEADER_FIELDS = frozenset(field.name for field in attrs.fields(Header)) - {"extra"}
+_PLAIN_FIELDS = _HEADER_FIELDS - {"ancestors", "lineage"}
+_HEADER_TYPES: tuple[tuple[str, Any], ...] = (
+    *((name, str) for name in ("session_id", "log", "user_id", "hash", "commit", "status", "title", "root")),
+    *((name, int) for name in ("version", "head", "count", "base", "older")),
+    *((name, (int, float)) for name in ("created_at", "updated_at")),
+    *((name, dict) for name in ("state", "metadata")),
+    *((name, (list, type(None))) for name in ("last_snapshot", "mark")),
+    ("automatic", list),
+    ("lease", (dict, type(None))),
+    ("kept", (int, float, type(None))),
+    ("parent", (str, type(None))),
+)
+
+
+def _built(cls: type[Any], data: Mapping[str, JSON], names: frozenset[str]) -> Any:
+    """An instance of a class from JSON values; fields that a newer version wrote go to its `extra`."""
+    try:
+        if data.keys() <= names:
+            return cls(**data)
+        known = {name: value for name, value in data.items() if name in names}
+        return cls(**known, extra={name: value for name, value in data.items() if name not in names})
+    except (TypeError, ValueError, AttributeError) as error:
+        what = "an entry" if cls is Entry else "a session header"
+        raise CorruptStore(f"not {what}: {str(data)[:80]} ({type(error).__name__}: {error})") from error
 
 
 @attrs.frozen(slots=False)
@@ -213,6 +271,7 @@ class Draft:
     turn: str | None = None
     count: int | None = None  # messages after it, where that is not simply one more
     time: float | None = None  # when it was said, where that is not now
+    raw: str | None = None
 
 
 @attrs.frozen(slots=False)
@@ -228,9 +287,9 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
     entries: list[Entry] = []
     position, count, base, prev = header.head, header.count, header.base, header.hash
     for draft in change.drafts:
-        if draft.kind == "message":
+        if draft.kind == MESSAGE:
             count += 1
-        elif "state" in draft.body or draft.kind == "state":
+        elif draft.kind in CARRY_STATE:
             base = position
         if draft.count is not None:
             count = draft.count
@@ -244,19 +303,22 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
             count=count,
             base=base,
             prev=prev,
+            raw=draft.raw,
         )
         entries.append(entry)
         position, prev = position + 1, entry.hash
-    version = (header.version or random.getrandbits(40)) + 1
-    changes: dict[str, JSON] = {"version": version, "updated_at": now}
+    changes = next_version(header, now)
     if entries:
         changes.update(head=position, count=count, base=base, hash=prev, commit=entries[-1].id)
         if header.status != ACTIVE:
             changes["status"] = ACTIVE
-    else:
-        changes["commit"] = new_id()
     changes.update(change.fields)
     if not header.version:
         born = {**header.to_dict(), "created_at": header.created_at or now}
         changes = {**born, **changes}
     return entries, changes
+
+
+def next_version(header: Header, now: float) -> dict[str, JSON]:
+    """The header fields that every commit sets."""
+    return {"version": (header.version or random.getrandbits(48)) + 1, "updated_at": now, "commit": new_id()}

@@ -6,17 +6,22 @@ import builtins
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from sessile import archives, deletion, lifecycle
+from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
 from sessile.errors import AccessDenied, CorruptStore
-from sessile.ids import RESERVED, check_id
-from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, DELETED, SAVED, Entry, Header
+from sessile.handle import Handle
+from sessile.heirs import heirs
+from sessile.ids import RESERVED, check_id, owner_of
+from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Entry, Header
 from sessile.messages import Message, from_entry
+from sessile.plugins import installed
 from sessile.store import Page, Query
 from sessile.stores import find_store
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from sessile.session import Session
 
 DAY = 86_400.0  # seconds
+_SHARED = (f"{RESERVED}user:", f"{RESERVED}app")  # how the ids of shared state begin
 
 
 @attrs.frozen
@@ -40,7 +46,7 @@ class SessionManager:
     def __init__(self, store: Any = None, *, backend: str | None = None) -> None:
         found, self._release = find_store(store, backend)
         self.store: Any = found
-        self._face = Blocking()
+        self._commits = Commits(Blocking(), found)
 
     def create_session(
         self,
@@ -75,7 +81,7 @@ class SessionManager:
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
         page: Page[Header] = self._call(self.store.find, Query(**query))
-        return Page([header for header in page.items if header.status != DELETED], page.cursor)
+        return page
 
     def each(self, **query: Any) -> Iterator[Header]:
         """All headers that a query finds, page by page (of `limit`, by default 1,000)."""
@@ -107,7 +113,7 @@ class SessionManager:
 
         found = archives.read_archive(path)
         if found is not None:
-            stored = archives.restore_archive(self._face, self.store, found, session_id, user_id=user_id, progress=progress)
+            stored = archives.restore_archive(self._commits, found, session_id, user_id=user_id, progress=progress)
             return Session(run(stored), store=self.store)
         about = archives.about(path)
         session = self.create_session(user_id or about["user_id"], session_id or about["session_id"])
@@ -123,18 +129,22 @@ class SessionManager:
 
         Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
         """
-        try:
-            header = self._call(self.store.load, check_id(session_id))
-            known = header is not None
-        except CorruptStore:
-            if user_id is not None:
-                raise
-            header, known = None, True
-        if header is not None and user_id is not None and header.user_id != user_id:
-            raise AccessDenied(f"session {session_id!r} does not belong to user {user_id!r}: it was not deleted")
-        if known:
-            run(deletion.delete_stored(self._face, self.store, session_id, cascade=cascade))
-        return known and not (header and header.hidden)
+        log = ""
+        if user_id is not None:
+            header = run(self._commits.load(check_id(session_id)))
+            if header is None:
+                return False
+            if header.user_id != user_id:
+                raise AccessDenied(f"session {session_id!r} does not belong to user {user_id!r}: it was not deleted")
+            log = header.log
+        return run(deletion.delete_session(self._commits, check_id(session_id), log=log, cascade=cascade))
+
+    def delete_user(self, user_id: str) -> int:
+        """Delete all sessions of a user, and the state that they share; returns how many sessions there were."""
+        own = (self._commits.load(f"{RESERVED}user:{check_id(user_id, 'user id')}"),)
+        count = self._delete_all(self.each(user_id=user_id))
+        self._delete_all(filter(None, map(run, own)))
+        return count
 
     def archive_inactive(self, days: float = 30) -> int:
         """Archive the sessions that nothing was said in for so many days; returns how many."""
@@ -153,25 +163,27 @@ class SessionManager:
         return self._delete_all(self.each(status=ARCHIVED))
 
     def _delete_all(self, headers: Iterable[Header]) -> int:
-        return sum(self.delete(session_id) for session_id in [header.session_id for header in headers])
+        found = [(header.session_id, header.log) for header in headers]  # no other that is begun under one of these ids
+        return sum(run(deletion.delete_session(self._commits, session_id, log=log)) for session_id, log in found)
 
     def clear_all(self) -> int:
         """Delete every session and all shared state of this store; returns how many sessions there were."""
-        headers = run(deletion.find_all(self._face, self.store, Query(limit=1000)))
-        for header in headers:
-            self._call(self.store.delete, header.session_id)
-        return sum(not header.hidden for header in headers)
+        shared = run(deletion.find_all(self._commits, Query(limit=1000), prefixes=_SHARED))
+        count = self._delete_all(self.each())
+        self._delete_all(shared)
+        return count
 
-    def sweep(self, *, repair: bool = False) -> int:
-        """How many deletions and imports were cut short more than an hour ago; repair: clear away what they left."""
-        return run(deletion.sweep(self._face, self.store, repair=repair))
+    def sweep(self, *, repair: bool = False, older_than: float = 3600) -> int:
+        """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
+
+        older_than: seconds after which whoever began one is taken to be gone.
+        """
+        return run(deletion.sweep(self._commits, repair=repair, older_than=older_than))
 
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first."""
         if hasattr(self.store, "search"):
-            found = self._call(self.store.search, text, user_id=user_id, limit=limit)
-            shown = [(self._shown(session_id, entry), entry) for session_id, entry in found]
-            return [Hit(session_id, from_entry(entry)) for session_id, entry in shown if session_id]
+            return list(islice(self._hits(text, user_id, limit), limit))
         hits: builtins.list[Hit] = []
         for header in self.each(user_id=user_id):
             hits += self._scan(header, text.lower().split())
@@ -179,16 +191,28 @@ class SessionManager:
                 break
         return hits[:limit]
 
+    def _hits(self, text: str, user_id: str | None, size: int) -> Iterator[Hit]:
+        """The hits that count in a session, from the store's index, so many candidates at a time."""
+        for offset in count(0, size):
+            found = self._call(self.store.search, text, user_id=user_id, limit=size, offset=offset)
+            for log, entry in found:
+                if session_id := self._shown(log, entry):
+                    yield Hit(session_id, from_entry(entry))
+            if len(found) < size:
+                return
+
     def _shown(self, log: str, entry: Entry) -> str:
-        """The session to show for a hit: where it is in what a deleted session left to its forks, one that it counts in."""
-        waiting = [log] if log.startswith(RESERVED) else []
-        for parent in waiting:  # grows meanwhile
-            for fork in run(deletion.children(self._face, self.store, parent)):
-                parts = [(part.start, part.stop or 0) for part in fork.segments if fork.where(part.session_id) == log]
-                if not fork.hidden and any(start <= entry.position < stop for start, stop in parts):
-                    return fork.session_id
-                waiting.append(fork.session_id)
-        return "" if waiting else log
+        """The session to show for a hit: the one that has the log, else one that inherits the entry; "" for none."""
+        for name in (log, *run(heirs(self._commits, log))):
+            header = run(self._commits.load(owner_of(name)))
+            if header is not None and header.log == name and not header.hidden and run(self._counts(header, log, entry)):
+                return header.session_id
+        return ""
+
+    async def _counts(self, header: Header, log: str, entry: Entry) -> bool:
+        h = Handle(self._commits.face, self.store, header.session_id, plugins=installed())
+        parts = [part for part in await h.lineage(await h.refresh()) if header.log_at(part.depth) == log]
+        return any(part.start <= entry.position < (part.stop or 0) for part in parts)
 
     def _scan(self, header: Header, words: builtins.list[str]) -> builtins.list[Hit]:
         from sessile.session import Session
@@ -203,7 +227,7 @@ class SessionManager:
         return [*self.each(before=time.time() - days * DAY, **query)]
 
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
-        return run(self._face.call(method, *args, **kwargs))
+        return run(self._commits.face.call(method, *args, **kwargs))
 
     def close(self) -> None:
         """Close a store that was opened here."""

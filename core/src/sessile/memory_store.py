@@ -6,13 +6,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sessile.encoding import JSON
-from sessile.errors import Closed, Conflict
-from sessile.log import Entry, Header
-from sessile.store import Page, Query
+import attrs
 
-_Sessions = dict[str, tuple[Header, list[Entry]]]
-_named: defaultdict[str, _Sessions] = defaultdict(dict)
+from sessile.encoding import JSON
+from sessile.errors import Closed
+from sessile.log import Entry, Header
+from sessile.store import Page, Query, conflict, whole
+
+
+@attrs.define
+class _Kept:
+    headers: dict[str, Header] = attrs.field(factory=dict)
+    logs: dict[str, list[Entry]] = attrs.field(factory=dict)
+
+
+_named: defaultdict[str, _Kept] = defaultdict(_Kept)
 _lock = threading.Lock()
 
 
@@ -23,7 +31,7 @@ class MemorySessionStore:
     """
 
     def __init__(self, name: str = "") -> None:
-        self._sessions: _Sessions | None = _named[name] if name else {}
+        self._kept: _Kept | None = _named[name] if name else _Kept()
 
     @classmethod
     def from_url(cls, url: str) -> MemorySessionStore:
@@ -31,35 +39,55 @@ class MemorySessionStore:
         return cls(url.partition("://")[2])
 
     def load(self, session_id: str) -> Header | None:
-        found = self._open().get(session_id)
-        return found[0] if found else None
+        return self._open().headers.get(session_id)
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
-        sessions = self._open()
+        kept = self._open()
         with _lock:
-            header, log = sessions.get(session_id, (None, []))
-            if (header.version if header else 0) != expected:
-                raise Conflict(f"session {session_id!r} is not at version {expected} any more", header)
+            header = self._at(kept, session_id, expected)
             changed = header.after(changes) if header else Header.from_dict(changes)
-            log.extend(entries)
-            sessions[session_id] = changed, log
+            if entries:
+                kept.logs.setdefault(changed.log, []).extend(entries)
+            kept.headers[session_id] = changed
 
-    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        found = self._open().get(session_id)
-        entries = found[1][start : max(start, stop)] if found else []
-        return [entry for entry in entries if kind in (None, entry.kind)]
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        entries = self._open().logs.get(log, [])
+        return whole(entries[start : max(start, stop)], log, start, stop, kind)
 
     def find(self, query: Query) -> Page[Header]:
-        sessions = self._open()
-        return Page.select([header for header, _ in list(sessions.values())], query)
+        return Page.select(list(self._open().headers.values()), query)
 
-    def delete(self, session_id: str) -> None:
-        self._open().pop(session_id, None)
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        kept = self._open()
+        with _lock:
+            if self._at(kept, session_id, expected):
+                del kept.headers[session_id]
+
+    def prune(self, log: str, keep: int) -> None:
+        kept = self._open()
+        with _lock:
+            if entries := kept.logs.get(log):
+                kept.logs[log] = entries[:keep]  # another list: who reads the old one has it whole
+            if not keep:
+                kept.logs.pop(log, None)
+
+    def entries(self, log: str) -> list[Entry]:
+        """All entries there are of a log."""
+        return list(self._open().logs.get(log, ()))
+
+    def logs(self) -> list[str]:
+        return list(self._open().logs)
 
     def close(self) -> None:
-        self._sessions = None
+        self._kept = None
 
-    def _open(self) -> _Sessions:
-        if self._sessions is None:
+    def _at(self, kept: _Kept, session_id: str, expected: int | None) -> Header | None:
+        header = kept.headers.get(session_id)
+        if (header.version if header else 0) != expected:
+            raise conflict(session_id, expected, header)
+        return header
+
+    def _open(self) -> _Kept:
+        if self._kept is None:
             raise Closed("this memory store is closed, and what it held is gone: make a new MemorySessionStore()")
-        return self._sessions
+        return self._kept

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
-from sessile.encoding import JSON
-from sessile.errors import AccessDenied, Conflict, InvalidInput
+from sessile.encoding import JSON, json_value
+from sessile.errors import AccessDenied, InvalidInput
 from sessile.forks import begin_fork
 from sessile.handle import Handle
-from sessile.ids import check_id, new_id
-from sessile.lineage import common, without
-from sessile.log import Change, Draft, Entry, Header
+from sessile.lineage import shared, without
+from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
 from sessile.messages import Message, from_entry
-from sessile.points import Lineage, Target, end_of, resolve
-
-Policy = str | Callable[[str, JSON, JSON], JSON]
+from sessile.points import Target, end_of, resolve
+from sessile.state import ABSENT, Policy, check_policy, decide, state_draft
 
 
 async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: str | None = None, title: str = "") -> Any:
@@ -26,31 +24,30 @@ async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: s
     other: a session of the same user, in the same store. policy: which value a state key gets that both changed since
     they parted: "ours", "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs).
     """
+    check_policy(policy)
     theirs = getattr(other, "_handle", None)
     if not isinstance(theirs, Handle) or theirs.session_id == h.session_id:
         raise InvalidInput(f"{other!r} cannot be merged into session {h.session_id!r}: pass another session")
     ours_now, theirs_now = await h.refresh(), await theirs.refresh()
     if ours_now.user_id != theirs_now.user_id:
         raise AccessDenied(f"session {theirs.session_id!r} belongs to another user than {h.session_id!r}: they are not merged")
-    shared = common(ours_now.segments, ours_now, theirs_now.segments, theirs_now)
-    begin = await end_of(h, shared)
+    both = shared(await h.lineage(ours_now), ours_now, await theirs.lineage(theirs_now), theirs_now)
+    begin = await end_of(h, both[-1] if both else None)
     state = _merged_state(begin.state, ours_now.state, theirs_now.state, policy)
-    sides = [await _turns_after(side, now, shared) for side, now in ((h, ours_now), (theirs, theirs_now))]
-    drafts = [Draft("message", m.body, id=m.id, turn=m.turn, time=m.time) for m in _by_time(*sides)]
+    sides = [await _turns_after(side, now, both) for side, now in ((h, ours_now), (theirs, theirs_now))]
+    drafts = [Draft(MESSAGE, m.body, id=m.id, turn=m.turn, time=m.time, raw=m.raw) for m in _by_time(*sides)]
+    fields = {"title": json_value(title, "title"), "count": begin.count + len(drafts)}
     if state != begin.state:
-        drafts.append(Draft("state", {"set": state, "delete": [], "state": state}))
-    child = h.sibling(new_id() if session_id is None else check_id(session_id), ours_now.user_id)
-    messages = sum(draft.kind == "message" for draft in drafts)
-    fields = {"title": title, "state": state, "count": begin.count + messages}
-    await begin_fork(h, ours_now, child, begin, Change(drafts, fields))
-    return h.session.another(child)
+        drafts.append(state_draft(state))
+        fields["state"] = state
+    return await begin_fork(h, ours_now, begin, session_id, Change(drafts, fields))
 
 
-async def _turns_after(h: Handle, header: Header, shared: Lineage) -> list[list[Entry]]:
-    """The message entries behind the shared lineage, as turns in the order they began."""
+async def _turns_after(h: Handle, header: Header, both: Sequence[Segment]) -> list[list[Entry]]:
+    """The message entries behind what both share, as turns in the order they began."""
     turns: dict[str, list[Entry]] = {}
-    for part in without(header.segments, shared):
-        for entry in await h.read(part.session_id, part.start, part.stop or 0, "message"):
+    for part in without(await h.lineage(header), both):
+        for entry in await h.read(part, MESSAGE):
             turns.setdefault(entry.turn or entry.id, []).append(entry)
     return list(turns.values())
 
@@ -68,21 +65,16 @@ def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
 def _merged_state(base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], policy: Policy) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key in sorted({*ours, *theirs}):
-        was, our, their = (state.get(key, _ABSENT) for state in (base, ours, theirs))
+        was, our, their = (state.get(key, ABSENT) for state in (base, ours, theirs))
         if our == their or their == was:
             value = our
         elif our == was:
             value = their
-        elif policy == "raise":
-            raise Conflict(f"state key {key!r} is {our!r:.60} here and {their!r:.60} there: pass a policy")
         else:
-            value = policy(key, our, their) if callable(policy) else their if policy == "theirs" else our
-        if value is not _ABSENT:
+            value = decide(policy, key, our, their)
+        if value is not ABSENT:
             merged[key] = value
     return merged
-
-
-_ABSENT = object()
 
 
 # -- differences
@@ -101,14 +93,15 @@ class Diff:
 async def diff(h: Handle, a: Any, b: Any = None) -> Diff:
     """What point or session `a` has that `b` has not, and the other way round (b: default this session as it is now)."""
     (handle_a, now_a, end_a), (handle_b, now_b, end_b) = await _side(h, a), await _side(h, b)
-    shared = common(end_a.lineage, now_a, end_b.lineage, now_b)
-    both = await end_of(handle_a, shared)
+    line_a, line_b = await _line(handle_a, now_a, end_a), await _line(handle_b, now_b, end_b)
+    both = shared(line_a, now_a, line_b, now_b)
+    begin = await end_of(handle_a, both[-1] if both else None)
     keys = sorted({*end_a.state, *end_b.state})
     changed = {key: (end_a.state.get(key), end_b.state.get(key)) for key in keys}
     return Diff(
-        both.count,
-        await _messages_after(handle_a, end_a.lineage, shared),
-        await _messages_after(handle_b, end_b.lineage, shared),
+        begin.count,
+        await _messages_after(handle_a, line_a, both),
+        await _messages_after(handle_b, line_b, both),
         {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
     )
 
@@ -117,14 +110,17 @@ async def _side(h: Handle, point: Any) -> tuple[Handle, Header, Target]:
     other = getattr(point, "_handle", None)
     if isinstance(other, Handle):
         header = await other.refresh()
-        return other, header, await end_of(other, header.segments)
+        return other, header, await end_of(other, header.segments[-1])
     header = await h.refresh()
     return h, header, await resolve(h, header, header.count if point is None else point)
 
 
-async def _messages_after(h: Handle, lineage: Lineage, shared: Lineage) -> list[Message]:
+async def _line(h: Handle, header: Header, end: Target) -> list[Segment]:
+    return await h.lineage(header, end.last) if end.last else []
+
+
+async def _messages_after(h: Handle, lineage: Sequence[Segment], both: Sequence[Segment]) -> list[Message]:
     found: list[Message] = []
-    for part in without(lineage, shared):
-        entries = await h.read(part.session_id, part.start, part.stop or 0, "message")
-        found += map(from_entry, entries)
+    for part in without(lineage, both):
+        found += map(from_entry, await h.read(part, MESSAGE))
     return found

@@ -11,7 +11,7 @@ from sessile.ids import new_id
 from sessile.log import Draft, Entry
 
 ROLES = ("system", "user", "assistant", "tool")
-_VIEW = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
+ABOUT = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
 
 
 class Message(dict[str, Any]):
@@ -136,9 +136,9 @@ def as_reply(value: Any, like: Message | None = None) -> Message:
 
 def draft(said: Message, turn: str | None = None) -> Draft:
     """The log entry to be of a message. Its id is kept where it has one, so that a copy is known as the same."""
-    if _VIEW.isdisjoint(said):
+    if ABOUT.isdisjoint(said):
         return Draft("message", said, turn=turn)
-    body = {name: value for name, value in said.items() if name not in _VIEW}
+    body = {name: value for name, value in said.items() if name not in ABOUT}
     return Draft("message", body, id=said.get("id") or new_id(), turn=turn)
 
 

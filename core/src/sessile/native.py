@@ -49,9 +49,12 @@ class Engine(Protocol):
     async def load(self, session_id: str) -> Header | None: ...
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]: ...
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None: ...
-    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]: ...
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]: ...
     async def find(self, query: Query) -> Page[Header]: ...
-    async def delete(self, session_id: str) -> None: ...
+    async def delete(self, session_id: str, *, expected: int | None) -> None: ...
+    async def prune(self, log: str, keep: int) -> None: ...
+    async def touch(self, log: str, until: float | None) -> None: ...
+    async def logs(self) -> list[str]: ...
     async def wait(self, session_id: str, version: int, timeout: float) -> None: ...
     async def check(self, repair: bool) -> dict[str, JSON]: ...
     async def close(self) -> None: ...
@@ -64,6 +67,7 @@ class NativeStore(ABC):
     `InvalidInput` where one of them cannot be used.
     """
 
+    ttl: float | None = None  # seconds after its last change that a session expires; None: never
     schemes: ClassVar[tuple[str, ...]]
     example: ClassVar[str]  # of an address, for who wrote another one
 
@@ -115,14 +119,23 @@ class NativeStore(ABC):
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         run(self.engine(False).commit(session_id, expected=expected, entries=entries, changes=changes))
 
-    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        return run(self.engine(False).read(session_id, start, stop, kind))
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return run(self.engine(False).read(log, start, stop, kind))
 
     def find(self, query: Query) -> Page[Header]:
         return run(self.engine(False).find(query))
 
-    def delete(self, session_id: str) -> None:
-        run(self.engine(False).delete(session_id))
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        run(self.engine(False).delete(session_id, expected=expected))
+
+    def prune(self, log: str, keep: int) -> None:
+        run(self.engine(False).prune(log, keep))
+
+    def touch(self, log: str, until: float | None) -> None:
+        run(self.engine(False).touch(log, until))
+
+    def logs(self) -> list[str]:
+        return run(self.engine(False).logs())
 
     def wait(self, session_id: str, version: int, timeout: float) -> None:
         run(self.engine(False).wait(session_id, version, timeout))
@@ -162,6 +175,7 @@ class _Asynchronous:
 
     def __init__(self, store: NativeStore) -> None:
         self._store = store
+        self.ttl = store.ttl
 
     async def load(self, session_id: str) -> Header | None:
         return await on_background(self._store.engine(True).load(session_id))
@@ -173,14 +187,23 @@ class _Asynchronous:
         engine = self._store.engine(True)
         await on_background(engine.commit(session_id, expected=expected, entries=entries, changes=changes))
 
-    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        return await on_background(self._store.engine(True).read(session_id, start, stop, kind))
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return await on_background(self._store.engine(True).read(log, start, stop, kind))
 
     async def find(self, query: Query) -> Page[Header]:
         return await on_background(self._store.engine(True).find(query))
 
-    async def delete(self, session_id: str) -> None:
-        await on_background(self._store.engine(True).delete(session_id))
+    async def delete(self, session_id: str, *, expected: int | None) -> None:
+        await on_background(self._store.engine(True).delete(session_id, expected=expected))
+
+    async def prune(self, log: str, keep: int) -> None:
+        await on_background(self._store.engine(True).prune(log, keep))
+
+    async def touch(self, log: str, until: float | None) -> None:
+        await on_background(self._store.engine(True).touch(log, until))
+
+    async def logs(self) -> list[str]:
+        return await on_background(self._store.engine(True).logs())
 
     async def wait(self, session_id: str, version: int, timeout: float) -> None:
         await on_background(self._store.engine(True).wait(session_id, version, timeout))

@@ -61,7 +61,7 @@ class Past:
         self._turns: dict[str, PastTurn] = {}
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
-        self._born = header.created_at
+        self._log = header.log
         self._add(messages)
 
     def _add(self, messages: Iterable[Message]) -> None:
@@ -85,7 +85,7 @@ class Past:
 
     def fits(self, header: Header) -> bool:
         """Is it still true for what the header says: the same session, nothing reverted since?"""
-        return self._lineage == header.lineage and self._born == header.created_at and self.end <= header.head
+        return self._lineage == header.lineage and self._log == header.log and self.end <= header.head
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:
         """Add what was said up to the header's head."""
@@ -99,7 +99,7 @@ class Past:
 
     def committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
         """Add what the handle committed itself, if nothing is missing in between."""
-        if self.end == before.head and self.fits(before) and self._lineage == after.lineage:
+        if self.end + len(entries) == after.head and self.fits(before) and self._lineage == after.lineage:
             self.extend(after, entries)
 
     def last(self, limit: int | None) -> list[PastTurn]:

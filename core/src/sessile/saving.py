@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from sessile.encoding import JSON, from_json, json_value, to_json
+from sessile.encoding import JSON, copied, from_json, json_value, to_json
 from sessile.errors import InvalidInput, SessileError
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
-from sessile.lineage import chunks, reverted
-from sessile.log import Change, Draft, Entry, Header
+from sessile.ids import RESERVED
+from sessile.lineage import pieces, reverted
+from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
+from sessile.memory_store import MemorySessionStore
+from sessile.points import state_at
+from sessile.state import state_draft
 
 
 @attrs.frozen
@@ -46,13 +50,14 @@ async def save(h: Handle, path: str | os.PathLike[str]) -> Path:
 
 
 async def _messages(h: Handle, header: Header) -> AsyncIterator[str]:
-    for piece in chunks(header.segments):
-        for entry in await h.read(piece.session_id, piece.start, piece.stop or 0, "message"):
-            yield _message_line(entry)
+    for part in await h.lineage(header):
+        for piece in pieces(part):
+            for entry in await h.read(piece, MESSAGE):
+                yield _message_line(entry)
 
 
 def _message_line(entry: Entry) -> str:
-    kept = {"id": entry.id, "time": entry.time, "turn": entry.turn, "message": entry.body}
+    kept = {"id": entry.id, "time": entry.time, "turn": entry.turn, "message": entry.body, "raw": entry.raw}
     return to_json({name: value for name, value in kept.items() if value is not None})
 
 
@@ -60,7 +65,8 @@ def read_saved(path: str | os.PathLike[str]) -> SavedSession:
     """Read and check a saved file. FileNotFoundError where there is none, `UnsafeFile` for anything but our own format."""
     first = checked(path)
     drafts = [
-        Draft("message", line["message"], id=line["id"], turn=line.get("turn"), time=line["time"]) for line in lines_between(path)
+        Draft(MESSAGE, line["message"], id=line["id"], turn=line.get("turn"), time=line["time"], raw=line.get("raw"))
+        for line in lines_between(path)
     ]
     return SavedSession(first["session_id"], first["user_id"], first["about"], drafts)
 
@@ -71,38 +77,58 @@ async def restore(h: Handle, saved: SavedSession) -> None:
 
 
 async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | None:
-    present = [entry.id for entry in await h.entries(header, "message")]
+    present = [entry.id for entry in await h.entries(header, MESSAGE)]
     wanted = [draft.id for draft in saved.drafts]
-    fields: dict[str, JSON] = {"state": saved.about.get("state") or {}}
+    state = saved.about.get("state") or {}
+    fields: dict[str, JSON] = {}
     if not header.version:
         fields.update({k: saved.about[k] for k in ("title", "metadata", "created_at") if saved.about.get(k)})
-    kept = len(present) if wanted[: len(present)] == present else None
-    if kept == len(wanted) and header.version and header.state == fields["state"]:
-        return None
-    return _restoring(header, saved, kept, fields)
-
-
-def _restoring(header: Header, saved: SavedSession, kept: int | None, fields: dict[str, JSON]) -> Change:
-    state = fields["state"]
-    if kept is not None and header.state == state:
-        return Change(saved.drafts[kept:], fields)
-    if kept is not None:
-        return Change([*saved.drafts[kept:], Draft("state", {"set": state, "delete": [], "state": state})], fields)
-    back = reverted(header, (), count=0, state=state)
-    return Change([*back.drafts, *saved.drafts], {**back.fields, **fields, "count": len(saved.drafts)})
+    if wanted[: len(present)] == present:
+        drafts = saved.drafts[len(present) :]
+    else:
+        was, base = await state_at(h, header.depth, header.base)
+        back = reverted(header, None, count=0, state=was, base=base)
+        drafts = [*back.drafts, *saved.drafts]
+        fields.update({**back.fields, "count": len(saved.drafts), "mark": None})
+    if state != header.state:
+        drafts = [*drafts, state_draft(state)]
+        fields["state"] = state
+    return Change(drafts, fields) if drafts or not header.version else None
 
 
 async def to_dict(h: Handle) -> dict[str, Any]:
-    """The session as JSON values: "header" and all "entries" of its own log. `Session.from_dict` reads it."""
+    """The session as JSON values: "header", all "entries" of its own log, and those of each log that it "inherited".
+
+    `Session.from_dict` reads it.
+    """
     header = await h.refresh()
-    entries = await h.read(h.session_id, 0, header.head)
-    return {"header": header.to_dict(), "entries": [from_json(entry.json) for entry in entries]}
+    data = {"header": copied(header.to_dict()), "entries": await _plain(h, Segment(header.depth, 0, header.head))}
+    if header.ancestors and not getattr(h.store, "own_log_only", False):
+        data["inherited"] = [await _plain(h, Segment(depth, 0, row.stop)) for depth, row in enumerate(header.ancestors)]
+    return data
 
 
-def from_dict(data: Any) -> tuple[Header, list[Entry]]:
-    """The header and entries in what `to_dict` returned; `InvalidInput` for anything else."""
+async def _plain(h: Handle, part: Segment) -> list[JSON]:
+    return [from_json(entry.json) for entry in await h.read(part)]
+
+
+def from_dict(data: Any) -> tuple[Header, MemorySessionStore]:
+    """The session in what `to_dict` returned, in a store of its own; `InvalidInput` for anything else."""
     try:
         plain = json_value(data, "session")
-        return Header.from_dict(plain["header"]), [Entry.from_dict(entry) for entry in plain["entries"]]
+        header = Header.from_dict(plain["header"])
+        logs = [*plain.get("inherited", ()), plain["entries"]]
+        entries = [[Entry.from_dict(entry) for entry in log] for log in logs]
     except (KeyError, TypeError, SessileError) as error:
         raise InvalidInput(f"not a session's to_dict(): {data!r:.60} ({error})") from error
+    return header, _store_of(header, entries)
+
+
+def _store_of(header: Header, logs: Sequence[Sequence[Entry]]) -> MemorySessionStore:
+    held = MemorySessionStore()
+    for row, entries in zip(header.ancestors, logs, strict=False):
+        above = Header(session_id=f"{RESERVED}copy:{row.log}", log=row.log, version=1)
+        held.commit(above.session_id, expected=0, entries=entries, changes=above.to_dict())
+    if header.version:
+        held.commit(header.session_id, expected=0, entries=logs[-1], changes=header.to_dict())
+    return held

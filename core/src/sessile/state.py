@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sessile.encoding import JSON, json_value, to_json
-from sessile.errors import Conflict, InvalidState, SessionNotFound
+from sessile.encoding import JSON, copied, json_value, to_json
+from sessile.errors import Conflict, InvalidInput, InvalidState, SessionNotFound
 from sessile.handle import Handle
-from sessile.log import Change, Draft, Header
+from sessile.log import STATE, Change, Draft, Header
 
 Policy = str | Callable[[str, JSON, JSON], JSON]
+POLICIES = ("ours", "theirs", "raise")
 _SHARED = ("user", "app")
-_WHOLE = 2048  # characters of JSON up to which a state entry carries the whole state, not only what changed
-_DELETE = object()
+_WHOLE = 2048  # characters of JSON up to which a state entry always carries the whole state, not only what changed
+_BLOCK = 64  # positions in which the state is written whole at least once, where it changes
+ABSENT: Any = object()  # the value of a key that is not there
 
 
 async def get_state(h: Handle, key: str | None = None, default: JSON = None) -> JSON:
@@ -26,12 +28,12 @@ async def get_state(h: Handle, key: str | None = None, default: JSON = None) -> 
         _check_key(key)
         scope, plain = _place(key)
         if scope == "temp":
-            return h.temp.get(key, default)
-        return (await _home(h, scope)).get(plain, default)
+            return copied(h.temp.get(key, default))
+        return copied((await _home(h, scope)).get(plain, default))
     state = dict(await _home(h, ""))
     for scope in _SHARED:
         state.update({f"{scope}:{k}": v for k, v in (await _home(h, scope)).items()})
-    return {**state, **h.temp}
+    return copied({**state, **h.temp})
 
 
 async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None, *, policy: Policy = "ours") -> None:
@@ -51,7 +53,7 @@ async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None
 
 async def delete_state(h: Handle, key: str) -> None:
     """Remove one key; no error where it is not set."""
-    await merge_state(h, {key: _DELETE})
+    await merge_state(h, {key: ABSENT})
 
 
 async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], default: JSON = None) -> JSON:
@@ -61,7 +63,7 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
     result: list[JSON] = []
 
     def changed(old: JSON) -> JSON:
-        result[:] = [json_value(change(old), f"state[{key!r}]", InvalidState)]
+        result[:] = [json_value(change(copied(old)), f"state[{key!r}]", InvalidState)]
         return result[0]
 
     if scope == "temp":
@@ -71,24 +73,32 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
         await target.commit(
             lambda header: _changed(header, {plain: changed(header.state.get(plain, default))}), on_conflict="rebase"
         )
-    return result[0]
+    return copied(result[0])
 
 
 async def increment_state(h: Handle, key: str, increment: float = 1, default: float = 0) -> Any:
-    """Add to a number in the state, atomically, and return the sum."""
-    return await update_state(h, key, lambda old: old + increment, default)
+    """Add to a number in the state, atomically, and return the sum. `InvalidState` where it is no number."""
+
+    def added(old: JSON) -> JSON:
+        for name, value in ((f"state[{key!r}]", old), ("increment", increment)):
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise InvalidState(f"{name} is {value!r:.60}, to which nothing can be added: it must be a number")
+        return old + increment
+
+    return await update_state(h, key, added, default)
 
 
 async def merge_state(h: Handle, values: Mapping[str, Any], *, policy: Policy = "ours", keep: set[str] | None = None) -> None:
     """Set several keys, one commit for each scope they are in. keep: the plain keys that stay; None: all."""
+    check_policy(policy)
     scopes: dict[str, dict[str, Any]] = {} if keep is None else {"": {}}
     for key, value in values.items():
         _check_key(key)
         scope, plain = _place(key)
-        value = value if value is _DELETE else json_value(value, f"state[{key!r}]", InvalidState)
+        value = value if value is ABSENT else json_value(value, f"state[{key!r}]", InvalidState)
         scopes.setdefault(scope, {})[key if scope == "temp" else plain] = value
     for key, value in scopes.pop("temp", {}).items():
-        h.temp.pop(key, None) if value is _DELETE else h.temp.update({key: value})
+        h.temp.pop(key, None) if value is ABSENT else h.temp.update({key: value})
     for scope, sets in scopes.items():
         target = await h.scope(scope)
         seen = await target.open()
@@ -106,29 +116,48 @@ def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy
         return sets
     resolved = {}
     for key, ours in sets.items():
-        theirs = header.state.get(key)
-        if theirs == seen.state.get(key) or theirs == ours or policy == "ours":
-            resolved[key] = ours
-        elif policy == "raise":
-            raise Conflict(f"state key {key!r} was changed to {theirs!r:.60} by somebody else: read it and decide", header)
-        elif callable(policy):
-            resolved[key] = policy(key, ours, theirs)
+        theirs = header.state.get(key, ABSENT)
+        same = theirs == seen.state.get(key, ABSENT) or theirs == ours
+        resolved[key] = ours if same else decide(policy, key, ours, theirs)
     return resolved
+
+
+def check_policy(policy: object) -> None:
+    """`InvalidInput` for what is no policy."""
+    if policy not in POLICIES and not callable(policy):
+        raise InvalidInput(f"policy is {', '.join(map(repr, POLICIES))} or a function of (key, ours, theirs), not {policy!r:.60}")
+
+
+def decide(policy: Policy, key: str, ours: JSON, theirs: JSON) -> JSON:
+    """The value of a key that two have changed; `ABSENT` stands for none, which a function is given as None."""
+    if policy == "ours":
+        return ours
+    if policy == "theirs":
+        return theirs
+    ours, theirs = (None if value is ABSENT else copied(value) for value in (ours, theirs))
+    if callable(policy):
+        return json_value(policy(key, ours, theirs), f"state[{key!r}]", InvalidState)
+    raise Conflict(f"state key {key!r} is {theirs!r:.60} by somebody else's change, not {ours!r:.60}: read it, or pass a policy")
 
 
 def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None) -> Change | None:
     """The change from a header's state to the one with these keys set; None where nothing changes."""
-    gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is _DELETE}
-    values = {k: v for k, v in sets.items() if v is not _DELETE}
+    gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is ABSENT}
+    values = {k: v for k, v in sets.items() if v is not ABSENT}
     state = {k: v for k, v in {**header.state, **values}.items() if k not in gone}
-    if state == header.state:
+    if state == header.state and to_json(state) == to_json(header.state):  # 1 and True are equal, but not the same
         return None
-    body: dict[str, JSON] = {"set": values, "delete": sorted(gone)}
-    if len(to_json(state)) <= _WHOLE:
-        body["state"] = state
+    within = header.base >= 0 and header.base // _BLOCK == header.head // _BLOCK
+    if within and len(to_json(state)) > _WHOLE:
+        draft = Draft(STATE, {"set": values, "delete": sorted(gone), "after": header.base})
     else:
-        body["after"] = header.base
-    return Change([Draft("state", body)], {"state": state})
+        draft = state_draft(state)
+    return Change([draft], {"state": state})
+
+
+def state_draft(state: dict[str, Any]) -> Draft:
+    """The entry that says what the whole state is."""
+    return Draft(STATE, {"state": state})
 
 
 def _place(key: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from sessile.drive import run
 from sessile.errors import StoreUnavailable
 from sessile.handle import Handle
+from sessile.log import MESSAGE, Segment
 from sessile.messages import Message, from_entry
 
 INTERVAL = 0.25  # seconds between two looks at a store that cannot tell by itself
@@ -34,7 +35,7 @@ class _Watch:
             header = await self.h.refresh()
             self.version = header.version
             if header.head > self.position:
-                entries = await self.h.read(self.h.session_id, self.position, header.head, "message")
+                entries = await self.h.read(Segment(header.depth, self.position, header.head), MESSAGE)
                 self.position = header.head
                 if entries:
                     return [from_entry(entry) for entry in entries]

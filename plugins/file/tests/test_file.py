@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from sessile import FileSessionStore, Session, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
+from sessile_file.locking import locked
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def test_the_files_can_be_read_by_a_person(store: FileSessionStore) -> None:
     session.add_message("user", "Grüße")
     folder = store.path / "my-session"
     assert {path.name for path in folder.iterdir()} >= {"log.jsonl", "state.json"}
-    (line,) = (folder / "log.jsonl").read_text().splitlines()
+    first, line = (folder / "log.jsonl").read_text().splitlines()
+    assert json.loads(first)["log"] == store.load("my-session").log
     assert json.loads(line)["body"] == {"role": "user", "content": "Grüße"}
     assert json.loads((folder / "state.json").read_text())["header"]["user_id"] == "ann"
 
@@ -50,7 +51,7 @@ def test_a_torn_end_does_not_count_and_is_cut_by_the_next_append(store: FileSess
     path = store.path / "s" / "log.jsonl"
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
-    for torn in (lines[0], lines[0] + lines[1][:20], b'{"body"', lines[0][:-1]):
+    for torn in (lines[1], lines[1] + lines[2][:20], b'{"body"', lines[1][:-1]):
         path.write_bytes(whole + torn)
         again = Session("s", store=fresh(store))
         assert [m.content for m in again.messages] == ["a", "b"]
@@ -110,7 +111,7 @@ def test_a_broken_line_is_named(store: FileSessionStore) -> None:
         session.add_message("user", text)
     path = store.path / "s" / "log.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + b"garbage" * 20 + b"\n" + lines[2])
+    path.write_bytes(b"".join(lines[:2]) + b"garbage" * 20 + b"\n" + lines[3])
     with pytest.raises(CorruptStore, match="has a line that is no entry"):
         _ = Session("s", store=fresh(store)).messages
 
@@ -124,7 +125,7 @@ def test_one_broken_session_harms_no_other(store: FileSessionStore) -> None:
     assert [h.session_id for h in manager.list(user_id="u").items] == ["fine", "good"]
     assert {hit.session_id for hit in manager.search("words")} == {"fine", "good"}
     manager.delete("good")
-    manager.store.delete("bad")
+    manager.delete("bad")
     assert sorted(p.name for p in store.path.iterdir() if not p.name.startswith(".")) == ["fine"]
 
 
@@ -136,21 +137,35 @@ def test_a_delete_leaves_nothing(store: FileSessionStore) -> None:
     assert left == []
 
 
-def test_a_delete_that_was_killed_is_finished_by_the_next(store: FileSessionStore) -> None:
-    for name in ("a", "b"):
-        Session(name, store=store).add_message("user", "x")
-    os.rename(store.path / "a", store.path / ".trash-0")  # where a kill can leave it
-    assert store.load("a") is None
-    assert [h.session_id for h in SessionManager(store).each()] == ["b"]
-    store.delete("b")
-    assert not list(store.path.rglob("*.jsonl"))
+def test_a_log_has_two_names_while_its_entries_are_set_aside(store: FileSessionStore) -> None:
+    parent = Session("parent", store=store)
+    parent.add_messages([("user", str(number)) for number in range(5)])
+    child = parent.fork(3, "child")
+    log = store.load("parent").log
+    name = store.path / "parent" / f"kept-{log.partition('.')[0]}.jsonl"
+    os.link(store.path / "parent" / "log.jsonl", name)  # where a kill can leave it
+    assert parent.message_count == 5
+    assert parent.delete() is None
+    assert [m.text for m in child.messages] == ["0", "1", "2"]
+    assert '"3"' not in name.read_text()
+    assert fresh(store).load("parent") is None
+
+
+def test_what_is_private_is_readable_by_its_owner_only(store: FileSessionStore) -> None:
+    session = Session("s", store=store, metadata={"secret": 1})
+    session.add_message("user", "x")
+    session.fork()
+    session.delete()
+    files = [path for path in store.path.glob("*/*") if path.parent.name != ".index"]
+    assert len(files) > 3
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
 
 
 def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path: Path) -> None:
     store = FileSessionStore(tmp_path, lock_timeout=0.1)
     session = Session("s", store=store)
     session.add_message("user", "x")
-    with FileLock(tmp_path / "s" / "lock"), pytest.raises(LockTimeout, match=r"locked by another process for 0\.1 s"):
+    with locked(tmp_path / "s", 1), pytest.raises(LockTimeout, match=r"locked by another process for 0\.1 s"):
         session.add_message("user", "y")
     assert session.message_count == 1
     Session("other", store=store).add_message("user", "not concerned")
@@ -172,7 +187,7 @@ def test_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None
     for folder in store.path.glob("s*"):
         log = folder / "log.jsonl"
         status = log.stat()
-        os.truncate(log, 0)
+        os.truncate(log, log.read_bytes().index(b"\n") + 1)  # but for the line that says whose it is
         os.truncate(log, status.st_size)  # the same length, but nothing in it
         os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
     listed = [h.session_id for h in SessionManager(fresh(store)).list(user_id="u3").items]
@@ -181,7 +196,7 @@ def test_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None
 
 def test_urls() -> None:
     assert FileSessionStore.from_url("file:///a/b%20c").path == Path("/a/b c")
-    assert FileSessionStore.from_url("file:here").path == Path("here")
+    assert FileSessionStore.from_url("file:here").path == Path.cwd() / "here"
     with pytest.raises(InvalidInput, match="names no path"):
         FileSessionStore.from_url("file://host/x")
 

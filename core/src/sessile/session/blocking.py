@@ -26,7 +26,6 @@ from sessile import (
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
 from sessile.drive import Blocking, blocking, run
-from sessile.memory_store import MemorySessionStore
 from sessile.messages import Message
 from sessile.session.base import BaseSession
 
@@ -164,10 +163,7 @@ class Session(BaseSession):
     @classmethod
     def from_dict(cls: type[S], data: dict[str, Any], **options: Any) -> S:
         """The session in what `to_dict` returned, in a memory store of its own."""
-        header, entries = saving.from_dict(data)
-        held = MemorySessionStore()
-        if header.version:
-            held.commit(header.session_id, expected=0, entries=entries, changes=header.to_dict())
+        header, held = saving.from_dict(data)
         return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
 
     def __enter__(self: S) -> S:

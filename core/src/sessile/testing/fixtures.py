@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sessile.drive import Blocking, run
+from sessile.ids import new_log_id
 from sessile.log import Change, Draft, Header, stamp
 from sessile.stores import open_store as open_url
 
@@ -24,6 +25,11 @@ class Driven:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.store, name)
         return lambda *args, **kwargs: run(Blocking().call(method, *args, **kwargs))
+
+
+def born(session_id: str, **fields: Any) -> Header:
+    """The header of a session that is not stored yet, with a log of its own."""
+    return Header(session_id=session_id, log=new_log_id(session_id), **fields)
 
 
 def commit(store: Any, header: Header, *drafts: Draft, now: float = 1.0, **fields: Any) -> Header:

@@ -6,14 +6,17 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sessile.drive import Blocking, run
-from sessile.errors import Conflict
+from sessile.errors import Conflict, Missing
+from sessile.ids import owner_of
 from sessile.log import Change, Draft, Header, stamp
 from sessile.memory_store import MemorySessionStore
 from sessile.store import Query
+from sessile.testing.fixtures import born
 
 _examples = itertools.count()
 _texts = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -33,6 +36,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self._open = open_store
         self.model = MemorySessionStore()
+        self.logs: dict[str, str] = {}  # every log that was ever begun, and its session's id
         self.clock = 1_000_000.0
 
     @initialize()
@@ -46,7 +50,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 1),
         name=_names,
-        kinds=st.lists(st.sampled_from(["message", "state", "note"]), max_size=4),
+        kinds=st.lists(st.sampled_from(["message", "state", "my.note"]), max_size=4),
         body=_bodies,
         state=st.none() | _bodies,
         status=st.sampled_from([None, "archived"]),
@@ -54,9 +58,10 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def commit(self, which: int, name: str, kinds: list[str], body: dict[str, Any], state: Any, status: Any, stale: bool) -> None:
         session_id = self.prefix + name
-        header = self.model.load(session_id) or Header(session_id=session_id, user_id=_USERS[len(name) % 2])
+        header = self.model.load(session_id) or born(session_id, user_id=_USERS[len(name) % 2])
+        self.logs.setdefault(header.log, session_id)
         if stale:
-            header = Header(session_id=session_id, version=header.version + 1)
+            header = born(session_id, version=header.version + 1)
         fields: dict[str, Any] = {} if state is None else {"state": state}
         if status:
             fields["status"] = status
@@ -74,14 +79,22 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 1),
-        name=_names,
+        pick=st.integers(0, 99),
         start=st.integers(0, 12),
         length=st.integers(0, 12),
         kind=st.sampled_from([None, "message", "state"]),
     )
-    def read(self, which: int, name: str, start: int, length: int, kind: str | None) -> None:
-        arguments = self.prefix + name, start, start + length, kind
-        assert self._call(which, "read", *arguments) == self.model.read(*arguments)
+    def read(self, which: int, pick: int, start: int, length: int, kind: str | None) -> None:
+        assume(self.logs)
+        arguments = [*self.logs][pick % len(self.logs)], start, start + length, kind
+        assert self._tried(self._call, which, "read", *arguments) == self._tried(self.model.read, *arguments)
+
+    @staticmethod
+    def _tried(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except (Conflict, Missing) as error:
+            return type(error)
 
     @rule(
         which=st.integers(0, 1),
@@ -102,15 +115,35 @@ class StoreMachine(RuleBasedStateMachine):
         everything = Query(user_id=user, status=status, prefix=self.prefix, limit=1000)
         assert found == self.model.find(everything).items
 
-    @rule(which=st.integers(0, 1), name=_names)
-    def delete(self, which: int, name: str) -> None:
-        self._call(which, "delete", self.prefix + name)
-        self.model.delete(self.prefix + name)
+    @rule(which=st.integers(0, 1), name=_names, stale=st.booleans())
+    def delete(self, which: int, name: str, stale: bool) -> None:
+        session_id = self.prefix + name
+        header = self.model.load(session_id)
+        expected = (header.version if header else 5) + stale
+        outcomes = [
+            self._tried(self._call, which, "delete", session_id, expected=expected),
+            self._tried(self.model.delete, session_id, expected=expected),
+        ]
+        assert outcomes[0] == outcomes[1], outcomes
+
+    @rule(which=st.integers(0, 1), pick=st.integers(0, 99), keep=st.integers(0, 6))
+    def prune(self, which: int, pick: int, keep: int) -> None:
+        dead = [log for log, name in self.logs.items() if (found := self.model.load(name)) is None or found.log != log]
+        assume(dead)
+        log = dead[pick % len(dead)]
+        self._call(which, "prune", log, keep)
+        self.model.prune(log, keep)
 
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
         self._call(which, "close")
         self.stores[which] = self._open()
+
+    @invariant()
+    def same_logs(self) -> None:
+        if hasattr(self, "stores"):
+            mine = [log for log in self._call(0, "logs") if owner_of(log).startswith(self.prefix)]
+            assert sorted(mine) == sorted(self.model.logs())
 
     @invariant()
     def same_headers(self) -> None:

@@ -78,7 +78,7 @@ class TogetherTests(StoreFixtures):
     def test_a_handle_of_a_deleted_session_does_not_bring_it_back(self, store: Any) -> None:
         session = Session("s", store=store.store)
         session.add_message("user", "x")
-        store.delete("s")
+        store.delete("s", expected=store.load("s").version)
         with pytest.raises(SessionNotFound):
             session.add_message("user", "back?")
         assert store.load("s") is None

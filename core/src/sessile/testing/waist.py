@@ -1,4 +1,4 @@
-"""What each of a store's six methods promises, by examples."""
+"""What each of a store's seven methods promises, by examples."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sessile.errors import Closed, Conflict
-from sessile.log import Change, Draft, Entry, Header, stamp
+from sessile.errors import Closed, Conflict, Missing
+from sessile.log import Change, Draft, Entry, stamp
 from sessile.store import Query
-from sessile.testing.fixtures import CONFUSABLE, StoreFixtures, capability, commit, say
+from sessile.testing.fixtures import CONFUSABLE, StoreFixtures, born, capability, commit, say
 
 
 class WaistTests(StoreFixtures):
@@ -20,11 +20,11 @@ class WaistTests(StoreFixtures):
 
     @capability("commit")
     def test_what_is_committed_is_there_for_everybody(self, store: Any, open_store: Callable[[], Any]) -> None:
-        header = commit(store, Header(session_id="s", user_id="ann", metadata={"k": [1, "ä"]}), say("one"), say("two"))
+        header = commit(store, born("s", user_id="ann", metadata={"k": [1, "ä"]}), say("one"), say("two"))
         header = commit(store, header, Draft("state", {"set": {"a": 1}}), state={"a": 1}, title="T")
         for opened in (store, open_store()):
             assert opened.load("s") == header
-            entries = opened.read("s", 0, 10)
+            entries = opened.read(header.log, 0, 3)
             assert [(e.position, e.kind) for e in entries] == [(0, "message"), (1, "message"), (2, "state")]
             assert header.hash == entries[-1].hash
             assert [e.prev for e in entries[1:]] == [e.hash for e in entries[:-1]]
@@ -32,27 +32,34 @@ class WaistTests(StoreFixtures):
     @capability("commit")
     def test_an_unknown_session_is_none_and_leaves_no_trace(self, store: Any) -> None:
         assert store.load("nobody") is None
-        assert store.read("nobody", 0, 10) == []
+        assert store.read("log.nobody", 0, 0) == []
+        with pytest.raises(Missing):
+            store.read("log.nobody", 0, 1)
         assert store.find(Query()).items == []
-        store.delete("nobody")
+        with pytest.raises(Conflict) as caught:
+            store.delete("nobody", expected=7)
+        assert caught.value.header is None
+        store.prune("log.nobody", 0)
+        assert store.find(Query()).items == []
 
     @capability("commit")
     def test_a_commit_on_another_version_changes_nothing(self, store: Any) -> None:
-        first = commit(store, Header(session_id="s"), say("one"))
+        first = commit(store, born("s"), say("one"))
         second = commit(store, first, say("two"))
-        for stale in (Header(session_id="s"), first, second.after({"version": 9})):
+        for stale in (born("s"), first, second.after({"version": 9})):
             with pytest.raises(Conflict) as caught:
                 commit(store, stale, say("lost"), title="lost")
-            assert caught.value.header in (None, second)
+            assert caught.value.header == second
         assert store.load("s") == second
-        assert [e.body["content"] for e in store.read("s", 0, 9)] == ["one", "two"]
-        with pytest.raises(Conflict):
-            commit(store, Header(session_id="other", version=3), say("lost"))
+        assert [e.body["content"] for e in store.read(second.log, 0, 2)] == ["one", "two"]
+        with pytest.raises(Conflict) as caught:
+            commit(store, born("other", version=3), say("lost"))
+        assert caught.value.header is None
         assert store.load("other") is None
 
     @capability("commit")
     def test_a_header_changes_without_entries(self, store: Any) -> None:
-        header = commit(store, Header(session_id="s"))
+        header = commit(store, born("s"))
         assert (bool(header.version), header.head) == (True, 0)
         header = commit(store, header, status="archived", metadata={"x": None})
         header = commit(store, header, say("hello"))
@@ -61,45 +68,49 @@ class WaistTests(StoreFixtures):
 
     @capability("commit")
     def test_fields_of_newer_versions_survive(self, store: Any, open_store: Callable[[], Any]) -> None:
-        header = Header(session_id="s")
+        header = born("s")
         _, changes = stamp(header, Change([say("one")]), 1.0)
         newer = Entry.from_dict({"position": 0, "kind": "message", "id": "i", "time": 1.0, "body": {}, "mood": ["new"]})
         store.commit("s", expected=0, entries=[newer], changes={**changes, "colour": {"rgb": 1}})
         opened = open_store()
-        assert opened.read("s", 0, 1)[0].extra == {"mood": ["new"]}
+        assert opened.read(header.log, 0, 1)[0].extra == {"mood": ["new"]}
         assert opened.load("s").extra == {"colour": {"rgb": 1}}
 
     @capability("commit")
     @pytest.mark.parametrize("text", ["", "ä\u2028\n\r\t\"\\'; DROP TABLE--", "x" * 1_000_000, "\U0001f600" * 10, "\x00\x7f"])
     def test_any_text_comes_back(self, store: Any, text: str) -> None:
-        header = commit(store, Header(session_id="s"), say(text, number=1e22, small=5e-324, big=2**70))
-        (entry,) = store.read("s", 0, 1)
+        header = commit(store, born("s"), say(text, number=1e22, small=5e-324, big=2**70))
+        (entry,) = store.read(header.log, 0, 1)
         assert entry.body == {"role": "user", "content": text, "number": 1e22, "small": 5e-324, "big": 2**70}
         assert entry.hash == header.hash
 
     @capability("isolation")
     def test_ids_that_differ_never_meet(self, store: Any) -> None:
-        for session_id in CONFUSABLE:
-            commit(store, Header(session_id=session_id, user_id=session_id), say(session_id))
+        logs = {name: commit(store, born(name, user_id=name), say(name)).log for name in CONFUSABLE}
         for session_id in CONFUSABLE:
             assert store.load(session_id).user_id == session_id
-            assert [e.body["content"] for e in store.read(session_id, 0, 9)] == [session_id]
+            assert [e.body["content"] for e in store.read(logs[session_id], 0, 1)] == [session_id]
             assert [h.session_id for h in store.find(Query(user_id=session_id)).items] == [session_id]
-        store.delete("user/alice")
+        store.delete("user/alice", expected=store.load("user/alice").version)
         assert [store.load(session_id) is None for session_id in CONFUSABLE] == [True] + [False] * (len(CONFUSABLE) - 1)
 
     # -- read
 
     @capability("read")
     def test_ranges_and_kinds(self, store: Any) -> None:
-        header = Header(session_id="s")
+        header = born("s")
         for index in range(300):
-            header = commit(store, header, say(f"m{index}", pad="x" * 200), Draft("note", {"n": index}))
-        for start, stop in ((0, 600), (0, 0), (5, 5), (7, 3), (598, 700), (600, 700), (299, 303), (0, 1)):
-            assert [e.position for e in store.read("s", start, stop)] == list(range(start, min(stop, 600)))
-        assert [e.body["n"] for e in store.read("s", 101, 106, "note")] == [50, 51, 52]
-        assert [e.body["content"] for e in store.read("s", 597, 600, "message")] == ["m299"]
-        assert store.read("s", 0, 600, "unheard-of") == []
+            header = commit(store, header, say(f"m{index}", pad="x" * 200), Draft("my.note", {"n": index}))
+        log = header.log
+        for start, stop in ((0, 600), (0, 0), (5, 5), (7, 3), (598, 600), (600, 600), (299, 303), (0, 1)):
+            assert [e.position for e in store.read(log, start, stop)] == list(range(start, stop))
+        assert [e.body["n"] for e in store.read(log, 101, 106, "my.note")] == [50, 51, 52]
+        assert [e.body["content"] for e in store.read(log, 597, 600, "message")] == ["m299"]
+        assert store.read(log, 0, 600, "un.heard") == []
+        for start, stop in ((598, 601), (600, 601), (0, 700), (599, 700)):
+            for kind in (None, "message", "un.heard"):
+                with pytest.raises(Missing):
+                    store.read(log, start, stop, kind)
 
     # -- find
 
@@ -107,14 +118,16 @@ class WaistTests(StoreFixtures):
     def test_lists_are_filtered_and_newest_first(self, store: Any) -> None:
         for index in range(10):
             status = "archived" if index % 4 == 0 else "active"
-            header = Header(
-                session_id=f"s{index}",
+            header = born(
+                f"s{index}",
                 user_id=f"u{index % 2}",
-                parent="s0" if index in (3, 4) else None,
-                root="s0" if index in (3, 4, 5) else "",
+                parent="log.s0" if index in (3, 4) else None,
+                root="log.s0" if index in (3, 4, 5) else "",
             )
             commit(store, header, say("x"), now=float(index), status=status)
-        commit(store, Header(session_id="~app"), say("x"), now=99.0)
+        for index, status in enumerate(("pending", "deleted")):
+            commit(store, born(f"x{index}", user_id="u1", root="log.s0"), now=50.0 + index, status=status)
+        commit(store, born("~app"), say("x"), now=99.0)
 
         def found(**query: Any) -> str:
             return "".join(h.session_id[1:] for h in store.find(Query(**query)).items)
@@ -123,10 +136,11 @@ class WaistTests(StoreFixtures):
         assert found(user_id="u1") == "97531"
         assert found(user_id="nobody") == ""
         assert found(status="archived") == "840"
-        assert found(parent="s0") == "43"
-        assert found(root="s0") == "543"
+        assert found(parent="log.s0") == "43"
+        assert found(root="log.s0") == "543"
         assert found(prefix="s1") == "1"
         assert found(prefix="~") == "app"
+        assert (found(status="pending"), found(status="deleted")) == ("0", "1")
         assert found(before=4.0) == "3210"
         assert found(after=4.0, before=7.0) == "654"
         assert found(user_id="u0", status="active", limit=2) == "62"
@@ -134,7 +148,7 @@ class WaistTests(StoreFixtures):
     @capability("find")
     def test_pages_hold_each_session_once_though_times_are_equal(self, store: Any) -> None:
         for index in range(23):
-            commit(store, Header(session_id=f"s{index}", user_id="u"), say("x"), now=float(index // 7))
+            commit(store, born(f"s{index}", user_id="u"), say("x"), now=float(index // 7))
         seen: list[str] = []
         cursor = None
         while True:
@@ -147,37 +161,97 @@ class WaistTests(StoreFixtures):
         assert sorted(seen) == sorted(f"s{index}" for index in range(23))
         assert [int(s[1:]) // 7 for s in seen] == sorted((int(s[1:]) // 7 for s in seen), reverse=True)
 
-    # -- delete and close
+    # -- delete, prune and close
 
     @capability("delete")
-    def test_a_deleted_session_stays_deleted(self, store: Any, open_store: Callable[[], Any]) -> None:
-        header = commit(store, Header(session_id="s", user_id="ann"), say("secret"))
+    def test_a_deleted_header_is_gone_for_everybody_and_its_log_is_not(self, store: Any, open_store: Callable[[], Any]) -> None:
+        header = commit(store, born("s", user_id="ann"), say("secret"), say("inherited"))
         other = open_store()
         assert other.load("s") == header
-        store.delete("s")
+        store.delete("s", expected=header.version)
         for opened in (store, other, open_store()):
             assert opened.load("s") is None
-            assert opened.read("s", 0, 9) == []
             assert opened.find(Query(user_id="ann")).items == []
-            if hasattr(opened.store, "search"):
-                assert opened.search("secret") == []
+            assert [e.body["content"] for e in opened.read(header.log, 0, 2)] == ["secret", "inherited"]
         with pytest.raises(Conflict):
             commit(other, header, say("back?"))
+        with pytest.raises(Conflict):
+            other.delete("s", expected=header.version)
         assert store.load("s") is None
-        again = commit(other, Header(session_id="s", user_id="bob"), say("new"))
-        assert store.load("s") == again
-        assert [e.body["content"] for e in store.read("s", 0, 9)] == ["new"]
+
+    @capability("delete")
+    def test_a_delete_on_another_version_changes_nothing(self, store: Any) -> None:
+        first = commit(store, born("s"), say("one"))
+        second = commit(store, first, say("two"))
+        for expected in (first.version, 0, second.version + 1, None):
+            with pytest.raises(Conflict) as caught:
+                store.delete("s", expected=expected)
+            assert caught.value.header == second
+        assert store.load("s") == second
+
+    @capability("delete")
+    def test_a_new_session_of_an_id_has_nothing_of_the_one_before(self, store: Any, open_store: Callable[[], Any]) -> None:
+        old = commit(store, born("s", user_id="ann", title="old"), say("a"), say("b"), say("c"))
+        other = open_store()
+        other.load("s")
+        store.delete("s", expected=old.version)
+        new = commit(other, born("s", user_id="bob"), say("new"))
+        for opened in (store, other, open_store()):
+            assert opened.load("s") == new
+            assert [e.body["content"] for e in opened.read(new.log, 0, 1)] == ["new"]
+            assert [e.body["content"] for e in opened.read(old.log, 0, 3)] == ["a", "b", "c"]
+            with pytest.raises(Missing):
+                opened.read(new.log, 0, 2)
+            assert [h.session_id for h in opened.find(Query(user_id="bob"))] == ["s"]
+            assert not opened.find(Query(user_id="ann")).items
+        store.prune(old.log, 0)
+        store.delete("s", expected=new.version)
+        assert [e.body["content"] for e in other.read(new.log, 0, 1)] == ["new"]
+
+    @capability("prune")
+    def test_a_log_is_cut_at_its_end(self, store: Any, open_store: Callable[[], Any]) -> None:
+        header = born("s")
+        for index in range(300):  # more than a store may keep together
+            header = commit(store, header, say(str(index)))
+        kept = commit(store, born("other"), say("kept"))
+        header = commit(store, header, status="deleted")
+        length = 300
+        for keep in (400, 300, 299, 299, 140, 150, 1):
+            store.prune(header.log, keep)
+            length = min(length, keep)
+            for opened in (store, open_store()):
+                assert [e.body["content"] for e in opened.read(header.log, 0, length)] == [str(n) for n in range(length)]
+                with pytest.raises(Missing):
+                    opened.read(header.log, 0, length + 1)
+        store.delete("s", expected=header.version)
+        assert [e.body["content"] for e in store.read(header.log, 0, 1)] == ["0"]
+        for _ in range(2):
+            store.prune(header.log, 0)
+            with pytest.raises(Missing):
+                store.read(header.log, 0, 1)
+        assert [e.body["content"] for e in store.read(kept.log, 0, 1)] == ["kept"]
+        assert [*store.logs()] == [kept.log]
+
+    @capability("prune")
+    def test_the_logs_there_are_can_be_listed(self, store: Any) -> None:
+        names = {commit(store, born(name), say("x")).log for name in (*CONFUSABLE, "~app")}
+        gone = commit(store, born("gone"), *(say(str(index)) for index in range(200)))
+        store.delete("gone", expected=gone.version)
+        assert sorted(store.logs()) == sorted({*names, gone.log})
 
     @capability("close")
     def test_a_closed_store_says_so(self, open_store: Callable[[], Any]) -> None:
         store = open_store()
-        commit(store, Header(session_id="s"), say("x"))
+        commit(store, born("s"), say("x"))
         store.close()
-        for method, arguments in (("load", ("s",)), ("read", ("s", 0, 1)), ("find", (Query(),))):
+        calls = (("load", ("s",)), ("read", ("log.s", 0, 1)), ("find", (Query(),)), ("prune", ("log.s", 0)))
+        for method, arguments in calls:
             with pytest.raises(Closed):
                 getattr(store, method)(*arguments)
         with pytest.raises(Closed):
-            commit(store, Header(session_id="t"), say("x"))
+            commit(store, born("t"), say("x"))
+        with pytest.raises(Closed):
+            store.delete("s", expected=1)
         store.close()
 
     # -- search

@@ -1,4 +1,4 @@
-"""One session's `log.jsonl`: a line for each entry; the last line of a commit also carries the header's changes.
+"""A log as a file: a first line with its id, then a line for each entry; the last of a commit carries the header's changes too.
 
 Lines behind the last commit (a writer died in the middle of one) do not count, and the next append cuts them off.
 """
@@ -14,6 +14,18 @@ from sessile.errors import CorruptStore
 from sessile.log import Entry, Header
 
 BLOCK = 16_384  # bytes read at a time when looking for a line
+_FIRST = 4096  # bytes: more than the first line has
+
+
+def first_line(log: str) -> bytes:
+    """The line that a log's file begins with."""
+    return f'{{"sessile":1,"log":{to_json(log)}}}\n'.encode()
+
+
+def log_of(descriptor: int, path: str) -> str:
+    """The id of the log in a file; "" where nothing is in it yet."""
+    line, newline, _ = os.pread(descriptor, _FIRST, 0).partition(b"\n")
+    return str(parse(line, path).get("log", "")) if newline else ""
 
 
 def commit_lines(header: Header | None, entries: Sequence[Entry], changes: Mapping[str, Any]) -> bytes:
@@ -74,6 +86,16 @@ def parse(line: bytes, path: str) -> dict[str, Any]:
 def _check(line: bytes, path: str) -> None:
     if not (line.startswith(b"{") and line.endswith(b"}")):
         parse(line, path)
+
+
+def offset_behind(descriptor: int, end: int, position: int, path: str) -> int:
+    """Where the line of the entry at `position` ends, or the last one before it, where that is not there."""
+    begins = offset = _find(descriptor, end, position, path)
+    for line in _lines(descriptor, begins, end):
+        if parse(line, path).get("position", -1) > position:
+            break
+        offset += len(line) + 1
+    return offset
 
 
 def entries(descriptor: int, end: int, start: int, stop: int, path: str) -> Iterator[Entry]:

@@ -1,8 +1,9 @@
 """The tables, and how older ones become newer ones: a list of migrations, each done once, in order, in place.
 
 For `table_name="sessions"` these are: `sessions`, a small row a session with what changes at every commit;
-`sessions_details`, the rest of each header as JSON; `sessions_entries`, the logs; `sessions_texts` with its full-text
-index, filled when somebody searches. `sessile_schema` says how far each table name has come.
+`sessions_details`, the rest of each header as JSON; `sessions_logs`, the id of each log, under the key of its session, which
+it outlives where forks inherit from it; `sessions_entries`; `sessions_texts` with its full-text index, filled when somebody
+searches. `sessile_schema` says how far each table name has come.
 """
 
 from __future__ import annotations
@@ -19,10 +20,32 @@ VERSIONS = "sessile_schema"
 
 
 def _first(db: Any, table: str) -> None:
+    _sessions(db, table)
+    logs = db[f"{table}_logs"]
+    logs.create(
+        {"key": int, "log": str, "user_id": str, "indexed": int},
+        pk="key",
+        not_null={"log", "user_id", "indexed"},
+        defaults={"indexed": 0},
+    )
+    logs.create_index(["log"], unique=True)
+    # sqlite-utils has no tables without row ids, which save each entry's second index
+    db.execute(
+        f"CREATE TABLE [{table}_entries] (log INTEGER, position INTEGER, kind TEXT, body TEXT, "
+        "PRIMARY KEY (log, position)) WITHOUT ROWID"
+    )
+    texts = db[f"{table}_texts"]
+    texts.create({"id": int, "log": int, "position": int, "text": str}, pk="id")
+    texts.create_index(["log"])
+    texts.enable_fts(["text"], create_triggers=True)
+
+
+def _sessions(db: Any, table: str) -> None:
     db[table].create(
         {
             "key": int,
             "session_id": str,
+            "log": str,
             "user_id": str,
             "parent": str,
             "root": str,
@@ -37,35 +60,18 @@ def _first(db: Any, table: str) -> None:
             "commit_id": str,
         },
         pk="key",
-        not_null={"session_id", "user_id", "version", "head"},
-        if_not_exists=True,
+        not_null={"session_id", "log", "user_id", "version", "head"},
     )
-    db[table].create_index(["session_id"], unique=True, if_not_exists=True)
+    db[table].create_index(["session_id"], unique=True)
     # The one index that changes with every commit. Another for lists of all users' sessions would make each append
     # 5 % slower for the sake of a scan of 3 ms among 10,000 sessions.
-    db[table].create_index(["user_id", "updated_at", "session_id"], if_not_exists=True)
-    db[table].create_index(["parent"], if_not_exists=True)
-    db[table].create_index(["root"], if_not_exists=True)
-    db[f"{table}_details"].create({"key": int, "body": str}, pk="key", if_not_exists=True)
-    # sqlite-utils has no tables without row ids, which save each entry's second index
-    db.execute(
-        f"CREATE TABLE IF NOT EXISTS [{table}_entries] (session INTEGER, position INTEGER, kind TEXT, body TEXT, "
-        "PRIMARY KEY (session, position)) WITHOUT ROWID"
-    )
+    db[table].create_index(["user_id", "updated_at", "session_id"])
+    db[table].create_index(["parent"])
+    db[table].create_index(["root"])
+    db[f"{table}_details"].create({"key": int, "body": str}, pk="key")
 
 
-def _full_text(db: Any, table: str) -> None:
-    if "indexed" not in db[table].columns_dict:
-        db[table].add_column("indexed", int, not_null_default=0)
-    texts = db[f"{table}_texts"]
-    if not texts.exists():
-        texts.create({"id": int, "session": int, "position": int, "text": str}, pk="id", if_not_exists=True)
-        texts.create_index(["session"], if_not_exists=True)
-    if texts.detect_fts() is None:
-        texts.enable_fts(["text"], create_triggers=True)
-
-
-MIGRATIONS: tuple[Callable[[Any, str], None], ...] = (_first, _full_text)
+MIGRATIONS: tuple[Callable[[Any, str], None], ...] = (_first,)
 
 
 def prepare(connection: sqlite3.Connection, table: str) -> None:

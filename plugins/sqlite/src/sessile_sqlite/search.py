@@ -6,52 +6,45 @@ import sqlite3
 
 from sqlite_utils import Database
 
-from sessile.encoding import from_json
 from sessile.errors import CorruptStore
-from sessile.log import Entry, Header
+from sessile.log import Entry
 from sessile.messages import from_entry
 
 
-def search(db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int) -> list[tuple[str, Entry]]:
-    """(session id, entry) of the messages that count and have all words of `text`, best first."""
+def search(
+    db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int, offset: int
+) -> list[tuple[str, Entry]]:
+    """(log id, entry) of the messages that have all words of `text`, best first; whether they count is not looked at."""
     _catch_up(db, table)
     utils = Database(db)
     if not text.strip():
         return []
-    whose = f"session IN (SELECT key FROM {table} WHERE user_id = :user)" if user_id is not None else None
-    sql = utils[f"{table}_texts"].search_sql(columns=["session", "position"], where=whose)
+    whose = f"log IN (SELECT key FROM {table}_logs WHERE user_id = :user)" if user_id is not None else None
+    found = utils[f"{table}_texts"].search_sql(columns=["log", "position"], where=whose, limit=limit, offset=offset)
+    values = {"query": utils.quote_fts(text), "user": user_id}
     hits: list[tuple[str, Entry]] = []
-    for key, position in db.execute(sql, {"query": utils.quote_fts(text), "user": user_id}):
+    for key, position in db.execute(found, values).fetchall():
         row = db.execute(
-            f"SELECT s.session_id, s.head, d.body, e.body FROM {table} s JOIN {table}_details d USING (key) "
-            f"JOIN {table}_entries e ON e.session = s.key WHERE s.key = ? AND e.position = ?",
+            f"SELECT l.log, e.body FROM {table}_logs l JOIN {table}_entries e ON e.log = l.key WHERE l.key = ? AND position = ?",
             (key, position),
         ).fetchone()
-        if row and _counts(*row[:3], position):
-            hits.append((row[0], Entry.from_json(row[3])))
-        if len(hits) >= limit:
-            break
+        if row:
+            hits.append((row[0], Entry.from_json(row[1])))
     return hits
 
 
-def _counts(session_id: str, head: int, details: str, position: int) -> bool:
-    lineage = from_json(details).get("lineage", ())
-    header = Header.from_dict({"session_id": session_id, "head": head, "lineage": lineage})
-    return any(s.session_id == session_id and s.start <= position < (s.stop or 0) for s in header.segments)
-
-
 def _catch_up(db: sqlite3.Connection, table: str) -> None:
-    """Index what was committed since the last search."""
+    """Index what was committed since the last search, in logs that outlived their sessions too."""
     db.execute("BEGIN IMMEDIATE")
-    behind = db.execute(f"SELECT key, indexed, head FROM {table} WHERE indexed < head").fetchall()
-    for key, indexed, head in behind:
+    length = f"coalesce(s.head, (SELECT max(position) + 1 FROM {table}_entries e WHERE e.log = l.key))"
+    sql = f"SELECT l.key, indexed, {length} FROM {table}_logs l LEFT JOIN {table} s USING (key) WHERE indexed < {length}"
+    for key, indexed, head in db.execute(sql).fetchall():
         bodies = db.execute(
-            f"SELECT position, body FROM {table}_entries WHERE session = ? AND position >= ? AND kind = 'message'",
-            (key, indexed),
+            f"SELECT position, body FROM {table}_entries WHERE log = ? AND position >= ? AND kind = 'message'", (key, indexed)
         )
         rows = [(key, position, _text(body)) for position, body in bodies.fetchall()]
-        db.executemany(f"INSERT INTO {table}_texts (session, position, text) VALUES (?, ?, ?)", rows)
-        db.execute(f"UPDATE {table} SET indexed = ? WHERE key = ?", (head, key))
+        db.executemany(f"INSERT INTO {table}_texts (log, position, text) VALUES (?, ?, ?)", rows)
+        db.execute(f"UPDATE {table}_logs SET indexed = ? WHERE key = ?", (head, key))
     db.execute("COMMIT")
 
 

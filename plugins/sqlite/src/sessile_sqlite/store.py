@@ -9,38 +9,20 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sessile.addresses import url_path
 from sessile.encoding import from_json, to_json
-from sessile.errors import Closed, Conflict, CorruptStore, InvalidInput, LockTimeout, StoreError
-from sessile.ids import RESERVED
+from sessile.errors import Closed, CorruptStore, InvalidInput, LockTimeout, StoreError
 from sessile.log import Entry, Header
-from sessile.store import Page, Query
+from sessile.store import Page, Query, conflict, missing
+from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, prepare, version
 from sessile_sqlite.search import search
 
-# Header fields with a column of their own, and the column's name; the others are in the details.
-_COLUMNS = {
-    "session_id": "session_id",
-    "user_id": "user_id",
-    "parent": "parent",
-    "root": "root",
-    "status": "status",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "version": "version",
-    "head": "head",
-    "count": "count",
-    "base": "base",
-    "hash": "hash",
-    "commit": "commit_id",
-}
 T = TypeVar("T")
-_EMPTY = ("title", "lineage", "last_snapshot", "mark", "automatic", "lease", "renamed", "state", "metadata")
-_UPDATED_AT = list(_COLUMNS).index("updated_at")
 _KEYS = 10_000  # session keys kept in memory
 
 
@@ -56,7 +38,7 @@ class SQLiteSessionStore:
     ) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
             raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self.table = table_name
         self.lock_timeout = lock_timeout
         self._guard = threading.RLock()
@@ -65,7 +47,7 @@ class SQLiteSessionStore:
         self._closed = False
         self._keys: dict[str, int] = {}
         self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
-        columns = ", ".join(f"s.{column}" for column in _COLUMNS.values())
+        columns = ", ".join(f"s.{column}" for column in COLUMNS.values())
         self._select = f"SELECT {columns}, d.body FROM {table_name} s LEFT JOIN {table_name}_details d USING (key)"
         self._insert_entry = f"INSERT INTO {table_name}_entries VALUES (?, ?, ?, ?)"
 
@@ -82,12 +64,12 @@ class SQLiteSessionStore:
         """Where this store lies when nobody says where."""
         return f"sqlite:///{home / 'sessions.db'}"
 
-    # -- the six methods
+    # -- the seven methods
 
     def load(self, session_id: str) -> Header | None:
         with self._reading() as db:
             row = db and db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-            return _header(row) if row else None
+            return to_header(row) if row else None
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         rows = [(entry.position, entry.kind, entry.json) for entry in entries]
@@ -101,37 +83,65 @@ class SQLiteSessionStore:
 
         self._write(work)
 
-    def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        if start >= stop:
+            return []
         sql = (
-            f"SELECT body FROM {self.table}_entries WHERE session = (SELECT key FROM {self.table} WHERE session_id = ?) "
-            f"AND position >= ? AND position < ?{' AND kind = ?' if kind else ''} ORDER BY position"
+            f"SELECT position, body FROM {self.table}_entries WHERE log = (SELECT key FROM {self.table}_logs WHERE log = ?) "
+            f"AND position >= ? AND position < ?{' AND (kind = ? OR position = ?)' if kind else ''} ORDER BY position"
         )
         with self._reading() as db:
-            rows = db.execute(sql, (session_id, start, stop, *([kind] if kind else []))).fetchall() if db else []
-        return [Entry.from_json(body) for (body,) in rows]
+            rows = db.execute(sql, (log, start, stop, *((kind, stop - 1) if kind else ()))).fetchall() if db else []
+        if not rows or rows[-1][0] != stop - 1 or (kind is None and len(rows) < stop - start):
+            raise missing(log, start, stop)
+        entries = [Entry.from_json(body) for _, body in rows]
+        if kind is not None and entries[-1].kind != kind:  # read only to see that the range is whole
+            entries.pop()
+        return entries
 
     def find(self, query: Query) -> Page[Header]:
-        where, values = self._conditions(query)
+        where, values = conditions(query)
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
         with self._reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
-        page = Page.of(rows, query.limit, lambda row: (row[_UPDATED_AT], row[0]))
-        return Page([header for row in page.items if (header := _readable(row))], page.cursor)
+        page = Page.of(rows, query.limit, lambda row: (row[UPDATED_AT], row[0]))
+        return Page([header for row in page.items if (header := readable(row))], page.cursor)
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        if not self._exists():
+            raise conflict(session_id, expected, None)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            key = self._to_delete(db, session_id, expected)
+            db.execute(f"DELETE FROM {self.table} WHERE key = ?", (key,))
+            db.execute(f"DELETE FROM {self.table}_details WHERE key = ?", (key,))
+            self._forget_empty(db, key)
+            db.execute("COMMIT")
+            self._keys.pop(session_id, None)
+
+        self._write(work)
+
+    def prune(self, log: str, keep: int) -> None:
         if not self._exists():
             return
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("BEGIN IMMEDIATE")
-            row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
-            for table, column in (("_texts", "session"), ("_entries", "session"), ("_details", "key"), ("", "key")):
-                if row:
-                    db.execute(f"DELETE FROM {self.table}{table} WHERE {column} = ?", row)
+            row = db.execute(f"SELECT key FROM {self.table}_logs WHERE log = ?", (log,)).fetchone()
+            if row:
+                db.execute(f"DELETE FROM {self.table}_texts WHERE log = ? AND position >= ?", (*row, keep))
+                db.execute(f"DELETE FROM {self.table}_entries WHERE log = ? AND position >= ?", (*row, keep))
+                self._forget_empty(db, *row)
             db.execute("COMMIT")
-            self._keys.pop(session_id, None)
 
         self._write(work)
+
+    def logs(self) -> list[str]:
+        """The ids of all logs that have entries."""
+        sql = f"SELECT log FROM {self.table}_logs l WHERE EXISTS (SELECT 1 FROM {self.table}_entries e WHERE e.log = l.key)"
+        with self._reading() as db:
+            return [log for (log,) in db.execute(sql)] if db else []
 
     def close(self) -> None:
         with self._guard:
@@ -140,11 +150,11 @@ class SQLiteSessionStore:
                 self._connection.close()
             self._connection = None
 
-    def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> list[tuple[str, Entry]]:
-        """(session id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
+    def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> list[tuple[str, Entry]]:
+        """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
         if not self._exists():
             return []
-        return self._write(lambda db: search(db, self.table, text, user_id, limit))
+        return self._write(lambda db: search(db, self.table, text, user_id, limit, offset))
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
@@ -159,7 +169,8 @@ class SQLiteSessionStore:
             if db is None:
                 return {"file": "not made yet"}
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            (behind,) = db.execute(f"SELECT count(*) FROM {self.table} WHERE indexed < head").fetchone()
+            sql = f"SELECT count(*) FROM {self.table} JOIN {self.table}_logs USING (key) WHERE indexed < head"
+            (behind,) = db.execute(sql).fetchone()
         if repair and behind:
             self.search("")
             behind = 0
@@ -171,7 +182,7 @@ class SQLiteSessionStore:
     def _update(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
         names = tuple(changes)
         sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
-        values = [value for name, value in changes.items() if name in _COLUMNS]
+        values = [value for name, value in changes.items() if name in COLUMNS]
         key = self._keys.get(session_id) or self._find_key(db, session_id)
         done = db.execute(sql, (*values, key, session_id, expected))
         if done.rowcount != 1:
@@ -182,31 +193,48 @@ class SQLiteSessionStore:
         return key
 
     def _update_sql(self, names: Sequence[str]) -> str:
-        sets = ", ".join(f"{_COLUMNS[name]} = ?" for name in names if name in _COLUMNS)
+        sets = ", ".join(f"{COLUMNS[name]} = ?" for name in names if name in COLUMNS)
         # the session id too: after a delete its key may be given to another
         return f"UPDATE {self.table} SET {sets} WHERE key = ? AND session_id = ? AND version = ?"
 
     def _update_details(self, db: sqlite3.Connection, key: int, changes: Mapping[str, Any]) -> None:
         (body,) = db.execute(f"SELECT body FROM {self.table}_details WHERE key = ?", (key,)).fetchone()
-        details = _details({**from_json(body), **changes})
+        details = to_details({**from_json(body), **changes})
         db.execute(f"UPDATE {self.table}_details SET body = ? WHERE key = ?", (to_json(details), key))
 
     def _insert(self, db: sqlite3.Connection, session_id: str, changes: Mapping[str, Any]) -> int:
-        names = [name for name in changes if name in _COLUMNS]
-        sql = (
-            f"INSERT INTO {self.table} ({', '.join(_COLUMNS[name] for name in names)}) VALUES ({', '.join('?' * len(names))}) "
-            "ON CONFLICT (session_id) DO NOTHING"
-        )
-        done = db.execute(sql, [changes[name] for name in names])
-        if done.rowcount != 1:
+        names = [name for name in changes if name in COLUMNS]
+        if db.execute(f"SELECT 1 FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone():
             self._lost(db, session_id, 0)
-        key = self._know_key(session_id, int(done.lastrowid or 0))
-        db.execute(f"INSERT OR REPLACE INTO {self.table}_details VALUES (?, ?)", (key, to_json(_details(changes))))
+        log = db.execute(f"INSERT INTO {self.table}_logs (log, user_id) VALUES (?, ?)", (changes["log"], changes["user_id"]))
+        key = self._know_key(session_id, int(log.lastrowid or 0))
+        sql = f"INSERT INTO {self.table} (key, {', '.join(COLUMNS[n] for n in names)}) VALUES (?{', ?' * len(names)})"
+        db.execute(sql, [key, *(changes[name] for name in names)])
+        db.execute(f"INSERT INTO {self.table}_details VALUES (?, ?)", (key, to_json(to_details(changes))))
         return key
 
-    def _lost(self, db: sqlite3.Connection, session_id: str, expected: int) -> None:
+    def _to_delete(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> int:
+        """The key of the session to delete; `Conflict` where it is not at that version, or (None) can be read."""
+        sql = f"SELECT key, version FROM {self.table} WHERE session_id = ?"
+        key, version = db.execute(sql, (session_id,)).fetchone() or (0, 0)
+        if expected is None:
+            with suppress(CorruptStore):
+                self._lost(db, session_id, expected)
+        elif not version or version != expected:
+            self._lost(db, session_id, expected)
+        return int(key)
+
+    def _forget_empty(self, db: sqlite3.Connection, key: int) -> None:
+        """Remove a log without entries that no session has."""
+        sql = (
+            f"DELETE FROM {self.table}_logs WHERE key = ? AND NOT EXISTS (SELECT 1 FROM {self.table} WHERE key = ?) "
+            f"AND NOT EXISTS (SELECT 1 FROM {self.table}_entries WHERE log = ?)"
+        )
+        db.execute(sql, (key, key, key))
+
+    def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
         row = db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-        raise Conflict(f"session {session_id!r} is not at version {expected} any more", _header(row) if row else None)
+        raise conflict(session_id, expected, to_header(row) if row else None)
 
     def _find_key(self, db: sqlite3.Connection, session_id: str) -> int:
         row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
@@ -219,22 +247,6 @@ class SQLiteSessionStore:
         return key
 
     # -- reading
-
-    def _conditions(self, query: Query) -> tuple[list[str], list[Any]]:
-        reserved = query.prefix.startswith(RESERVED)
-        parts: list[tuple[str, Any]] = [(f"substr(s.session_id, 1, 1) {'=' if reserved else '!='} ?", RESERVED)]
-        asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-        parts += [(f"s.{name} = ?", value) for name, value in asked.items() if value is not None]
-        if query.prefix:
-            parts += [("substr(s.session_id, 1, ?) = ?", (len(query.prefix), query.prefix))]
-        if query.before is not None:
-            parts.append(("s.updated_at < ?", query.before))
-        if query.after is not None:
-            parts.append(("s.updated_at >= ?", query.after))
-        if (behind := query.behind()) is not None:
-            parts.append(("(s.updated_at, s.session_id) < (?, ?)", behind))
-        values = [v for _, value in parts for v in (value if isinstance(value, tuple) else (value,))]
-        return [sql for sql, _ in parts], values
 
     # -- the connection
 
@@ -275,6 +287,7 @@ class SQLiteSessionStore:
             raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # as private as what is said; SQLite's other files follow
             db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
             try:
                 self._set_up(db)
@@ -314,26 +327,3 @@ class SQLiteSessionStore:
 def _close(db: sqlite3.Connection, process: int) -> None:
     if os.getpid() == process:
         db.close()
-
-
-def _header(row: Sequence[Any]) -> Header:
-    *fields, body = row
-    try:
-        details = from_json(body)
-    except (TypeError, ValueError) as error:
-        raise CorruptStore(f"the details of session {row[0]!r} are not JSON ({error}): delete it, or restore a copy") from error
-    details.update(zip(_COLUMNS, fields, strict=True))
-    return Header.from_dict(details)
-
-
-def _readable(row: Sequence[Any]) -> Header | None:
-    """A header for a list; None for a broken one, which must not hide the others."""
-    try:
-        return _header(row)
-    except CorruptStore:
-        return None
-
-
-def _details(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields without a column; those that are empty, as they are in a new header, need not be kept."""
-    return {name: value for name, value in changes.items() if name not in _COLUMNS and (value or name not in _EMPTY)}

@@ -1,0 +1,138 @@
+"""Commits to one store: asking it again while it does not answer, and finding out whether a commit has landed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sessile.drive import Face
+from sessile.encoding import JSON
+from sessile.errors import Conflict, Missing, StoreUnavailable
+from sessile.leases import in_use, may_commit
+from sessile.log import Change, Entry, Header, stamp
+from sessile.store import Store, conflict
+
+_FIRST = 1.0  # seconds that a store is asked again that never answered: its address may be wrong
+
+
+class Commits:
+    """A store as the engine uses it. timeout: seconds after which a store that does not answer is given up."""
+
+    def __init__(self, face: Face, store: Store, timeout: float = 30) -> None:
+        self.face = face
+        self.store = store
+        self.timeout = timeout
+        self.answered = False
+
+    async def ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the store that reads; again while it does not answer."""
+        return await self._insist(self.face.call, method, *args)
+
+    async def tell(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call a method of the store that writes and may be called twice; again while it does not answer."""
+        await self._insist(self.face.settle, method, *args, **kwargs)
+
+    async def _insist(self, way: Callable[..., Any], method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        pause, give_up = 0.0, 0.0
+        while True:
+            try:
+                result = await way(method, *args, **kwargs)
+            except StoreUnavailable:
+                now = time.time()
+                give_up = give_up or now + (self.timeout if self.answered else min(self.timeout, _FIRST))
+                if now > give_up:
+                    raise
+            else:
+                self.answered = True
+                return result
+            pause = min(2 * pause + 0.01, 0.5)
+            await self.face.pause(pause)
+
+    async def load(self, session_id: str) -> Header | None:
+        """The header of a session as the store has it now, whatever its status."""
+        found: Header | None = await self.ask(self.store.load, session_id)
+        return found
+
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        """A range of a log, whole; else `Missing`."""
+        entries: list[Entry] = await self.ask(self.store.read, log, start, stop, kind)
+        return entries
+
+    async def put(self, before: Header, entries: Sequence[Entry], fields: Mapping[str, JSON]) -> Header:
+        """Commit behind a header and return the one after it. `Conflict` where somebody else committed first.
+
+        After a lost answer the store is asked whether the commit has landed: it is never stored twice.
+        """
+        give_up = 0.0
+        while True:
+            try:
+                await self.face.settle(
+                    self.store.commit, before.session_id, expected=before.version, entries=entries, changes=fields
+                )
+            except Conflict as lost:
+                if lost.header is not None and lost.header.commit == fields["commit"]:
+                    return lost.header  # a driver sent it twice, and the first time it landed
+                raise
+            except StoreUnavailable:
+                now = time.time()
+                give_up = give_up or now + self.timeout
+                if now > give_up:
+                    raise
+                await self.face.pause(0.02)
+                found = await self.load(before.session_id)
+                if await self._landed(found, before, entries, fields):
+                    assert found is not None
+                    return found
+                if (found.version if found else 0) != before.version:
+                    raise conflict(before.session_id, before.version, found) from None
+            else:
+                self.answered = True
+                return before.after(fields)
+
+    async def _landed(self, found: Header | None, before: Header, entries: Sequence[Entry], fields: Mapping[str, JSON]) -> bool:
+        """Is a commit in the log of the header that was found?"""
+        if found is None or found.log != fields.get("log", before.log) or found.version == before.version:
+            return False
+        if found.commit == fields["commit"] or not before.version:  # nobody else makes a log of this id
+            return True
+        if not entries or found.head <= entries[0].position:
+            return False
+        try:
+            stored = await self.read(found.log, entries[0].position, entries[0].position + 1)
+        except Missing:
+            return False
+        return stored[0].id == entries[0].id
+
+    async def change(self, before: Header, **fields: JSON) -> Header:
+        """Set header fields, or store a first header. `Conflict` where somebody else committed first."""
+        entries, changes = stamp(before, Change(fields=fields), round(time.time(), 6))
+        return await self.put(before, entries, changes)
+
+    async def remove(self, header: Header) -> bool:
+        """Remove a header if it is still the stored one. Returns whether it was."""
+        try:
+            await self.tell(self.store.delete, header.session_id, expected=header.version)
+        except Conflict:
+            return False
+        return True
+
+    async def prune(self, log: str, keep: int) -> None:
+        """Drop the entries of a log from a position on."""
+        await self.tell(self.store.prune, log, keep)
+
+    async def until_free(self, header: Header, token: int | None) -> Header:
+        """Wait until a holder of this token may commit to a session, and return its newest header (as it was, if it is gone).
+
+        `LockTimeout` when `timeout` is over first, `LeaseLost` where the token's own lease is.
+        """
+        give_up = time.time() + self.timeout
+        while not may_commit(header.session_id, header.lease, token):
+            if time.time() > give_up:
+                raise in_use(header.session_id, self.timeout)
+            await self.face.pause(0.02)
+            found = await self.load(header.session_id)
+            if found is None or found.log != header.log:
+                return header
+            header = found
+        return header

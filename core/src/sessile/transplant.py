@@ -1,0 +1,102 @@
+"""Writing sessions into a store as they are elsewhere: with their entries, hashes and what they inherited, under logs of new ids.
+
+What a session inherited and nobody owns in the target is written for a hidden owner, who is deleted in the end: its log
+stays as long as somebody inherits from it, as that of any deleted session. A session is there whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from sessile.commits import Commits
+from sessile.deletion import clear
+from sessile.encoding import JSON
+from sessile.errors import Conflict, SessionExists
+from sessile.forks import begin_pending, bring_to_life
+from sessile.ids import RESERVED, new_id, new_log_id
+from sessile.log import PENDING, Ancestor, Entry, Header, next_version
+
+BATCH = 256  # entries written in one commit
+_OWNER = f"{RESERVED}copy:"  # how the ids of hidden owners begin
+
+# What a header says of the log and of what counts in it: the same wherever the log is.
+OF_THE_LOG = ("head", "count", "base", "hash", "lineage", "older", "last_snapshot", "mark", "automatic", "state")
+_OF_THE_SESSION = ("created_at", "updated_at", "title", "metadata")
+
+Pages = AsyncIterator[list[Entry]]
+
+
+class Transplant:
+    """Writes sessions into one store, for `async with`: in the end its hidden owners go."""
+
+    def __init__(self, commits: Commits) -> None:
+        self.commits = commits
+        self._owners: dict[str, Header] = {}
+
+    async def __aenter__(self) -> Transplant:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):  # else it is cut short, and swept up some day
+            for owner in self._owners.values():
+                await clear(self.commits, owner)
+
+    async def write_log(self, pages: Pages, user_id: str) -> str:
+        """Write a log for a hidden owner, and return its id."""
+        name = _OWNER + new_id()
+        first = Header(session_id=name, log=new_log_id(name), user_id=user_id)
+        owner = await self._append(await self._begin(first), pages)
+        self._owners[owner.log] = owner
+        return owner.log
+
+    async def write_more(self, log: str, pages: Pages) -> None:
+        """Add to a log that a hidden owner has."""
+        self._owners[log] = await self._append(self._owners[log], pages)
+
+    def written(self, log: str) -> int:
+        """How many entries a hidden owner's log has."""
+        return self._owners[log].head
+
+    async def write_session(
+        self, header: Header, pages: Pages, ancestors: Sequence[Ancestor], *, session_id: str, user_id: str
+    ) -> Header:
+        """Write a session with the content of `header`. `SessionExists` where the id is taken; nothing is written then.
+
+        pages: the entries of its own log. ancestors: the logs here that it inherits from.
+        """
+        first = Header(
+            session_id=session_id, log=new_log_id(session_id), user_id=user_id, ancestors=ancestors, created_at=header.created_at
+        )
+        pending = await self._begin(first)
+        try:
+            pending = await self._append(pending, pages)
+        except Exception as error:
+            with suppress(Exception):  # the error that led here says more
+                found = await self.commits.load(session_id)
+                if found is not None and found.log == pending.log:
+                    await clear(self.commits, found)
+            if isinstance(error, Conflict):
+                raise SessionExists(f"session {session_id!r} was begun by somebody else just now: choose another id") from error
+            raise
+        content = header.to_dict()
+        fields = {name: content[name] for name in (*OF_THE_LOG, *_OF_THE_SESSION)}
+        if ancestors:
+            fields.update(parent=ancestors[-1].log, root=ancestors[0].log)
+        alive = [row.log for row in ancestors if row.stop]
+        return await bring_to_life(self.commits, pending, alive=alive, status=header.status, **fields)
+
+    async def _begin(self, first: Header) -> Header:
+        fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, _now()), "status": PENDING}
+        return await begin_pending(self.commits, first, [], fields)
+
+    async def _append(self, header: Header, pages: Pages) -> Header:
+        async for entries in pages:
+            fields = {**next_version(header, _now()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
+            header = await self.commits.put(header, entries, fields)
+        return header
+
+
+def _now() -> float:
+    return round(time.time(), 6)

@@ -1,0 +1,219 @@
+"""One session's folder: its header as it is folded from the log, appending, and what is kept of a log for forks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from sessile.encoding import from_json, to_json
+from sessile.errors import CorruptStore, StoreError, StoreTooNew
+from sessile.log import Entry, Header
+from sessile_file import logfile
+from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
+
+FORMAT = 1
+LAG = 4096  # bytes the log may grow before state.json is written anew (or its own size, if that is more)
+_TAIL = 64  # bytes: room for the random id of a commit
+_KEPT = "kept-"
+
+
+@attrs.frozen
+class Known:
+    """A header and what it is of: the log's inode and time, the bytes folded, and how many of them state.json knows.
+
+    tail: the last of those bytes. A new log may get the inode of one that was deleted, but it does not say the same there.
+    """
+
+    header: Header
+    inode: int
+    time: int
+    end: int
+    tail: bytes
+    saved: int
+    weight: int
+
+
+class Folder:
+    """See the module's text. Whatever changes it needs its lock (see `locking.py`)."""
+
+    __slots__ = ("log", "name", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.log = path / "log.jsonl"
+
+    # -- the header
+
+    def refreshed(self, known: Known | None) -> Known | None:
+        """What is known now, from what was known; None where there is no session."""
+        with suppress(FileNotFoundError), opened(self.log) as log:
+            return self.folded(known, log)
+        return None
+
+    def folded(self, known: Known | None, log: int) -> Known | None:
+        """As `refreshed`, from the open log."""
+        status = os.fstat(log)
+        if known and (known.inode, known.end, known.time) == (status.st_ino, status.st_size, status.st_mtime_ns):
+            return known
+        new = read_from(log, known.end - len(known.tail), status.st_size) if known else b""
+        if known is None or known.inode != status.st_ino or known.end > status.st_size or not new.startswith(known.tail):
+            known = self._saved(log, status)
+            new = read_from(log, max(0, known.end - _TAIL), status.st_size) if known else read_from(log, 0, status.st_size)
+        tail = min(_TAIL, known.end) if known else 0
+        header, more = logfile.fold(known.header if known else None, new[tail:], str(self.log))
+        if header is None:
+            return None
+        end, saved, weight = (known.end, known.saved, known.weight) if known else (0, -1, 0)
+        return Known(header, status.st_ino, status.st_mtime_ns, end + more, new[: tail + more][-_TAIL:], saved, weight)
+
+    def _saved(self, log: int, status: os.stat_result) -> Known | None:
+        """What state.json says; None where it is missing, of another log, or ahead of one that lost its end with the power."""
+        path = self.path / "state.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            saved = from_json(data)
+            if saved["sessile"] > FORMAT:
+                raise StoreTooNew(f"{path} was written by a newer version (format {saved['sessile']}): upgrade sessile-file")
+            header, end = Header.from_dict(saved["header"]), int(saved["log_bytes"])
+        except (ValueError, KeyError, TypeError, CorruptStore) as error:
+            raise CorruptStore(
+                f"{path} is not readable ({type(error).__name__}: {error}): delete this one file, and it is made again "
+                "from log.jsonl beside it"
+            ) from error
+        if end > status.st_size or header.log != logfile.log_of(log, str(self.log)):
+            return None
+        return Known(header, status.st_ino, status.st_mtime_ns, end, b"", end, len(data))
+
+    # -- appending
+
+    def append(self, known: Known | None, entries: Sequence[Entry], changes: Mapping[str, Any]) -> Known:
+        """Write a commit behind what is known, durably. What is known then."""
+        header = known.header if known else None
+        changed = header.after(changes) if header else Header.from_dict(changes)
+        lines = logfile.commit_lines(header, entries, changes)
+        if not known:
+            lines = logfile.first_line(changed.log) + lines
+        end, tail, saved, weight = (known.end, known.tail, known.saved, known.weight) if known else (0, b"", -1, 0)
+        with opened(self.log, os.O_RDWR | os.O_CREAT) as log:
+            status = os.fstat(log)
+            if status.st_size > end:
+                os.ftruncate(log, end)  # what a writer that died had begun
+            try:
+                write_at(log, lines, end)
+                sync(log)
+            except OSError as error:
+                os.ftruncate(log, end)
+                raise StoreError(f"cannot write to {self.path}: {error}; nothing of this commit is kept") from error
+            if not known:
+                sync_folder(self.path)
+            time = _set_time(log, changed)
+        after = Known(changed, status.st_ino, time, end + len(lines), (tail + lines)[-_TAIL:], saved, weight)
+        return self._save(after) if after.end - after.saved > max(LAG, after.weight) or not known else after
+
+    def _save(self, known: Known) -> Known:
+        """Replace state.json. It is not synced: the log, which is, makes it again."""
+        data = to_json({"sessile": FORMAT, "log_bytes": known.end, "header": known.header.to_dict()}).encode()
+        replace(self.path / "state.json", data, durable=False)
+        return attrs.evolve(known, saved=known.end, weight=len(data))
+
+    # -- what is kept of logs
+
+    def kept(self, log: str) -> Path:
+        """Where a log is that its session's header is not in any more."""
+        return self.path / f"{_KEPT}{log.partition('.')[0]}.jsonl"
+
+    def set_aside(self, known: Known) -> Known:
+        """Move the entries out of log.jsonl, in which only the header stays. What is known then.
+
+        The old file has both names until the new one takes its place, so that the entries are always somewhere.
+        """
+        kept = self.kept(known.header.log)
+        if not kept.exists() or kept.samefile(self.log):
+            lines = logfile.first_line(known.header.log) + logfile.commit_lines(None, (), known.header.to_dict())
+            (self.path / "state.json").unlink(missing_ok=True)  # it counts the old file's bytes
+            _link(self.log, kept)
+            replace(self.log, lines, durable=True)
+            with opened(self.log) as log:
+                _set_time(log, known.header)
+            sync_folder(self.path)
+        found = self.refreshed(None)
+        assert found is not None
+        return found
+
+    def keep_log(self) -> None:
+        """Remove the header. The log, where it was not set aside before, is kept."""
+        (self.path / "state.json").unlink(missing_ok=True)
+        with opened(self.log) as log:
+            try:
+                name, entries = (
+                    logfile.log_of(log, str(self.log)),
+                    logfile.entries(log, os.fstat(log).st_size, 0, 1, str(self.log)),
+                )
+                has_entries = bool(name) and next(entries, None) is not None
+            except CorruptStore:
+                has_entries = False
+        if has_entries:
+            os.replace(self.log, self.kept(name))
+        else:
+            self.log.unlink()
+        sync_folder(self.path)
+
+    def cut(self, log: str, keep: int) -> None:
+        """Cut a log that was set aside or kept."""
+        path = self.kept(log)
+        if not keep:
+            path.unlink(missing_ok=True)
+            return
+        with suppress(FileNotFoundError), opened(path, os.O_RDWR) as descriptor:
+            os.ftruncate(descriptor, logfile.offset_behind(descriptor, os.fstat(descriptor).st_size, keep - 1, str(path)))
+            sync(descriptor)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is left in it. The lock goes last: who waits for it looks whether it is still there."""
+        left = set(os.listdir(self.path)) - {"lock", "state.json.new", "log.jsonl.new"}
+        if not left:
+            for name in ("state.json.new", "log.jsonl.new", "lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has begun anew in it
+                self.path.rmdir()
+
+    def logs(self) -> Iterator[str]:
+        """The ids of the logs here that have entries."""
+        paths = sorted(self.path.glob(f"{_KEPT}*.jsonl")) or [self.log]
+        if self.log not in paths and self.log.exists():
+            paths.append(self.log)
+        seen: set[str] = set()
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError, CorruptStore), opened(path) as descriptor:
+                log = logfile.log_of(descriptor, str(path))
+                first = next(logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)), None)
+                if first is not None and log not in seen:
+                    seen.add(log)
+                    yield log
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name; where the file system has no such names, a copy."""
+    with suppress(FileExistsError):
+        try:
+            os.link(path, name)
+        except (OSError, AttributeError) as error:
+            if isinstance(error, FileExistsError):
+                raise
+            replace(name, path.read_bytes(), durable=True)
+
+
+def _set_time(log: int, header: Header) -> int:
+    """Give a log the time of the session's last change, which lists go by; in nanoseconds."""
+    time = round(header.updated_at * 1e6) * 1000
+    os.utime(log, ns=(time, time))
+    return time

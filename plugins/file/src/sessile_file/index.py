@@ -1,0 +1,53 @@
+"""Finding sessions by their user or tree without opening all: for each such value, an empty file a session that has it.
+
+A marker is made before the header has the value, and removed after it has not any more, so that there may be too many: whoever
+lists looks whether the header still says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sessile.ids import file_name
+from sessile.log import Header
+from sessile.store import Query
+from sessile_file.files import sync_folder
+
+FIELDS = ("parent", "root", "user_id")  # the narrowest first
+
+
+class Index:
+    """The markers below a store's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / ".index"
+
+    def add(self, folder: str, fields: Mapping[str, Any]) -> None:
+        """Mark a session's folder with the values that its header gets."""
+        for field in FIELDS:
+            if fields.get(field):
+                marked = self._marked(field, fields[field])
+                marked.mkdir(parents=True, exist_ok=True)
+                if not (marked / folder).exists():
+                    (marked / folder).touch()
+                    sync_folder(marked)
+
+    def remove(self, folder: str, gone: Header, kept: Header | None = None) -> None:
+        """Remove the marks of a header, but for those that another has too."""
+        for field in FIELDS:
+            value = getattr(gone, field)
+            if value and (kept is None or getattr(kept, field) != value):
+                (self._marked(field, value) / folder).unlink(missing_ok=True)
+
+    def listed(self, query: Query) -> Path | None:
+        """The folder that has a name for each session that may match; None where a query asks for no marked value."""
+        for field in FIELDS:
+            if (value := getattr(query, field)) is not None:
+                return self._marked(field, value)
+        return None
+
+    def _marked(self, field: str, value: str) -> Path:
+        return self._path / field / file_name(os.fspath(value))
