@@ -13,7 +13,7 @@ from sessile.memory_store import MemorySessionStore
 from sessile.model import find_model
 from sessile.plugins import Plugins
 from sessile.store import is_store
-from sessile.tools import Tool, tool
+from sessile.tools import Tool, named
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +71,7 @@ class Agent:
         self.name = name
         self.instructions = instructions
         self.model = model
-        self.tools: list[Tool] = [tool(function) for function in tools]
+        self.tools: list[Tool] = list(named(tools, name).values())
         self.memory = memory
         self.knowledge = knowledge
         self.db = db

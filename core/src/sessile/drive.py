@@ -2,31 +2,47 @@
 
 `Blocking` calls blocking plugins directly: the coroutine never suspends, and `run` is one `send(None)`; what an
 async-only plugin returns is awaited on a background event loop. `Awaiting` awaits async plugins and runs blocking ones
-in worker threads, so that the event loop is never held up.
+in worker threads (see `threads.py`), so that the event loop is never held up.
+
+A layer of middleware waits for all that is inside of it. Nobody may wait there for a thread that a layer holds, and a
+cancelled layer must not leave its inside running. Two decisions follow:
+
+- A blocking layer of an async turn has a thread of its own, and calls its inside as a task of the event loop. The inside
+  ends with its layer: when the layer is cancelled, or returns early, the task is cancelled and waited for (`inside.py`).
+- A blocking turn with an async layer cannot be cancelled from that layer, as its inside would be plain calls in some
+  thread. So its onion runs on the background event loop, as an async turn does, while the caller's thread waits (see
+  `turn.py`). There is one way to mix layers, whatever face the user holds.
 """
 
 from __future__ import annotations
 
-import contextvars
+import contextlib
 import functools
 import inspect
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sessile.errors import SessileError
+from sessile.background import background, running_loop
+
+if TYPE_CHECKING:
+    from sessile.inside import Step
 
 T = TypeVar("T")
-S = TypeVar("S")
 P = ParamSpec("P")
 
 
 class Face(Protocol):
-    """How the engine calls what plugins gave it."""
+    """How the engine calls what plugins gave it. awaits: is it the async one?"""
+
+    @property
+    def awaits(self) -> bool: ...
 
     def native(self, store: Any) -> Any:
-        """The face of a store that this one calls: its `asynchronous` one, if it has one and this one awaits."""
+        """A store as this face calls it: its `asynchronous` side, or in worker threads, if this one awaits."""
+
+    def other(self) -> Face:
+        """The other face, for a view of the same session."""
 
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a blocking or async function and return its result."""
@@ -37,8 +53,8 @@ class Face(Protocol):
     async def pause(self, seconds: float) -> None:
         """Wait."""
 
-    def proceed(self, caller: Callable[..., Any], step: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-        """`step` in the form that `caller` can call: plain for a blocking one, awaitable for an async one."""
+    async def through(self, layer: Callable[..., Any], turn: Any, step: Step) -> Any:
+        """Call a layer of middleware; `step` is its inside, which it gets in the form that it can call."""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -58,59 +74,75 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
+def is_awaitable(value: object) -> bool:
+    """Can this be awaited? (Faster than `inspect.isawaitable`, for what plugins return.)"""
+    return hasattr(type(value), "__await__")
+
+
+def suited(fn: Callable[..., Any], value: Any) -> Any:
+    """`value` for `fn` to use: a session or turn in the face that an `async def`, or a blocking function, can call."""
+    view = getattr(type(value), "seen_by", None)
+    return value if view is None else view(value, is_async(fn))
+
+
 class Blocking:
-    """The face of `Session`."""
+    """The face of `Session`. loop: where awaitables are awaited, while it runs; None: the background event loop."""
+
+    awaits = False
+
+    def __init__(self, loop: Any = None) -> None:
+        self.loop = loop
 
     def native(self, store: Any) -> Any:
         return store
 
+    def other(self) -> Face:
+        return Awaiting()
+
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         result = fn(*args, **kwargs)
-        return background(result) if hasattr(type(result), "__await__") else result
+        return background(result, self.loop) if is_awaitable(result) else result
 
     settle = call
 
     async def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def proceed(self, caller: Callable[..., Any], step: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-        if not is_async(caller):
-            return lambda *args: run(step(*args))
-
-        async def awaited(*args: Any) -> Any:  # on the background loop, which the rest of the turn must not hold up
-            import asyncio
-
-            return await asyncio.to_thread(lambda: run(step(*args)))
-
-        return awaited
+    async def through(self, layer: Callable[..., Any], turn: Any, step: Step) -> Any:
+        return layer(turn, lambda *args: run(step(*args)))
 
 
 class Awaiting:
     """The face of `AsyncSession`."""
 
+    awaits = True
+
     def native(self, store: Any) -> Any:
-        return getattr(store, "asynchronous", store)
+        native = getattr(store, "asynchronous", None)
+        return _InThreads(store) if native is None else native
+
+    def other(self) -> Face:
+        return Blocking(running_loop())
 
     async def call(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        import asyncio
+        from sessile.threads import CALLS, in_thread
 
         if is_async(fn):
             return await fn(*args, **kwargs)
-        result = await asyncio.to_thread(fn, *args, **kwargs)
-        return await result if hasattr(type(result), "__await__") else result
+        result = await in_thread(CALLS, fn, *args, **kwargs)
+        return await result if is_awaitable(result) else result
 
     async def settle(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         import asyncio
+
+        from sessile.inside import finished
 
         task = asyncio.ensure_future(self.call(fn, *args, **kwargs))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            while not task.done():
-                try:
-                    await asyncio.wait([task])
-                except asyncio.CancelledError:
-                    continue  # cancelled again: the write still has to end first
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled again: the write still has to end first
+                await finished([task])
             task.exception()  # seen: the cancellation is what the caller hears of
             raise
 
@@ -119,63 +151,36 @@ class Awaiting:
 
         await asyncio.sleep(seconds)
 
-    def proceed(self, caller: Callable[..., Any], step: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-        import asyncio
+    async def through(self, layer: Callable[..., Any], turn: Any, step: Step) -> Any:
+        from sessile.inside import Inside
+        from sessile.threads import CALLS, in_thread
 
-        if is_async(caller):
-            return step
-        loop = asyncio.get_running_loop()
-        return lambda *args: asyncio.run_coroutine_threadsafe(step(*args), loop).result()
-
-
-_loop_lock = threading.Lock()
-_loop: Any = None
-_thread: threading.Thread | None = None
-
-
-def background(awaitable: Awaitable[T]) -> T:
-    """Wait for something on the background event loop and return its result."""
-    if _thread is threading.current_thread():
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise SessileError(
-            "async code that a blocking session is waiting for used a blocking session whose store is async, which would wait "
-            "for itself: use an AsyncSession there, or a blocking store"
-        )
-    future = _submit(awaitable)
-    try:
-        result: T = future.result()
-        return result
-    except BaseException:
-        future.cancel()
-        raise
+        inside = Inside(step)
+        try:
+            if is_async(layer):
+                return await layer(turn, inside.enter)
+            return await in_thread(CALLS, layer, turn, inside.enter_from_thread)
+        finally:
+            await inside.end()
 
 
-async def on_background(awaitable: Awaitable[T]) -> T:
-    """Await something on the background event loop, from whichever loop: for clients that must stay in one."""
-    import asyncio
+class _InThreads:
+    """A store without an async side, as the async face calls it: blocking methods run in threads."""
 
-    if asyncio.get_running_loop() is _loop:
-        return await awaitable
-    result: T = await asyncio.wrap_future(_submit(awaitable))
-    return result
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        from sessile.threads import CALLS, STORES, in_thread
+
+        method = getattr(self._store, name)
+        if not callable(method) or is_async(method):
+            return method
+        pool = CALLS if name == "wait" else STORES  # `wait` is all waiting: it must not keep a thread from a read
+        return functools.partial(in_thread, pool, method)
 
 
-def _submit(awaitable: Awaitable[Any]) -> Any:
-    """Hand something to the background event loop, which is started when first needed."""
-    import asyncio
-
-    global _loop, _thread
-    with _loop_lock:
-        if _loop is None:
-            _loop = asyncio.new_event_loop()
-            _thread = threading.Thread(target=_loop.run_forever, name="sessile-background", daemon=True)
-            _thread.start()
-
-    async def awaited() -> Any:
-        return await awaitable
-
-    return contextvars.copy_context().run(asyncio.run_coroutine_threadsafe, awaited(), _loop)
+# -- verbs as methods
 
 
 class HasHandle(Protocol):

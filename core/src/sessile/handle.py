@@ -69,7 +69,7 @@ class Handle:
         self.session: Any = None  # the public object that hooks are given
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.closed = False
-        self.running: set[Any] = set()  # tasks of turns that are being streamed
+        self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
         self.greeted: set[Any] = set()  # agents that on_agent_start was called for
         self.token: int | None = None  # of the lease it holds (see `exclusive.py`)
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again

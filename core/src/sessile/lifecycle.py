@@ -130,12 +130,11 @@ async def extract_topics(h: Handle, history: Iterable[Any] | None = None, limit:
 
 async def close(h: Handle) -> None:
     """End the turns that are being streamed, call `on_session_close`, and let go of the handle. All is stored already."""
-    if h.running:
-        import asyncio
-
-        for task in h.running:
-            task.cancel()
-        await asyncio.wait(h.running)
+    streams = [running for running in h.running if not running.is_own()]
+    for running in streams:
+        running.stop()
+    for running in streams:
+        await h.face.call(running.ended.wait)
     if not h.closed:
         try:
             await h.hook("on_session_close")

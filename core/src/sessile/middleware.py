@@ -3,6 +3,16 @@
 `def mw(turn, call_next) -> reply`, blocking or `async def`: change `turn` before, the reply after, or answer without
 calling on. What is passed down is what is stored and sent; what is returned is what is stored as the reply. The form
 `def mw(message, response) -> response` sees both texts once the reply is there, and is known by those two names.
+
+A layer may call `call_next(turn)` again, to try again or to ask another agent (`turn.agent = …`), once the call before it
+has ended. The next call goes on from all that the turn has stored:
+
+- The question is not stored again. A question that the layer changed meanwhile is stored behind the first one.
+- The tool calls of the earlier attempt, and their results, stay and are sent: what a tool did, the model knows. A call
+  that was cut off gets a result that says so.
+- The reader of a stream keeps what the earlier attempt had sent, and gets the next one's text behind it.
+
+A layer that ends, or is cancelled, ends what is still running inside of it.
 """
 
 from __future__ import annotations
@@ -11,7 +21,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sessile.drive import Face
+from sessile.drive import Face, is_awaitable, suited
 from sessile.errors import InvalidInput
 from sessile.messages import Message, as_reply
 
@@ -24,17 +34,24 @@ async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any,
     layer, rest = layers[0], layers[1:]
     below: list[Message] = []
 
-    async def step(changed: Any = turn) -> Message:
-        below[:] = [await run_onion(face, rest, changed, inner)]
+    async def step(passed: Any = turn) -> Message:
+        if not turn.is_same(passed):
+            raise InvalidInput(
+                f"middleware {_name(layer)} passed {passed!r:.60} on: pass the turn it was given, changed in place"
+            )
+        below[:] = [await run_onion(face, rest, turn, inner)]
         return below[0]
 
     if _takes_response(layer):
         reply = await step()
         answer = await face.call(layer, turn.message.text, reply.text)
         return reply if answer is None else as_reply(answer, like=reply)
-    answer = await face.call(layer, turn, face.proceed(layer, step))
+    answer = await face.through(layer, suited(layer, turn), step)
     if answer is None:
         raise InvalidInput(f"middleware {_name(layer)} returned None: return the reply, such as `return call_next(turn)`")
+    if is_awaitable(answer):
+        getattr(answer, "close", lambda: None)()
+        raise InvalidInput(f"middleware {_name(layer)} returned something to be awaited: write it as `async def`")
     return as_reply(answer, like=below[0] if below else None)
 
 

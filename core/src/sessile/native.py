@@ -13,16 +13,18 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sessile.addresses import check_address, shown
-from sessile.drive import background, on_background, run
+from sessile.background import background, on_background
+from sessile.drive import run
 from sessile.encoding import JSON
 from sessile.errors import Closed, InvalidInput
 from sessile.log import Entry, Header
 from sessile.store import Page, Query
 
 T = TypeVar("T")
+_Engines: TypeAlias = "dict[tuple[int, bool], Engine]"  # (process, is it async) -> engine: a child makes its own
 
 
 async def maybe(result: Awaitable[T] | T) -> T:
@@ -82,11 +84,10 @@ class NativeStore(ABC):
         self.url = url
         self.pool_size = pool_size
         self.timeout = timeout
-        self._engines: dict[bool, Engine] = {}
-        self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._engines: _Engines = {}
+        self._locks: dict[int, threading.Lock] = {}
         self._closed = False
-        weakref.finalize(self, _close_quietly, self._engines, self._process)  # a store that nobody closed
+        weakref.finalize(self, _close_quietly, self._engines)  # a store that nobody closed
 
     @property
     def asynchronous(self) -> _Asynchronous:
@@ -101,13 +102,12 @@ class NativeStore(ABC):
         """The engine for a face. `Closed` after `close`."""
         if self._closed:
             raise Closed(f"{self!r} is closed: make a new one")
-        if self._process != os.getpid():  # connections must not be used on after a fork
-            self._process, self._lock, self._engines = os.getpid(), threading.Lock(), {}
-        found = self._engines.get(asynchronous)
+        key = os.getpid(), asynchronous
+        found = self._engines.get(key)
         if found is None:
-            with self._lock:
-                found = self._engines.get(asynchronous) or self.make_engine(asynchronous)
-                self._engines[asynchronous] = found
+            with self._locks.setdefault(key[0], threading.Lock()):  # another's may be held in a process that was forked
+                found = self._engines.get(key) or self.make_engine(asynchronous)
+                self._engines[key] = found
         return found
 
     def load(self, session_id: str) -> Header | None:
@@ -160,13 +160,13 @@ class NativeStore(ABC):
 
     def _taken(self) -> tuple[Engine | None, Engine | None]:
         self._closed = True
-        engines = self._engines if self._process == os.getpid() else {}
-        return engines.pop(False, None), engines.pop(True, None)
+        process = os.getpid()
+        return self._engines.pop((process, False), None), self._engines.pop((process, True), None)
 
 
-def _close_quietly(engines: dict[bool, Engine], process: int) -> None:
-    engine = engines.pop(False, None)
-    if engine is not None and process == os.getpid():
+def _close_quietly(engines: _Engines) -> None:
+    engine = engines.pop((os.getpid(), False), None)
+    if engine is not None:
         run(engine.close())
 
 

@@ -16,7 +16,7 @@ import attrs
 import pluggy
 
 from sessile import hookspecs
-from sessile.drive import Face
+from sessile.drive import Face, suited
 from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.registry import Registry
 
@@ -188,7 +188,12 @@ class Plugins:
 
 async def _invoke(face: Face, impl: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
     wanted = (*impl.argnames, *impl.kwargnames)
-    return await face.call(impl.function, **{name: arguments[name] for name in wanted if name in arguments})
+    return await face.call(impl.function, **{name: _given(impl, name, arguments[name]) for name in wanted if name in arguments})
+
+
+def _given(impl: pluggy.HookImpl, name: str, value: Any) -> Any:
+    """An argument as an implementation can use it: sessions and turns in the face of its function."""
+    return suited(impl.function, value) if name in ("session", "turn") else value
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sessile.addresses import shown
+from sessile.background import background
 from sessile.documents import DocumentStore, is_document_store
-from sessile.drive import background
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
 from sessile.store import Store, is_store

@@ -1,7 +1,7 @@
 """Streaming: a turn whose answer is read piece by piece while it is made.
 
 The turn runs beside its reader (a thread, or a task). A reader that goes away, by `close()`, Ctrl-C or a cancellation,
-ends the turn; what had arrived is stored as an interrupted reply before the reader goes on.
+ends the turn; what had arrived is stored as an interrupted reply before the reader goes on. So does closing the session.
 """
 
 from __future__ import annotations
@@ -9,15 +9,57 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from sessile.drive import run
-from sessile.errors import TurnInterrupted
+from sessile.errors import Closed, TurnInterrupted
 from sessile.handle import Handle
 from sessile.turn import take_turn
 
 _END = object()
+_own: contextvars.ContextVar[Running] = contextvars.ContextVar("the streamed turn that this code runs in")
+
+
+class Running:
+    """A turn that is being streamed, as who closes its session sees it."""
+
+    def __init__(self, h: Handle, interrupt: Callable[[], object]) -> None:
+        self._h = h
+        self._interrupt = interrupt
+        self.closed = False  # was the session closed meanwhile?
+        self.ended = threading.Event()
+        h.running.add(self)
+
+    def begin(self) -> None:
+        """Say that what runs in this context is the turn."""
+        _own.set(self)
+
+    def is_own(self) -> bool:
+        """Is it the turn that this very code runs in? Then it cannot be waited for."""
+        return _own.get(None) is self
+
+    def stop(self) -> None:
+        """Interrupt the turn, as its session is being closed; `ended` is set once what had arrived is stored."""
+        self.closed = True
+        self._interrupt()
+
+    def end(self) -> None:
+        """Say that the turn has ended."""
+        self._h.running.discard(self)
+        self.ended.set()
+
+    def rest(self, outcome: Any, silent: bool) -> Iterator[str]:
+        """What is left to say at the turn's end: its error, or the whole reply where a model did not stream."""
+        if isinstance(outcome, BaseException):
+            if self.closed:
+                raise Closed(
+                    f"session {self._h.session_id!r} was closed while this reply was streamed: what had arrived is stored as an "
+                    "interrupted reply"
+                ) from outcome
+            raise outcome
+        if silent and outcome.text:
+            yield outcome.text
 
 
 def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> Iterator[str]:
@@ -32,12 +74,15 @@ def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> It
         pieces.put(piece)
 
     def work() -> None:
+        running.begin()
         try:
             outcome.append(run(take_turn(h, content, agent=agent, sink=sink, metadata=metadata)))
         except BaseException as error:  # raised to the reader, below
             outcome.append(error)
+        running.end()
         pieces.put(_END)
 
+    running = Running(h, gone.set)
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="sessile-stream")
     thread.start()
     silent = True
@@ -48,7 +93,7 @@ def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> It
     finally:
         gone.set()
         thread.join()
-    yield from _rest(outcome[0], silent)
+    yield from running.rest(outcome[0], silent)
 
 
 async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> AsyncIterator[str]:
@@ -68,10 +113,17 @@ async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any
             raise TurnInterrupted("the reader of the stream is gone")
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    task = asyncio.ensure_future(take_turn(h, content, agent=agent, sink=sink, metadata=metadata))
-    h.running.add(task)
-    task.add_done_callback(h.running.discard)
-    task.add_done_callback(lambda _: loop.call_soon(pieces.put_nowait, _END))
+    async def work() -> Any:
+        running.begin()
+        return await take_turn(h, content, agent=agent, sink=sink, metadata=metadata)
+
+    def end(_: Any) -> None:
+        running.end()
+        loop.call_soon(pieces.put_nowait, _END)
+
+    task = asyncio.ensure_future(work())
+    running = Running(h, lambda: loop.call_soon_threadsafe(task.cancel))
+    task.add_done_callback(end)
     silent = True
     try:
         while (piece := await pieces.get()) is not _END:
@@ -82,14 +134,6 @@ async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
-    outcome = task.exception() or task.result()
-    for piece in _rest(outcome, silent):
+    outcome = TurnInterrupted("the turn was cancelled") if task.cancelled() else task.exception() or task.result()
+    for piece in running.rest(outcome, silent):
         yield piece
-
-
-def _rest(outcome: Any, silent: bool) -> Iterator[str]:
-    """What is left to say at a turn's end: its error, or the whole reply where a model did not stream."""
-    if isinstance(outcome, BaseException):
-        raise outcome
-    if silent and outcome.text:
-        yield outcome.text

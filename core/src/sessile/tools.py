@@ -1,85 +1,106 @@
-"""Tools: plain functions that a model may call; the schema comes from the signature and the docstring."""
+"""Tools: functions that a model may call. Their schema comes from the signature and the docstring (see `parameters.py`)."""
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
-import types
-from collections.abc import Callable
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from sessile.encoding import JSON, to_json
 from sessile.errors import InvalidInput
-
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", tuple: "array", dict: "object"}
+from sessile.json_types import Unusable, to_plain
+from sessile.parameters import Convert, arguments_of, parameters_of
 
 
 @attrs.frozen
 class Tool:
-    """A function a model may call. `parameters` is the JSON schema of its arguments. risky: mark what is hard to undo."""
+    """A function a model may call. `parameters` is the JSON schema of its arguments. risky: mark what is hard to undo.
+
+    converters: makes a parameter's value from the JSON value that a model gave; without one, the function gets that.
+    """
 
     name: str
     description: str
     parameters: dict[str, JSON]
     function: Callable[..., Any]
     risky: bool = False
+    converters: Mapping[str, Convert] = attrs.field(factory=dict, repr=False)
 
-    def problem(self, arguments: dict[str, JSON]) -> str:
-        """Why the function cannot be called with these arguments; "" where it can."""
+    def bind(self, arguments: Mapping[str, JSON]) -> inspect.BoundArguments | str:
+        """What to call the function with, or why it cannot be called with these arguments: a text for the model."""
         try:
-            inspect.signature(self.function).bind(**arguments)
-        except TypeError as error:
-            return str(error)
-        return ""
+            return arguments_of(self.function, arguments, self.converters)
+        except Unusable as problem:
+            return str(problem)
 
 
 def tool(function: Callable[..., Any] | Tool | None = None, *, name: str = "", risky: bool = False) -> Any:
-    """The `Tool` of a function; also a decorator: `@tool(risky=True)`."""
+    """The `Tool` of a function; also a decorator: `@tool(risky=True)`.
+
+    Parameters may be text, numbers, bool, enums, literals, dates, times, bytes (base64), UUIDs, paths, decimals, unions,
+    lists, sets, tuples and dicts of those, dataclasses, attrs classes and TypedDicts; the function gets values of these
+    types. What a `functools.partial` fixes is hidden from the model. Raises `InvalidInput`, which names the tool and the
+    parameter, for one that cannot be made from JSON.
+    """
     if function is None:
         return functools.partial(tool, name=name, risky=risky)
     if isinstance(function, Tool):
         return function
     if not callable(function):
         raise InvalidInput(f"a tool is a function, not {type(function).__name__} ({function!r:.60})")
-    name = name or getattr(function, "__name__", type(function).__name__)
-    return Tool(name, inspect.getdoc(function) or "", _parameters(function), function, risky)
+    name = name or _name(function)
+    parameters, converters = parameters_of(function, name)
+    return Tool(name, _description(function), parameters, function, risky, converters)
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, JSON]:
-    signature = inspect.signature(function)
-    hints = get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
-    named = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    properties = {p.name: _schema(hints.get(p.name, str)) for p in named}
-    for p in named:
-        if p.default not in (p.empty, None) and isinstance(p.default, (str, int, float, bool)):
-            properties[p.name]["default"] = p.default
-    required = [p.name for p in named if p.default is p.empty]
-    return {"type": "object", "properties": properties, "required": required}
+def named(tools: Iterable[Callable[..., Any] | Tool], agent: str) -> dict[str, Tool]:
+    """Tools by their names. `InvalidInput` where two have the same, as a model could call only one of them."""
+    found: dict[str, Tool] = {}
+    for made in map(tool, tools):
+        if made.name in found:
+            raise InvalidInput(f"agent {agent!r} has two tools named {made.name!r}: name one of them with tool(function, name=…)")
+        found[made.name] = made
+    return found
 
 
-def _schema(hint: Any) -> dict[str, JSON]:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (Union, types.UnionType):
-        options = [_schema(a) for a in arguments if a is not type(None)]
-        return options[0] if len(options) == 1 else {"anyOf": options}
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return {"enum": [member.value for member in hint]}
-    if (origin or hint) is list and arguments:
-        return {"type": "array", "items": _schema(arguments[0])}
-    known = _TYPES.get(origin or hint)
-    return {"type": known} if known else {}
+def _plain(function: Any) -> Any:
+    """The function in a partial: it has the name and the docstring."""
+    return _plain(function.func) if isinstance(function, functools.partial) else function
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner = _plain(function)
+    name: str = getattr(inner, "__name__", type(inner).__name__)
+    if not name.isidentifier():
+        raise InvalidInput(f"the tool {inner!r:.80} has no name that a model could call: name it with tool(function, name=…)")
+    return name
+
+
+def _description(function: Callable[..., Any]) -> str:
+    return inspect.getdoc(_plain(function)) or ""
 
 
 def result_text(value: object) -> str:
     """What a tool returned as the text a model reads: strings as they are, the rest as JSON where that can be."""
-    if isinstance(value, str):
-        return value
+    if not isinstance(value, str):
+        try:
+            value = to_json(to_plain(value))
+        except (TypeError, ValueError, RecursionError):
+            value = str(value)
+    return _storable(value)
+
+
+def error_text(error: BaseException) -> str:
+    """What an exception says, even where it cannot say it."""
     try:
-        return to_json(value)
-    except (TypeError, ValueError):
-        return str(value)
+        return _storable(str(error))
+    except Exception as second:
+        return f"its text cannot be had ({type(second).__name__})"
+
+
+def _storable(text: str) -> str:
+    """Text without lone surrogates, which file names can have: they are written out, such as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()

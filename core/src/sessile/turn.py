@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sessile import context
+from sessile.drive import is_async
 from sessile.encoding import JSON
-from sessile.errors import ModelError, TurnInterrupted
+from sessile.errors import InvalidInput, ModelError, TurnInterrupted
 from sessile.handle import Handle
-from sessile.history import add_messages, commit_drafts, observe
+from sessile.history import add_messages, commit_drafts, get_history, observe
 from sessile.ids import new_id
 from sessile.log import Draft, Header
 from sessile.messages import Message, as_reply, draft, message
 from sessile.middleware import check, run_onion
 from sessile.model import Request
-from sessile.tools import Tool, result_text
+from sessile.past import unanswered
+from sessile.tools import Tool, error_text, named, result_text
 
 if TYPE_CHECKING:
     from sessile.agent import Agent
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 Sink = Callable[[str], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Turn:
     """One turn, as middleware and hooks see it.
 
+    session: blocking for a blocking function, an `AsyncSession` for an `async def`, whatever the user holds.
     id: of the turn and of its first message. message: the user's; middleware may replace it. said: what is stored of
     this turn so far. prompt: what the model was sent last. reply: the stored reply, at the end. emit: takes each piece
     of text while `streaming`; middleware may wrap it. metadata: for middleware to share what it likes, never stored.
@@ -51,6 +54,8 @@ class Turn:
     reply: Message | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
     arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
+    asked: Message | None = None  # the user's message as it was stored last
+    answering: bool = False  # is the inside of the onion under way?
 
     @property
     def session_id(self) -> str:
@@ -65,6 +70,25 @@ class Turn:
     @content.setter
     def content(self, value: JSON) -> None:
         self.message = self.message.replace(content=value)
+
+    def seen_by(self, asynchronous: bool) -> Turn:
+        """The turn for code that awaits, or for code that does not: its `session` is of that face, the rest is shared."""
+        session = self.session.seen_by(asynchronous)
+        return self if session is self.session else _TurnView(self, session)
+
+    def is_same(self, other: object) -> bool:
+        """Is `other` this turn, for whichever face?"""
+        return isinstance(other, Turn) and other.__dict__ is self.__dict__
+
+
+class _TurnView(Turn):
+    """A turn that shares everything with another but the session."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, turn: Turn, session: Any) -> None:
+        self.__dict__ = turn.__dict__
+        self.session = session
 
 
 async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, **metadata: JSON) -> str:
@@ -91,8 +115,7 @@ async def take_turn(
     if agent not in h.greeted:
         await _greet(h, agent, header)
     try:
-        reply = await run_onion(h.face, await _layers(h), turn, functools.partial(_answer, h))
-        return await _finish(h, turn, reply)
+        return await _finish(h, turn, await _through_layers(h, turn))
     except BaseException as error:
         await _abandon(h, turn, error)
         raise
@@ -105,6 +128,16 @@ def _discard(_: str) -> None:
 def _emit(sink: Sink, arrived: list[str], chunk: str) -> None:
     sink(chunk)  # first: what a reader never got has not arrived
     arrived.append(chunk)
+
+
+async def _through_layers(h: Handle, turn: Turn) -> Message:
+    """The reply that comes out of the onion, which runs on an event loop where one of its layers is async."""
+    layers = await _layers(h)
+    if h.face.awaits or not any(map(is_async, layers)):
+        return await run_onion(h.face, layers, turn, functools.partial(_answer, h))
+    inside: Handle = h.session.seen_by(True)._handle
+    reply: Message = await h.face.call(run_onion, inside.face, layers, turn, functools.partial(_answer, inside))
+    return reply
 
 
 async def _layers(h: Handle) -> list[Callable[..., Any]]:
@@ -124,10 +157,20 @@ async def _greet(h: Handle, agent: Agent, header: Header) -> None:
 
 async def _answer(h: Handle, turn: Turn) -> Message:
     """The inside of the onion: from the user's message to the model's final answer."""
-    await _store_question(h, turn)
+    if turn.answering:
+        raise InvalidInput("call_next was called while an earlier call is under way: await that first, or cancel and await it")
+    turn.answering = True
+    try:
+        await _store_question(h, turn)
+        return await _ask(h, turn)
+    finally:
+        turn.answering = False
+
+
+async def _ask(h: Handle, turn: Turn) -> Message:
     agent = turn.agent
     model = agent.find_model(h.plugins)
-    tools = {tool.name: tool for tool in agent.tools}
+    tools = named(agent.tools, agent.name)
     for _ in range(agent.max_steps):
         turn.prompt = await _build_prompt(h, turn, model)
         turn.arrived.clear()
@@ -142,6 +185,7 @@ async def _answer(h: Handle, turn: Turn) -> Message:
 
             await before_tools(h, risky)
         await _store(h, turn, [draft(reply, turn.id)])
+        turn.arrived.clear()  # it is stored, with the calls
         for call in reply.tool_calls:
             await _store(h, turn, [draft(await _run_tool(h, tools, call), turn.id)])
     raise ModelError(
@@ -150,11 +194,33 @@ async def _answer(h: Handle, turn: Turn) -> Message:
 
 
 async def _store_question(h: Handle, turn: Turn) -> None:
+    again = bool(turn.said)
+    drafts = await _unsaid(h, turn)
+    if again and turn.asked != turn.message:  # the attempt before this one asked something else
+        drafts.append(draft(turn.message, turn.id))
+    turn.asked = turn.message
+    if drafts:
+        await _store(h, turn, drafts)
+
+
+async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
+    """What the turn still has to store before it goes on: the question, or results of tool calls that were cut off."""
+    if not turn.said and not await _goes_on(h, turn):
+        return [_question(turn)]
+    lost, text = unanswered(turn.said), "Error: this call was cut off; whether it took effect is not known"
+    calls = [call for said in turn.said for call in said.tool_calls if call["id"] in lost]
+    return [draft(message("tool", text, tool_call_id=call["id"], name=call["name"]), turn.id) for call in calls]
+
+
+async def _goes_on(h: Handle, turn: Turn) -> bool:
+    """Is this the question that failed last, said again while nothing was said since? Then the turn goes on from it."""
     failed, h.unanswered = h.unanswered, None
-    if failed is not None and failed.message == turn.message:
-        turn.id, turn.said = failed.id, failed.said
-        return
-    await _store(h, turn, [_question(turn)])
+    if failed is None or failed.asked != turn.message:
+        return False
+    if [(said.id, said.turn) for said in await get_history(h, 1)] != [(failed.id, failed.id)]:
+        return False
+    turn.id, turn.said, turn.asked = failed.id, failed.said, failed.asked
+    return True
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
@@ -192,22 +258,19 @@ async def _run_tool(h: Handle, tools: dict[str, Tool], call: dict[str, JSON]) ->
     metadata = {}
     if name not in tools:
         result = f"Error: there is no tool {name!r}; there are: {', '.join(tools) or 'none'}"
-    elif problem := tools[name].problem(arguments):
-        result = f"Error: {name} cannot be called so: {problem}"
+    elif isinstance(bound := tools[name].bind(arguments), str):
+        result = f"Error: {name} cannot be called so: {bound}"
     else:
         try:
-            result = result_text(await h.face.call(tools[name].function, **arguments))
+            result = result_text(await h.face.call(tools[name].function, *bound.args, **bound.kwargs))
         except Exception as error:
-            result = f"Error: {type(error).__name__}: {error}"
+            result = f"Error: {type(error).__name__}: {error_text(error)}"
             metadata = {"error": type(error).__name__}
     return message("tool", result, metadata, tool_call_id=call["id"], name=name)
 
 
 async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
-    drafts = [draft(reply, turn.id)]
-    if not turn.said:  # a middleware answered by itself
-        drafts.insert(0, _question(turn))
-    await _store(h, turn, drafts, final=True)
+    await _store(h, turn, [*await _unsaid(h, turn), draft(reply, turn.id)], final=True)
     reply = turn.said[-1]
     if h.checkpoint_interval or h.plugins.implementations("want_snapshot"):
         from sessile.checkpoints import after_turn  # only here: it is made of what is made of turns

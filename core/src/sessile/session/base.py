@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sessile.agent import Agent
+from sessile.background import running_loop
 from sessile.drive import Face
 from sessile.exclusive import Lease
 from sessile.handle import Handle
@@ -21,6 +22,9 @@ class BaseSession:
 
     _face: Callable[[], Face]
     _plain: type[BaseSession]  # the face itself, of which users may have a subclass
+    _other: Callable[[BaseSession], BaseSession]  # makes a view of a session in the other face (see `views.py`)
+    _owner: BaseSession  # the user's own, of which this may be a view
+    _view: BaseSession | None
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class BaseSession:
         self._handle.release = release
         self._agent = agent
         self.agents: dict[str, Agent] = dict(agents or {})
+        self._owner, self._view = self, None
         self._begin()
 
     def _begin(self) -> None:
@@ -101,7 +106,7 @@ class BaseSession:
     def agent(self) -> Agent:
         """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
         if self._agent is None:
-            self._agent = next(iter(self.agents.values()), None) or Agent(session=self)
+            self._agent = next(iter(self.agents.values()), None) or Agent(session=self._owner)
         return self._agent
 
     @agent.setter
@@ -129,8 +134,23 @@ class BaseSession:
         session = object.__new__(self._plain)  # a subclass may be made in ways unknown here
         session._handle, session._agent, session.agents = handle, self._agent, dict(self.agents)
         handle.session, session._store = session, self._store
+        session._owner, session._view = session, None
         handle.release = share_store(self._store)
         return session
+
+    def seen_by(self, asynchronous: bool) -> BaseSession:
+        """This session for code that awaits (an `AsyncSession`), or for code that does not (a `Session`)."""
+        if self._handle.face.awaits is asynchronous:
+            return self
+        owner = self._owner
+        if owner._handle.face.awaits is asynchronous:
+            return owner
+        if owner._view is None:
+            owner._view = owner._other(owner)
+        view: Any = owner._view
+        if not asynchronous and (loop := running_loop()) is not None:
+            view._handle.face.loop = loop  # what a blocking view awaits belongs to the loop of its user
+        return owner._view
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"

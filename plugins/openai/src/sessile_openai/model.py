@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from sessile.drive import background, on_background
+from sessile.background import background, on_background
 from sessile.encoding import to_json
 from sessile.errors import ModelError
 from sessile.messages import Message

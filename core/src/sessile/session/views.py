@@ -1,0 +1,44 @@
+"""One session in the other face: what a hook or a layer of middleware is given that cannot use the user's.
+
+A view shares everything with the user's session: what is known of it, the lease, state under "temp:", the agents, being
+closed. It has its own face, its own side of the store, and what it reads from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessile.handle import Handle
+from sessile.session.asynchronous import AsyncSession
+from sessile.session.base import BaseSession
+from sessile.session.blocking import Session
+
+
+class HandleView(Handle):
+    """A handle that shares with another all but what stands here: slots come before the shared `__dict__`."""
+
+    __slots__ = ("_ahead", "_past", "_scopes", "face", "session", "store")
+
+    def __init__(self, of: Handle, store: Any, session: BaseSession) -> None:
+        self.__dict__ = of.__dict__
+        self.face = of.face.other()
+        self.store = self.face.native(store)
+        self.session = session
+        self._past, self._ahead, self._scopes = None, [], {}
+
+
+class SessionView(Session):
+    """A blocking session that shares with an async one all but the handle."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, of: BaseSession) -> None:
+        self.__dict__ = of.__dict__
+        self._handle = HandleView(of._handle, of._store, self)
+
+
+class AsyncSessionView(AsyncSession):
+    """An async session that shares with a blocking one all but the handle."""
+
+    __slots__ = ("_handle",)
+    __init__ = SessionView.__init__
