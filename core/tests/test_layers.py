@@ -116,13 +116,31 @@ def test_as_many_turns_as_one_likes_go_through_mixed_layers_at_once(
     assert Session("async199", store=made).message_count == Session("blocking49", store=made).message_count == 2
 
 
-def test_threads_that_share_one_blocking_session_lose_nothing(watchdog: None) -> None:
-    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), middleware=[awaiting, blocking, awaiting])
+@pytest.mark.parametrize("layers", [[], [awaiting, blocking, awaiting]])
+def test_threads_that_share_one_blocking_session_lose_and_double_nothing(watchdog: None, layers: list[Any]) -> None:
+    model = Model(*map(str, range(100)))
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, window=1000), middleware=layers)
     with ThreadPoolExecutor(50) as threads:
-        replies = list(threads.map(session.chat, map(str, range(50))))
-    assert replies == [f"a(b(a({n})))" for n in range(50)]
-    said = Counter(m.content for m in session.messages)
-    assert said == Counter([*map(str, range(50)), *replies])
+        list(threads.map(session.chat, (f"?{n}" for n in range(100))))
+    assert [m.id for m in session.messages] == [m.id for m in Session("s", store=session.store).messages]
+    assert Counter(m.role for m in session.messages) == {"user": 100, "assistant": 100}
+    for prompt in model.prompts:
+        assert not [said for said, times in Counter(prompt).items() if times > 1]
+
+
+def test_tasks_that_share_one_async_session_lose_and_double_nothing(watchdog: None) -> None:
+    async def main() -> None:
+        model = Model(*map(str, range(200)))
+        store = MemorySessionStore()
+        session = AsyncSession("s", store=store, agent=Agent(model=model, window=1000), middleware=[blocking])
+        await asyncio.gather(*[session.chat(f"?{n}") for n in range(200)])
+        said = [m.id for m in await session.messages]
+        assert said == [m.id for m in await AsyncSession("s", store=store).messages]
+        assert len(set(said)) == 400
+        for prompt in model.prompts:
+            assert not [said for said, times in Counter(prompt).items() if times > 1]
+
+    asyncio.run(main())
 
 
 def test_a_forked_process_has_threads_and_a_loop_of_its_own(tmp_path: Path) -> None:

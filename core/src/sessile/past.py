@@ -6,6 +6,7 @@ the past it last saw, so that a turn reads only what others said meanwhile.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from sessile.log import Entry, Header
@@ -51,6 +52,7 @@ class PastTurn:
 class Past:
     """The turns that began in the last part of a session, up to `end`, a position in its own log.
 
+    Threads and tasks may share it: each reads what is missing by itself, and what another added meanwhile is left out.
     header: the session when the part was read. whole: it is not a part but all.
     """
 
@@ -62,6 +64,7 @@ class Past:
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
         self._log = header.log
+        self._lock = threading.Lock()
         self._add(messages)
 
     def _add(self, messages: Iterable[Message]) -> None:
@@ -89,13 +92,17 @@ class Past:
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:
         """Add what was said up to the header's head."""
-        self._add(from_entry(entry) for entry in entries if entry.kind == "message")
-        self.end = header.head
-        if self.count > 2 * KEPT:
-            while self.count > KEPT and len(self._turns) > 1:
-                oldest = next(iter(self._turns))
-                self.count -= len(self._turns.pop(oldest).messages)
-            self.whole = False
+        with self._lock:
+            self._add(from_entry(entry) for entry in entries if entry.kind == "message" and entry.position >= self.end)
+            self.end = max(self.end, header.head)
+            if self.count > 2 * KEPT:
+                self._forget()
+
+    def _forget(self) -> None:
+        while self.count > KEPT and len(self._turns) > 1:
+            oldest = next(iter(self._turns))
+            self.count -= len(self._turns.pop(oldest).messages)
+        self.whole = False
 
     def committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
         """Add what the handle committed itself, if nothing is missing in between."""
@@ -104,10 +111,12 @@ class Past:
 
     def last(self, limit: int | None) -> list[PastTurn]:
         """The last turns that have `limit` messages together, oldest first; all of them for None."""
+        with self._lock:
+            known = list(self._turns.values())
         if limit is None or limit >= self.count:
-            return list(self._turns.values())
+            return known
         turns: list[PastTurn] = []
-        for turn in reversed(self._turns.values()):
+        for turn in reversed(known):
             turns.append(turn)
             limit -= len(turn.messages)
             if limit <= 0:

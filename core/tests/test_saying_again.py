@@ -1,0 +1,131 @@
+"""A question whose turn failed, said again: the turn goes on from the stored one only while that is the last thing said."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session
+
+TEXTS = st.sampled_from(["yes", "no"])
+
+
+class Moody:
+    """A model that answers or fails as it is told, and checks that it is asked what was said."""
+
+    fails = False
+
+    def __init__(self) -> None:
+        self.prompt: list[str] = []
+
+    def generate(self, request: Request) -> str:
+        self.prompt = [m.content for m in request.messages]
+        if self.fails:
+            raise RuntimeError("down")
+        return "fine"
+
+
+class SayingAgain(RuleBasedStateMachine):
+    """Against a list of turns, each a list of (number, text); the number of a question is what it is known by."""
+
+    face = "blocking"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Moody()
+        self.loop = asyncio.new_event_loop()
+        self.store = MemorySessionStore()
+        options: Any = {"store": self.store, "agent": Agent(model=self.model, window=10_000, budget=10**9)}
+        self.session: Any = Session("s", **options) if self.face == "blocking" else AsyncSession("s", **options)
+        self.other = Session("s", store=self.store, agent=Agent(model="echo"))
+        self.numbers = itertools.count()
+        self.turns: list[list[tuple[int, str]]] = []
+        self.failed: int | None = None
+
+    def teardown(self) -> None:
+        self.loop.close()
+
+    def do(self, verb: str, *arguments: Any) -> Any:
+        result = getattr(self.session, verb)(*arguments)
+        return self.loop.run_until_complete(result) if self.face == "async" else result
+
+    def said(self, text: str) -> tuple[int, str]:
+        return next(self.numbers), text
+
+    @rule(text=TEXTS, fails=st.booleans())
+    def chat(self, text: str, fails: bool) -> None:
+        if not self.turns or self.turns[-1][-1] != (self.failed, text):
+            self.turns.append([self.said(text)])
+        self.model.fails, self.failed = fails, None
+        if fails:
+            with pytest.raises(RuntimeError, match="down"):
+                self.do("chat", text)
+            self.failed = self.turns[-1][-1][0]
+        else:
+            assert self.do("chat", text) == "fine"
+            self.turns[-1].append(self.said("fine"))
+        assert self.model.prompt[-1] == text
+        assert self.model.prompt.count(text) <= sum(text == said for turn in self.turns for _, said in turn)
+
+    @rule(text=TEXTS)
+    def another_writes(self, text: str) -> None:
+        self.other.add_message("user", text)
+        self.turns.append([self.said(text)])
+
+    @rule(text=TEXTS)
+    def another_chats(self, text: str) -> None:
+        assert self.other.chat(text) == text
+        self.turns.append([self.said(text), self.said(text)])
+
+    @rule()
+    def the_state_changes(self) -> None:
+        self.do("increment_state", "n")
+
+    @precondition(lambda self: self.turns)
+    @rule(back=st.booleans())
+    def undo(self, back: bool) -> None:
+        self.do("undo")
+        if back:
+            self.do("redo")
+        else:
+            self.turns.pop()
+
+    @precondition(lambda self: self.turns)
+    @rule(data=st.data())
+    def revert(self, data: Any) -> None:
+        kept = data.draw(st.integers(0, sum(map(len, self.turns))))
+        self.do("revert", kept)
+        for turn in self.turns:
+            del turn[max(kept, 0) :]
+            kept -= len(turn)
+        self.turns = [turn for turn in self.turns if turn]
+
+    @rule(text=TEXTS)
+    def set_history(self, text: str) -> None:
+        self.do("set_history", [("system", "anew"), ("user", text)])
+        self.turns = [[self.said("anew")], [self.said(text)]]
+
+    @invariant()
+    def the_history_is_what_was_said(self) -> None:
+        expected = [text for turn in self.turns for _, text in turn]
+        assert [m.content for m in self.do("get_history")] == expected
+        assert [m.content for m in Session("s", store=self.store).messages] == expected
+
+
+class AsyncSayingAgain(SayingAgain):
+    face = "async"
+
+
+@pytest.mark.parametrize("machine", [SayingAgain, AsyncSayingAgain])
+def test_a_failed_question_said_again(machine: Any, pytestconfig: pytest.Config) -> None:
+    examples = 1000 if pytestconfig.getoption("--full") else 60
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, stateful_step_count=15, deadline=None, suppress_health_check=checks)
+    )
