@@ -5,6 +5,9 @@ wants, and may be `async def`. Implementations run last registered first; `tryfi
 generator that yields once) change that, as in pluggy. An object given as `plugins=[…]` or `db=…` needs no marks: its
 methods with a hook's name are taken.
 
+`session` and `turn.session` are what the implementation can use: a `Session` for a blocking function, an `AsyncSession`
+for an `async def`, whichever of them the user holds.
+
 An exception in an implementation never breaks a conversation: it is logged with the plugin's and the hook's name, and
 the implementation counts as not there for this call. Under `strict=True` it is raised as `PluginError` instead.
 """
