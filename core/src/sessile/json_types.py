@@ -25,6 +25,8 @@ from cattrs import v
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 
+Maker = Callable[[Any, Any], Any]  # (JSON value, type) -> value
+
 
 class Unusable(InvalidInput):
     """A type that no JSON value can be made into, or a value that is none of its type."""
@@ -216,7 +218,16 @@ def _boolean(value: Any, _: Any) -> bool:
     return bool(_one_of(written, {True: True, False: False}))
 
 
-def _union(hint: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _enum(value: Any, cls: Any) -> Any:
+    return _one_of(value, {member: member.value for member in cls})
+
+
+def _unless_enum(maker: Maker) -> Maker:
+    """A maker of texts or numbers, which cattrs asks for enums that are texts or numbers, too."""
+    return lambda value, cls: _enum(value, cls) if isinstance(cls, enum.EnumMeta) else maker(value, cls)
+
+
+def _union(hint: Any, converter: cattrs.Converter) -> Maker:
     """A value that is of one of the types already stays as it is; else the first type that takes it."""
     options = [(option, converter.get_structure_hook(option)) for option in get_args(hint)]
 
@@ -234,7 +245,7 @@ def _union(hint: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     return make
 
 
-def _many(hint: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _many(hint: Any, converter: cattrs.Converter) -> Maker:
     """Lists, sets and tuples. (cattrs alone would take the letters of a text for a list.)"""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     each = kind is tuple and bool(arguments) and arguments[-1] is not ...
@@ -274,10 +285,9 @@ def _listed(values: abc.Set[Any]) -> list[Any]:
 
 def _make_converter() -> Any:
     made: Any = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={abc.Set: _listed})
-    made.register_structure_hook(str, _text)
-    made.register_structure_hook(int, _integer)
-    made.register_structure_hook(float, _number)
-    made.register_structure_hook(bool, _boolean)
+    plain: dict[Any, Maker] = {str: _text, int: _integer, float: _number, bool: _boolean}
+    for cls, maker in plain.items():
+        made.register_structure_hook(cls, _unless_enum(maker))
     for cls, (_, expected, parse, write) in _WRITTEN.items():
         made.register_structure_hook(cls, lambda value, _, parse=parse, expected=expected: _parsed(value, parse, expected))
         made.register_unstructure_hook(cls, write)
@@ -287,10 +297,7 @@ def _make_converter() -> Any:
         _is_literal,
         lambda value, hint: _one_of(value, {option: _member(option, hint) for option in get_args(hint)}),
     )
-    made.register_structure_hook_func(
-        lambda hint: isinstance(hint, enum.EnumMeta),
-        lambda value, hint: _one_of(value, {member: member.value for member in hint}),
-    )
+    made.register_structure_hook(enum.Enum, _enum)
     made.register_structure_hook_factory(_is_union, _union)
     made.register_structure_hook_factory(_is_many, _many)
     return made

@@ -85,12 +85,12 @@ def _description(function: Callable[..., Any]) -> str:
 
 def result_text(value: object) -> str:
     """What a tool returned as the text a model reads: strings as they are, the rest as JSON where that can be."""
-    if not isinstance(value, str):
-        try:
-            value = to_json(to_plain(value))
-        except (TypeError, ValueError, RecursionError):
-            value = str(value)
-    return _storable(value)
+    try:
+        plain = to_plain(value)
+        text = plain if isinstance(plain, str) else to_json(plain)
+    except (TypeError, ValueError, RecursionError):
+        text = str(value)
+    return _storable(text)
 
 
 def error_text(error: BaseException) -> str:
