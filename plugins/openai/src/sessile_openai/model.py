@@ -37,14 +37,14 @@ class OpenAIModel:
         self.api_key = api_key
         self.timeout = timeout
         self.options = options
-        self._client: Any = None
+        self._clients: dict[int, Any] = {}  # by process: a child must not use, or close, its parent's connections
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.model!r}, base_url={self.base_url!r})"
 
     def close(self) -> None:
         """Close the connections that are kept for the next request. It may be used again."""
-        client, self._client = self._client, None
+        client = self._clients.pop(os.getpid(), None)
         if client is not None:
             background(client.close())
 
@@ -60,11 +60,12 @@ class OpenAIModel:
             body["tools"] = [_tool(tool) for tool in request.tools]
         body.update({**self.options, **request.options})
         try:
-            if self._client is None:
-                self._client = openai.AsyncOpenAI(
+            client = self._clients.get(os.getpid())
+            if client is None:
+                client = self._clients[os.getpid()] = openai.AsyncOpenAI(
                     base_url=self.base_url, api_key=self.api_key, timeout=self.timeout, max_retries=2
                 )
-            completions = self._client.chat.completions
+            completions = client.chat.completions
             if request.emit is None:
                 answer = await completions.create(**body)
                 return _reply(answer.choices[0].message.model_dump())

@@ -1,0 +1,183 @@
+"""Streams that end before their turn does: what is kept, and what the reader is told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session
+from sessile.errors import Closed
+
+
+class Steps:
+    """A model that streams a word whenever it is let go on."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Semaphore(2)
+
+    def generate(self, request: Request) -> str:
+        assert request.emit is not None
+        for word in ("one ", "two ", "three ", "four "):
+            assert self.go_on.acquire(timeout=30)
+            request.emit(word)
+        return "one two three four "
+
+
+class AsyncSteps(Steps):
+    async def generate(self, request: Request) -> str:  # type: ignore[override]
+        assert request.emit is not None
+        for word in ("one ", "two ", "three ", "four "):
+            while not self.go_on.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            request.emit(word)
+        return "one two three four "
+
+
+def kept(store: Any) -> list[tuple[str, Any]]:
+    return [(m.text, m.metadata.get("interrupted", False)) for m in Session("s", store=store).messages]
+
+
+@pytest.mark.parametrize("model", [Steps, AsyncSteps])
+@pytest.mark.parametrize("closed_by", ["reader", "another thread", "another thread, meanwhile"])
+def test_closing_a_blocking_session_keeps_what_its_reader_got(model: Any, closed_by: str) -> None:
+    store, steps = MemorySessionStore(), model()
+    session = Session("s", store=store, agent=Agent(model=steps))
+    pieces: list[str] = []
+
+    def close() -> None:
+        steps.go_on.release(2)  # a blocking model cannot be interrupted, only told when it sends the next piece
+        session.close()
+
+    def read() -> None:
+        for piece in session.stream("count"):
+            pieces.append(piece)
+            if piece == "two ":
+                close() if closed_by == "reader" else other.start()
+                if closed_by == "another thread":
+                    other.join(30)
+
+    other = threading.Thread(target=close)
+    with pytest.raises(Closed, match="was closed while this reply was streamed"):
+        read()
+    if closed_by != "reader":
+        other.join(30)
+    question, answer = kept(store)
+    assert question == ("count", False)
+    assert answer[1]
+    assert answer[0] == "".join(pieces)
+    assert answer[0].startswith("one two ")
+    assert session.closed
+
+
+@pytest.mark.parametrize("model", [Steps, AsyncSteps])
+@pytest.mark.parametrize("closed_by", ["reader", "another task"])
+def test_closing_an_async_session_keeps_what_its_reader_got(model: Any, closed_by: str) -> None:
+    store, steps = MemorySessionStore(), model()
+    pieces: list[str] = []
+
+    async def main() -> None:
+        session = AsyncSession("s", store=store, agent=Agent(model=steps))
+        two = asyncio.Event()
+
+        async def read() -> None:
+            async for piece in session.stream("count"):
+                pieces.append(piece)
+                if piece == "two ":
+                    two.set()
+                    if closed_by == "reader":
+                        await session.close()
+
+        reader = asyncio.ensure_future(read())
+        await two.wait()
+        if closed_by == "another task":
+            await session.close()
+        with pytest.raises(Closed, match="was closed while this reply was streamed"):
+            await reader
+        steps.go_on.release(2)
+        assert session.closed
+
+    asyncio.run(main())
+    assert kept(store) == [("count", False), ("one two ", True)]
+    assert pieces == ["one ", "two "]
+
+
+def test_a_stream_that_nobody_reads_on_ends_with_its_session() -> None:
+    store, steps = MemorySessionStore(), Steps()
+    session = Session("s", store=store, agent=Agent(model=steps))
+    stream = session.stream("count")
+    assert next(stream) == "one "
+    steps.go_on.release(2)
+    session.close()
+    assert kept(store)[1][1]
+    with pytest.raises(Closed):
+        list(stream)
+
+
+@pytest.mark.parametrize("face", ["blocking", "async"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_or_layer_that_closes_its_own_session_does_not_wait_for_itself(face: str, is_async: bool) -> None:
+    def blocking(turn: Any, call_next: Any) -> Any:
+        turn.session.close()
+        return call_next(turn)
+
+    async def awaiting(turn: Any, call_next: Any) -> Any:
+        await turn.session.close()
+        return await call_next(turn)
+
+    options: Any = {
+        "store": MemorySessionStore(),
+        "agent": Agent(model="echo"),
+        "middleware": [awaiting if is_async else blocking],
+    }
+    if face == "blocking":
+        with pytest.raises(Closed):
+            list(Session("s", **options).stream("x"))
+        return
+
+    async def main() -> None:
+        with pytest.raises(Closed):
+            async for _ in AsyncSession("s", **options).stream("x"):
+                pass
+
+    asyncio.run(main())
+
+
+class Talks:
+    """A model that streams some text before it calls a tool."""
+
+    def generate(self, request: Request) -> Any:
+        assert request.emit is not None
+        request.emit("Let me look. ")
+        return {"content": "Let me look. ", "tool_calls": [{"id": "1", "name": "look", "arguments": {}}]}
+
+
+def test_text_that_was_streamed_before_tool_calls_is_kept_once() -> None:
+    def look() -> None:
+        raise KeyboardInterrupt
+
+    store = MemorySessionStore()
+    session = Session("s", store=store, agent=Agent(model=Talks(), tools=[look]))
+    with pytest.raises(KeyboardInterrupt):
+        list(session.stream("x"))
+    assert kept(store) == [("x", False), ("Let me look. ", False)]
+
+
+def test_text_that_was_streamed_before_tool_calls_is_kept_once_when_an_async_reader_leaves() -> None:
+    begun = asyncio.Event()
+
+    async def look() -> None:
+        begun.set()
+        await asyncio.sleep(30)
+
+    async def main() -> None:
+        async with AsyncSession("s", store=store, agent=Agent(model=Talks(), tools=[look])) as session:
+            async for _ in session.stream("x"):
+                await begun.wait()
+                break
+
+    store = MemorySessionStore()
+    asyncio.run(main())
+    assert kept(store) == [("x", False), ("Let me look. ", False)]
