@@ -289,3 +289,13 @@ def test_many_conversations_at_once(server_url: str, pytestconfig: pytest.Config
     assert asyncio.run(all_of_them()) == ["done"] * count
     with SessionManager(server_url) as manager:
         assert {header.count for header in manager.each()} == {2}
+
+
+# -- a process that forks
+
+
+def test_a_forked_process_uses_a_server_by_itself(server_url: str) -> None:
+    program = Path(__file__).parent.parent / "core" / "tests" / "forked.py"
+    command = [sys.executable, "-W", "ignore", str(program), server_url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "parent\nchild\nparent\n"), done.stderr

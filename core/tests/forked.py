@@ -1,4 +1,4 @@
-"""A program: uses sessile in this process, then in a forked child, then here again. Run by test_layers.py."""
+"""A program: uses sessile in this process, then in a forked child, then here again. Its argument is a store's URL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def awaiting(turn: Any, call_next: Any) -> Any:
 def use(name: str) -> None:
     layers = [blocking, awaiting, blocking]
     options: dict[str, Any] = {
-        "store": f"sqlite:///{sys.argv[1]}",
+        "store": sys.argv[1],
         "agent": Agent(model=Model()),
         "plugins": [Plugin()],
         "middleware": layers,

@@ -145,7 +145,7 @@ def test_tasks_that_share_one_async_session_lose_and_double_nothing(watchdog: No
 
 def test_a_forked_process_has_threads_and_a_loop_of_its_own(tmp_path: Path) -> None:
     program = Path(__file__).with_name("forked.py")
-    command = [sys.executable, "-W", "ignore", str(program), str(tmp_path / "s.db")]
+    command = [sys.executable, "-W", "ignore", str(program), f"sqlite:///{tmp_path}/s.db"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "parent\nchild\nparent\n"), done.stderr
 
