@@ -112,15 +112,14 @@ class Past:
     def last(self, limit: int | None) -> list[PastTurn]:
         """The last turns that have `limit` messages together, oldest first; all of them for None."""
         with self._lock:
-            known = list(self._turns.values())
-        if limit is None or limit >= self.count:
-            return known
-        turns: list[PastTurn] = []
-        for turn in reversed(known):
-            turns.append(turn)
-            limit -= len(turn.messages)
-            if limit <= 0:
-                break
+            if limit is None or limit >= self.count:
+                return list(self._turns.values())
+            turns: list[PastTurn] = []
+            for turn in reversed(self._turns.values()):
+                turns.append(turn)
+                limit -= len(turn.messages)
+                if limit <= 0:
+                    break
         return turns[::-1]
 
 

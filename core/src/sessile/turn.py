@@ -207,7 +207,10 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
     """What the turn still has to store before it goes on: the question, or results of tool calls that were cut off."""
     if not turn.said and not await _goes_on(h, turn):
         return [_question(turn)]
-    lost, text = unanswered(turn.said), "Error: this call was cut off; whether it took effect is not known"
+    lost = unanswered(turn.said)
+    if not lost:
+        return []
+    text = "Error: this call was cut off; whether it took effect is not known"
     calls = [call for said in turn.said for call in said.tool_calls if call["id"] in lost]
     return [draft(message("tool", text, tool_call_id=call["id"], name=call["name"]), turn.id) for call in calls]
 
