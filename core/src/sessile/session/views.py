@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sessile.commits import Commits
 from sessile.handle import Handle
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.base import BaseSession
@@ -17,12 +18,13 @@ from sessile.session.blocking import Session
 class HandleView(Handle):
     """A handle that shares with another all but what stands here: slots come before the shared `__dict__`."""
 
-    __slots__ = ("_ahead", "_past", "_scopes", "face", "session", "store")
+    __slots__ = ("_ahead", "_past", "_scopes", "commits", "face", "session", "store")
 
     def __init__(self, of: Handle, store: Any, session: BaseSession) -> None:
         self.__dict__ = of.__dict__
         self.face = of.face.other()
         self.store = self.face.native(store)
+        self.commits = Commits(self.face, self.store, of.timeout)
         self.session = session
         self._past, self._ahead, self._scopes = None, [], {}
 
