@@ -24,6 +24,8 @@ class Driven:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.store, name)
+        if not callable(method):
+            return method
         return lambda *args, **kwargs: run(Blocking().call(method, *args, **kwargs))
 
 
