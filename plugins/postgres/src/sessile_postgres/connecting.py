@@ -1,46 +1,48 @@
-"""Pools of connections of either face, and what their errors mean."""
+"""Connections of either face: where they go, how long they wait, and what their errors mean."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sessile.addresses import shown
 from sessile.errors import InvalidInput, StoreError, StoreUnavailable
 
 OLDEST = 120000
-_REFUSED = re.compile(r"password|authentication|role .* does not exist|database .* does not exist|no pg_hba.conf entry|SSL", re.I)
+_REFUSED = re.compile(
+    r"password|authentication|role .* does not exist|database .* does not exist|no pg_hba.conf entry|certificate"
+    r"|does not support SSL|SSL error: (?!unexpected eof)",
+    re.I,
+)
+
+
+class Lost(psycopg.OperationalError):
+    """A connection that had been made is of no use any more; another one may be."""
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server is silent."""
 
 
 def conninfo(url: str, timeout: float) -> str:
-    """The address with a limit for every answer, unless the URL has its own."""
+    """The address as libpq takes it, with a limit for every answer. What the URL says itself comes behind that, and wins."""
+    address, mark, query = url.partition("?")
+    query = urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote)  # libpq knows no "+" for a space
     try:
-        asked = psycopg.conninfo.conninfo_to_dict(url)
+        asked = conninfo_to_dict(address + mark + query)
     except psycopg.ProgrammingError as error:
         raise InvalidInput(f"{shown(url)!r} has a parameter that libpq does not take ({error})".replace("\n", "")) from error
-    limits = {"connect_timeout": max(2, round(timeout)), "options": f"-c statement_timeout={round(timeout * 1000)}"}
-    return make_conninfo(url, **{name: value for name, value in limits.items() if name not in asked})
-
-
-def make_pool(url: str, connection: Any, *, asynchronous: bool, pool_size: int, timeout: float) -> Any:
-    """A pool of a kind of connections that connects when it is first used."""
-    kind: Any = AsyncConnectionPool if asynchronous else ConnectionPool
-    return kind(
-        conninfo(url, timeout),
-        connection_class=connection,
-        kwargs={"autocommit": True},
-        min_size=0,
-        max_size=pool_size,
-        timeout=timeout,
-        open=False,
-    )
+    more = asked.get("options") or os.environ.get("PGOPTIONS", "")
+    options = f"-c statement_timeout={round(timeout * 1000)} {more}"
+    return make_conninfo(**{"connect_timeout": max(2, round(timeout)), **asked, "options": options})
 
 
 def connection_kind(asynchronous: bool, timeout: float) -> Any:
@@ -62,10 +64,13 @@ def connection_kind(asynchronous: bool, timeout: float) -> Any:
                     ready = yield wanted
                     if not ready and time.monotonic() > give_up:
                         self.pgconn.finish()
-                        raise psycopg.OperationalError(f"no answer in {seconds:g} s")
+                        raise NoAnswer(f"no answer in {seconds:g} s")
                     wanted = gen.send(ready)
             except StopIteration as done:
                 return done.value
+
+        def __del__(self) -> None:
+            """A store that nobody closed needs no warning for each of its connections."""
 
     return Impatient
 
@@ -75,16 +80,14 @@ def explained(url: str) -> Iterator[None]:
     """Raise what psycopg raises as sessile's errors."""
     try:
         yield
-    except PoolTimeout as error:
-        raise StoreUnavailable(
-            f"{shown(url)} gives no connection in time ({error}): is the server up, the pool large enough?"
-        ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         text = " ".join(str(error).split())
-        if error.sqlstate is None and _REFUSED.search(text):
+        if error.sqlstate is None and not isinstance(error, Lost) and _REFUSED.search(text):
             raise StoreError(f"{shown(url)} refuses this user, password or database ({text}): check the URL") from error
         raise StoreUnavailable(f"{shown(url)} does not answer ({text}): is the server up?") from error
-    except psycopg.Error as error:
+    except (UnicodeEncodeError, psycopg.Error) as error:
+        if isinstance(error, UnicodeEncodeError) or (isinstance(error, psycopg.DataError) and error.sqlstate is None):
+            raise InvalidInput(f"PostgreSQL has no such text ({error}): leave out lone surrogates and NUL characters") from error
         raise StoreError(f"{shown(url)}: {' '.join(str(error).split())}") from error
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.log import Entry, Header
+from sessile.ids import owner_of
+from sessile.log import UNSEEN, Entry, Header
 from sessile.store import Query
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
 COLUMNS = {
     "session_id": "session_id",
+    "log": "log",
     "user_id": "user_id",
     "parent": "parent",
     "root": "root",
@@ -33,6 +35,11 @@ COLUMNS = {
 _CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
 _EMPTY = (None, "", [], {})
+
+
+def place_of(log: str) -> list[str]:
+    """The session id and the log of a log's rows: the parts of its id."""
+    return [owner_of(log), log.partition(".")[0]]
 
 
 def body_of(entry: Entry) -> str:
@@ -88,7 +95,9 @@ def readable(row: Sequence[Any]) -> Header | None:
 
 def conditions(query: Query) -> tuple[str, list[Any]]:
     """The WHERE clause of a query, and its values."""
-    parts: list[tuple[str, list[Any]]] = [(f"session_id {'' if query.prefix.startswith('~') else 'NOT '}LIKE '~%%'", [])]
+    parts: list[tuple[str, list[Any]]] = [(f"session_id {'' if query.reserved else 'NOT '}LIKE '~%%'", [])]
+    if query.status is None:
+        parts.append(("status <> ALL (%s)", [list(UNSEEN)]))
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
     parts += [(f"{name} = %s", [value]) for name, value in asked.items() if value is not None]
     if query.prefix:

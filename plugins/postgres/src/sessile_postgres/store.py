@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 from sessile.addresses import shown, url_options
-from sessile.drive import run
+from sessile.drive import background, run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
+
+_TABLE_NAME = re.compile(r"(?!pg_|sessile_schema\Z)[a-z_][a-z0-9_]{0,40}(?<!_entries)")
 
 
 class PostgresSessionStore(NativeStore):
@@ -33,8 +35,11 @@ class PostgresSessionStore(NativeStore):
         timeout: float = 10.0,
     ) -> None:
         super().__init__(url, pool_size=pool_size, timeout=timeout)
-        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", table_name):
-            raise InvalidInput(f"table_name {table_name!r} is no plain name: use small letters, digits and '_'")
+        if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
+            raise InvalidInput(
+                f"table_name {table_name!r:.60} cannot be used: take at most 41 small letters, digits and '_', not 'pg_…', "
+                "which is PostgreSQL's own, and not '…_entries' or 'sessile_schema', which sessile names tables of its own"
+            )
         self.table = table_name
 
     @classmethod
@@ -52,6 +57,9 @@ class PostgresSessionStore(NativeStore):
         from sessile_postgres.engine import PostgresEngine
 
         return PostgresEngine(self, asynchronous)
+
+    def wait(self, session_id: str, version: int, timeout: float) -> None:
+        background(self.engine(True).wait(session_id, version, timeout))  # one connection listens for both faces
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; done by the first commit, too. Returns the versions (from, to)."""
