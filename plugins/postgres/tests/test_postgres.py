@@ -1,4 +1,4 @@
-"""What is particular to the PostgreSQL store: JSONB, and several stores in a database."""
+"""What is particular to the PostgreSQL store: JSONB, its tables, and several stores in a database."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import psycopg
 import pytest
 
 from sessile import PostgresSessionStore, Session, SessionManager
-from sessile.errors import StoreUnavailable
+from sessile.errors import CorruptStore, InvalidInput, Missing, StoreUnavailable
+from sessile.store import Query
 
 
 @pytest.fixture
 def url(postgres_server: Any) -> str:
     return postgres_server.url()
+
+
+def execute(url: str, sql: str) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
 
 
 def test_what_jsonb_would_change_stays_as_it_is(url: str) -> None:
@@ -33,9 +40,7 @@ def test_what_jsonb_would_change_stays_as_it_is(url: str) -> None:
 def test_messages_can_be_asked_for_in_sql(url: str) -> None:
     with Session("s", store=url) as session:
         session.add_message("user", "hello")
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT body->'body'->>'content' FROM sessions_entries WHERE kind = 'message'").fetchall()
-    assert rows == [("hello",)]
+    assert execute(url, "SELECT body->'body'->>'content' FROM sessions_entries WHERE kind = 'message'") == [("hello",)]
 
 
 def test_reading_makes_no_tables(url: str) -> None:
@@ -43,19 +48,105 @@ def test_reading_makes_no_tables(url: str) -> None:
         assert not manager.exists("s")
         assert [*manager.each()] == []
         assert not manager.delete("s")
-    with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+        manager.sweep(repair=True)
+    assert execute(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
-def test_stores_share_a_database(url: str) -> None:
-    for table in ("one", "two"):
+# -- table names
+
+
+@pytest.mark.parametrize("names", [("one", "two"), ("user", "order", "a", "select"), ("_", "x" * 41)])
+def test_stores_share_a_database(url: str, names: tuple[str, ...]) -> None:
+    for table in names:
         with Session("s", store=f"{url}?table_name={table}") as session:
             session.add_message("user", table)
-            assert session.message_count == 1
+    for table in names:
+        with Session("s", store=f"{url}?table_name={table}") as session, SessionManager(session.store) as manager:
+            assert [message.text for message in session.messages] == [table]
+            assert len(manager.list()) == 1
+            assert manager.delete("s")
 
 
-def test_a_statement_that_takes_too_long_is_given_up(url: str) -> None:
-    store = PostgresSessionStore(url, timeout=0.5)
+@pytest.mark.parametrize(
+    "name", ["a_entries", "_entries", "sessile_schema", "pg_class", "A", "a-b", 'a"b', "", "1a", "ä", "x" * 42, "a\n", None]
+)
+def test_table_names_that_would_meet_others_are_refused(name: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"table_name .* cannot be used: take"):
+        PostgresSessionStore("postgresql://h/d", name)
+
+
+@pytest.mark.parametrize("made", ["TABLE sessions_entries (x int)", "VIEW sessions AS SELECT 1", "SEQUENCE sessions_entries"])
+def test_what_is_somebody_elses_is_left_alone(url: str, made: str) -> None:
+    execute(url, f"CREATE {made}")
+    with pytest.raises(CorruptStore, match=r"'sessions(_entries)?' that is not sessile's: pass another table_name"):
+        Session("s", store=url).add_message("user", "x")
+    assert len(execute(url, "SELECT relname FROM pg_class WHERE relname LIKE 'sess%'")) == 1
+
+
+@pytest.mark.parametrize("dropped", ["sessions, sessions_entries", "sessions, sessions_entries, sessile_schema", "sessions"])
+@pytest.mark.parametrize("read", [False, True])
+def test_tables_that_were_dropped_are_made_again(url: str, dropped: str, read: bool) -> None:
+    with SessionManager(PostgresSessionStore(url)) as manager:
+        manager.create_session(session_id="s").add_message("user", "before")
+        execute(url, f"DROP TABLE {dropped}")
+        if read:
+            assert not manager.exists("s")
+            assert [*manager.each()] == []
+            assert not manager.delete("s")
+        manager.create_session(session_id="s").add_message("user", "after")
+        for store in (manager.store, url):
+            with Session("s", store=store) as session:
+                assert [message.text for message in session.messages] == ["after"]
+        manager.store.close()
+
+
+def test_a_log_whose_table_was_dropped_is_missing(url: str) -> None:
+    with Session("s", store=PostgresSessionStore(url)) as session:
+        session.add_message("user", "before")
+        (log,) = session.store.logs()
+        execute(url, "DROP TABLE sessions_entries")
+        with pytest.raises(Missing):
+            session.store.read(log, 0, 1)
+        Session("t", store=session.store).add_message("user", "after")
+        assert Session("t", store=session.store).message_count == 1
+        with pytest.raises(Missing):
+            session.store.read(log, 0, 1)
+        session.store.close()
+
+
+# -- what cannot be read, or stored
+
+
+@pytest.mark.parametrize("details", ["[]", "5", '{"state": 5}', '{"lineage": [1]}'])
+def test_a_session_that_cannot_be_read_can_be_deleted(url: str, details: str) -> None:
+    with SessionManager(url) as manager:
+        for name in ("s", "t"):
+            manager.create_session(session_id=name).add_message("user", "x")
+        execute(url, f"UPDATE sessions SET details = '{details}' WHERE session_id = 's'")
+        with pytest.raises(CorruptStore):
+            manager.store.load("s")
+        assert [header.session_id for header in manager.each()] == ["t"]
+        assert manager.delete("s")
+        assert manager.store.load("s") is None
+        assert [log.partition(".")[2] for log in manager.store.logs()] == ["t"]
+
+
+@pytest.mark.parametrize("odd", ["a\x00", "a\ud800"])
+def test_text_that_postgresql_does_not_have(url: str, odd: str) -> None:
+    with SessionManager(url) as manager:
+        manager.create_session(session_id="s")
+        for field in ("user_id", "parent", "root", "prefix"):
+            with pytest.raises(InvalidInput, match=field):
+                manager.list(**{field: odd})
+        with pytest.raises(InvalidInput):
+            manager.store.load(odd)
+        with pytest.raises(InvalidInput):
+            manager.store.find(Query(cursor="WzEuMCwiYVx1ZDgwMCJd"))  # [1.0, "a\ud800"]
+
+
+@pytest.mark.parametrize("option", ["", "?options=-c%20search_path%3Dpublic", "?options=-csearch_path=public&connect_timeout=3"])
+def test_a_statement_that_takes_too_long_is_given_up(url: str, option: str) -> None:
+    store = PostgresSessionStore(url + option, timeout=0.5)
     Session("s", store=store).add_message("user", "x")
     with psycopg.connect(url) as connection:
         connection.execute("SELECT * FROM sessions FOR UPDATE")

@@ -77,11 +77,11 @@ def to_header(row: Sequence[Any]) -> Header:
             text = details.pop(name)
             if text is not None:
                 details[name[: -len(_AS_TEXT)]] = from_json(text)
+        details.update(zip(COLUMNS, fields, strict=True))
     except (TypeError, ValueError, AttributeError) as error:
         raise CorruptStore(
             f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy"
         ) from error
-    details.update(zip(COLUMNS, fields, strict=True))
     return Header.from_dict(details)
 
 

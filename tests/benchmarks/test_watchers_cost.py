@@ -1,0 +1,34 @@
+"""What those cost who watch and hear nothing: appends go on at their speed, though the pool is small."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import closing
+
+import pytest
+
+from sessile import Session
+from sessile.stores import open_store
+from tests.benchmarks.floor import TEXT
+from tests.benchmarks.test_cost import _report, medians, microseconds, report  # noqa: F401  (a fixture)
+
+
+@pytest.mark.parametrize("kind", ["postgres"])
+def test_200_watch_and_one_says_something(kind: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(f"{kind}_server").url() + "?pool_size=4"
+    with closing(open_store(url)) as watched, closing(open_store(url)) as unwatched:
+        idle = [Session(f"idle{number}", store=watched) for number in range(200)]
+        threads = [threading.Thread(target=deque, args=(session.watch(), 0)) for session in idle]  # until it is closed
+        for thread in threads:
+            thread.start()
+        sessions = [Session(name, store=store) for name, store in (("s", watched), ("t", unwatched))]
+        for session in sessions:
+            session.add_message("user", TEXT)
+        ours, alone = medians(400, *(lambda session=session: session.add_message("user", TEXT) for session in sessions))
+        for session in idle:
+            session.close()
+        for thread in threads:
+            thread.join(10)
+        assert not any(thread.is_alive() for thread in threads)
+    report(f"append beside 200 who watch : beside none, {kind}", ours / alone, 1.3, microseconds(ours, alone))
