@@ -242,7 +242,7 @@ class PostgresEngine:
         """One statement, its own transaction, and its rows."""
         async with self.pool.connection() as connection:
             cursor = await maybe(connection.execute(sql, values or None))
-            return list(await maybe(cursor.fetchall())) if cursor.description else []
+            return list(await maybe(cursor.fetchall())) if cursor.pgresult.nfields else []
 
     async def _connect(self) -> Any:
         connection = await maybe(self._kind.connect(self._conninfo, autocommit=True))

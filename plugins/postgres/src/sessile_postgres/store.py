@@ -17,8 +17,9 @@ class PostgresSessionStore(NativeStore):
     """Sessions in PostgreSQL 12 or later.
 
     url: `postgresql://user:password@host:port/database`, with libpq's parameters such as `?sslmode=verify-full`.
-    table_name: several stores may share a database. pool_size: connections at most. timeout: seconds for every answer,
-    and for connecting.
+    table_name: several stores may share a database. pool_size: connections at most, of either face; one more listens where
+    somebody watches. timeout: seconds for every answer, for connecting, and to wait until a connection is free.
+    `InvalidInput` for a table name that would meet other tables.
 
     A commit is on disk when it returns, unless the server is told otherwise (`synchronous_commit`).
     """
