@@ -1,9 +1,10 @@
-"""What those cost who watch and hear nothing: appends go on at their speed, though the pool is small."""
+"""What telling those who watch costs: appends go on at their speed, and side by side where nobody watches."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -32,3 +33,17 @@ def test_200_watch_and_one_says_something(kind: str, request: pytest.FixtureRequ
             thread.join(10)
         assert not any(thread.is_alive() for thread in threads)
     report(f"append beside 200 who watch : beside none, {kind}", ours / alone, 1.3, microseconds(ours, alone))
+
+
+@pytest.mark.parametrize("kind", ["postgres"])
+def test_16_write_side_by_side(kind: str, request: pytest.FixtureRequest) -> None:
+    """Their commits are on disk together; ones that waited for each other would take as long as one after another."""
+    with closing(open_store(request.getfixturevalue(f"{kind}_server").url())) as store, ThreadPoolExecutor(16) as threads:
+        sessions = [Session(f"s{number}", store=store) for number in range(16)]
+
+        def append(session: Session) -> None:
+            session.add_message("user", TEXT)
+
+        list(threads.map(append, sessions))
+        together, alone = medians(60, lambda: list(threads.map(append, sessions)), lambda: list(map(append, sessions)))
+    report(f"16 appends at once : one after another, {kind}", together / alone, 0.7, microseconds(together, alone))

@@ -147,7 +147,8 @@ def test_a_primary_that_became_a_standby_is_left(url: str, store: Driven) -> Non
 
 
 def test_all_connections_are_in_use(url: str, face: str) -> None:
-    opened = PostgresSessionStore(url, pool_size=1, timeout=1)
+    patient = f"{url}?options=-c+statement_timeout%3D60000"  # the server does not end what the first one waits for
+    opened = PostgresSessionStore(patient, pool_size=1, timeout=1)
     store = Driven(opened if face == "blocking" else opened.asynchronous)
     commit(store, born("s"))
     with psycopg.connect(url) as connection, ThreadPoolExecutor(2) as threads:
@@ -200,6 +201,7 @@ def test_options_of_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_200_who_wait_share_one_connection(url: str, face: str) -> None:
     with closing(Proxy(url)) as proxy, closing(PostgresSessionStore(proxy.url, pool_size=POOL)) as store:
         headers = [commit(store, born(f"s{number}")) for number in range(20)]
+        store.wait("nobody", 0, 1.5)  # from now on only notices tell
         waiting = [headers[number % 20] for number in range(200)]
 
         def say_more() -> None:
@@ -220,6 +222,23 @@ def test_200_who_wait_share_one_connection(url: str, face: str) -> None:
                 for end in ends:
                     end.result(30)
         assert proxy.connections <= 2 * POOL + 1
+
+
+def test_notices_are_sent_while_somebody_listens(url: str, face: str) -> None:
+    with closing(PostgresSessionStore(url)) as writer, psycopg.connect(url, autocommit=True) as beside:
+        beside.execute("LISTEN sessile_sessions")
+        header = commit(writer, born("s"), say("nobody listens"))
+        with closing(PostgresSessionStore(url)) as store, ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(Driven(store if face == "blocking" else store.asynchronous).wait, "s", header.version, 60)
+            wait_until(lambda: _are(_listeners(url), 2), "somebody who listens")
+            header = commit(writer, header, say("somebody does"))
+            waiting.result(20)
+            writer.delete("s", expected=header.version)
+        wait_until(lambda: _are(_listeners(url), 1), "that nobody listens but the one beside")
+        commit(writer, born("s"), say("nobody listens any more"))
+        beside.execute("SELECT pg_notify('sessile_sessions', 'end')")
+        heard = [notice.payload for notice in beside.notifies(timeout=20, stop_after=3)]
+    assert heard == [f"{header.version} s", "0 s", "end"]
 
 
 def test_watchers_hear_what_is_said_and_end(url: str) -> None:
@@ -260,7 +279,12 @@ def test_who_waits_is_told_of_a_delete_and_of_a_restart(url: str, store: Driven)
         store.wait("s", header.version, 60)  # it is another one by now
 
 
-def _listens(url: str) -> None:
+def _listeners(url: str) -> list[Any]:
+    """The processes whose last statement was LISTEN."""
     with psycopg.connect(url, autocommit=True) as connection:
-        sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-        assert connection.execute(sql).fetchone()
+        sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        return connection.execute(sql).fetchall()
+
+
+def _listens(url: str) -> None:
+    assert len(_listeners(url)) > 0

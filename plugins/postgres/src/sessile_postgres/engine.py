@@ -15,7 +15,7 @@ from sessile.native import Guard, maybe
 from sessile.store import Page, Query, conflict, missing, whole
 from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
-from sessile_postgres.listening import Listener
+from sessile_postgres.listening import Listener, notice
 from sessile_postgres.pool import Pool
 from sessile_postgres.rows import COLUMNS, body_of, conditions, details_of, place_of, readable, to_entry, to_header
 
@@ -68,7 +68,7 @@ class PostgresEngine:
         if expected:
             values += [session_id, expected]
         columns = [e.position for e in entries], [e.kind for e in entries], [body_of(e) for e in entries]
-        if not await self._write(sql, [*values, *columns, self.channel]):
+        if not await self._write(sql, [*values, *columns]):
             raise conflict(session_id, expected, await self.load(session_id))
 
     async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
@@ -93,8 +93,8 @@ class PostgresEngine:
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
         version = await self._unreadable(session_id) if expected is None else expected
-        sql = f"DELETE FROM {self.headers} WHERE session_id = %s AND version = %s RETURNING pg_notify(%s, '0 ' || session_id)"
-        if version is None or not await self._read(sql, [session_id, version, self.channel], tries=1):
+        sql = f"DELETE FROM {self.headers} WHERE session_id = %s AND version = %s RETURNING {notice(self.channel, '0')}"
+        if version is None or not await self._read(sql, [session_id, version], tries=1):
             raise conflict(session_id, expected, await self.load(session_id))
 
     async def prune(self, log: str, keep: int) -> None:
@@ -205,7 +205,7 @@ class PostgresEngine:
             f"WITH header AS ({header} RETURNING session_id, log, version), entries AS (INSERT INTO {self.entries} "
             "SELECT header.session_id, split_part(header.log, '.', 1), e.position, e.kind, e.body::jsonb FROM header, "
             "unnest(%s::bigint[], %s::text[], %s::text[]) AS e (position, kind, body)) "
-            "SELECT pg_notify(%s, version || ' ' || session_id) FROM header"
+            f"SELECT {notice(self.channel, 'version')} FROM header"
         )
 
     async def _write(self, sql: str, values: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,8 @@
-"""Who waits for a change of a session is told by NOTIFY. One connection listens for all of a store, beside its pool."""
+"""Who waits for a change of a session is told by NOTIFY. One connection listens for all of a store, beside its pool.
+
+A NOTIFY makes the commits of a whole server wait for one another, each until the one before is on disk. So a commit sends
+one only where somebody listens, which a commit sees by an advisory lock: whoever listens holds it, shared.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,20 @@ from typing import Any
 import psycopg
 
 _REMEMBERED = 10_000  # sessions whose version is known from the last notice of them
+_UNHEARD = 1.0  # seconds after which no commit is under way any more that saw nobody listen
+
+
+def notice(channel: str, version: str) -> str:
+    """An SQL expression that tells those who listen, if anybody does, of a version of the row's session."""
+    lock = _lock(channel)
+    return (
+        f"CASE WHEN pg_try_advisory_lock({lock}) THEN pg_advisory_unlock({lock})::text "
+        f"ELSE pg_notify('{channel}', {version} || ' ' || session_id)::text END"
+    )
+
+
+def _lock(channel: str) -> str:
+    return f"hashtext('sessile'), hashtext('{channel}')"
 
 
 class Listener:
@@ -27,7 +45,7 @@ class Listener:
         self._timeout = timeout
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._versions: dict[str, int] = {}  # as the last notices said, oldest first
-        self._asked = 0.0  # when somebody began to wait last
+        self._asked = self._began = 0.0  # when somebody began to wait last, and the connection to listen
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -50,24 +68,39 @@ class Listener:
             await asyncio.wait([self._task])
 
     async def _until(self, told: asyncio.Future[None], session_id: str, version: int, look: Callable[[], Awaitable[int]]) -> None:
+        async def look_again() -> int:
+            found = await look()
+            if not told.done():
+                self._remember(session_id, found)
+            return found
+
         async with self._starting:
             if self._task is None or self._task.done():
-                connection = await self._connect()
-                await connection.execute(f'LISTEN "{self._channel}"')
-                self._task = asyncio.create_task(self._listen(connection))
-        if self._versions.get(session_id) != version:  # it may have changed before anybody listened
-            known = await look()
-            if not told.done():
-                self._remember(session_id, known)
-            if known != version:
+                self._task = asyncio.create_task(self._listen(await self._start()))
+                self._began = time.monotonic()
+        if self._versions.get(session_id) != version and await look_again() != version:
+            return
+        if time.monotonic() - self._began < _UNHEARD:
+            await asyncio.wait([told], timeout=_UNHEARD)
+            if not told.done() and await look_again() != version:
                 return
         await told
+
+    async def _start(self) -> Any:
+        connection = await self._connect()
+        try:
+            await connection.execute(f"SELECT pg_advisory_lock_shared({_lock(self._channel)})")
+            await connection.execute(f"LISTEN {self._channel}")
+        except BaseException:
+            connection.pgconn.finish()
+            raise
+        return connection
 
     async def _listen(self, connection: Any) -> None:
         try:
             while time.monotonic() - self._asked < self._timeout or self._waiting:
-                async for notice in connection.notifies(timeout=self._timeout):
-                    version, _, session_id = notice.payload.partition(" ")
+                async for heard in connection.notifies(timeout=self._timeout):
+                    version, _, session_id = heard.payload.partition(" ")
                     self._remember(session_id, int(version))
                     self._tell(session_id)
                 await connection.execute("SELECT 1")
