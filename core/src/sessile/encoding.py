@@ -31,18 +31,35 @@ def from_json(text: str | bytes) -> JSON:
     return json.loads(text)
 
 
+_DIGITS = 4300  # of an integer: what Python's own reader takes
+_HUGE = 10**_DIGITS
+
+
+def shorten(value: object, length: int = 60) -> str:
+    """A value's `repr` as an error shows it: cut, and never an error of its own."""
+    try:
+        return f"{value!r:.{length}}" if not _is_huge(value) else f"an integer of more than {_DIGITS} digits"
+    except Exception:  # whatever a foreign __repr__ raises, or an integer inside of a list
+        return f"a {type(value).__name__}"
+
+
+def _is_huge(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() > 64 and abs(value) >= _HUGE
+
+
 def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInput) -> JSON:
     """A deep copy of `value` as plain JSON values, or `error` with the path of what JSON cannot hold."""
-    if problem := _problem(value, what):
-        raise error(problem)
-    if isinstance(value, str):
-        return value
-    return from_json(to_json(value))
+    try:
+        if problem := _problem(value, what):
+            raise error(problem)
+        return value if isinstance(value, str) else from_json(to_json(value))
+    except RecursionError:
+        raise error(f"{what} holds itself, or is nested too deeply for JSON: pass it flatter, or as text") from None
 
 
 def _problem(value: object, path: str) -> str:
     if value is None or isinstance(value, (bool, int)):
-        return ""
+        return f"{path} is {shorten(value)}, which no JSON reader takes: pass it as a string" if _is_huge(value) else ""
     if isinstance(value, str):
         return "" if _encodable(value) else f"{path} has a lone surrogate: {value[:40]!r}; decode the text properly first"
     if isinstance(value, float):
@@ -53,13 +70,13 @@ def _problem(value: object, path: str) -> str:
         return next((p for where, item in parts if (p := _problem(item, where))), "")
     if isinstance(value, dict):
         return _dict_problem(value, path)
-    return f"{path} is a {type(value).__name__} ({value!r:.60}), which JSON does not have: pass a string, number, list or dict"
+    return f"{path} is a {type(value).__name__} ({shorten(value)}), which JSON does not have: pass a string, number, list or dict"
 
 
 def _dict_problem(value: dict[Any, Any], path: str) -> str:
     for key, item in value.items():
         if not isinstance(key, str):
-            return f"{path} has the key {key!r}; JSON keys are strings: use {str(key)!r}"
+            return f"{path} has the key {shorten(key)}; JSON keys are strings: use str(key)"
         if problem := _problem(key, f"a key of {path}") or _problem(item, f"{path}[{key!r}]"):
             return problem
     return ""

@@ -10,7 +10,7 @@ from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
-from sessile.messages import ABOUT, Message, as_message, draft, from_entry, message
+from sessile.messages import ABOUT, Message, as_messages, draft, from_entry, message
 from sessile.past import KEPT
 from sessile.points import state_at
 
@@ -29,7 +29,7 @@ async def add_message(
 
 async def add_messages(h: Handle, messages: Iterable[Any]) -> list[Message]:
     """Append several messages in one commit: all of them or none. Each is a dict or `Message`, or (role, content)."""
-    checked = [as_message(value) for value in messages]
+    checked = as_messages(messages)
     return await store_messages(h, checked) if checked else []
 
 
@@ -85,7 +85,7 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 
     A history that only goes on from the present one is appended; the same one changes nothing.
     """
-    wanted = [as_message(value) for value in messages]
+    wanted = as_messages(messages)
 
     async def prepare(header: Header) -> Change | None:
         present = [said for turn in await h.past(header, None) for said in turn.messages]
