@@ -186,9 +186,9 @@ def test_install_and_uninstall_hand_over_to_the_installer() -> None:
     [
         (["session", "show", "nope"], "there is no session 'nope'"),
         (["session", "resume", "../x"], "'..' as a part of a path"),
-        (["session", "list", "--store", "gopher://x"], "pip install sessile-gopher"),
+        (["session", "list", "--store", "gopher://x"], "no store named 'gopher'"),
         (["session", "list", "--store", "x.db"], "is no URL"),
-        (["chat", "--model", "oracle"], "pip install sessile-oracle"),
+        (["chat", "--model", "oracle"], "no model named 'oracle'"),
         (["-p", "no:smollm", "chat"], "no language model is installed"),
         (["-p", "none.py", "plugins"], "there is no plugin file"),
     ],

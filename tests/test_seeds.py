@@ -363,7 +363,7 @@ def test_memory_without_a_session_id_ends_with_the_process(memory: Any, tmp_path
 
 
 def test_a_database_whose_plugin_is_missing_names_it() -> None:
-    with pytest.raises(LookupError, match=r"no store named 'foundation' .* pip install sessile-foundation") as caught:
+    with pytest.raises(LookupError, match=r"no store named 'foundation' is installed.*one that is installed") as caught:
         Agent(name="Assistant", memory={"session_id": "user-123", "db": "foundation://user:secret@localhost/mydb"}).start("x")
     assert "secret" not in str(caught.value)
 
@@ -469,7 +469,7 @@ def test_a_session_object() -> None:
 
 
 def test_stores_by_their_names() -> None:
-    assert SQLiteSessionStore(path="sessions.db", table_name="sessions").path == Path.cwd() / "sessions.db"
+    assert SQLiteSessionStore(path="sessions.db", table_name="sessions").path == Path("sessions.db").absolute()
     assert MemorySessionStore().load("x") is None
 
 

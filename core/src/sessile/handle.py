@@ -57,6 +57,7 @@ class Handle:
         self.plugins = plugins
         self.metadata = json_value(metadata or {}, "metadata")
         self.middleware = middleware
+        self.layers: Sequence[Callable[..., Any]] | None = None  # all middleware, once a turn has asked the plugins for theirs
         self.strict = strict
         self.on_conflict = on_conflict
         self.timeout = timeout

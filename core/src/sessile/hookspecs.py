@@ -1,15 +1,20 @@
 """The hooks: everything a plugin can take part in. This page is the reference; `sessile plugins` shows who takes part.
 
-A plugin implements a hook as a function of the same name marked with `sessile.hookimpl`, names just the arguments it
-wants, and may be `async def`. Implementations run last registered first; `tryfirst`, `trylast` and `wrapper` (a
-generator that yields once) change that, as in pluggy. An object given as `plugins=[…]` or `db=…` needs no marks: its
-methods with a hook's name are taken.
+A plugin implements a hook as a function of the same name marked with `sessile.hookimpl`. The function names just the
+arguments it wants (`**arguments` gets all of them), and may be `async def`. A marked function that has no hook's name is
+refused. An object given as `plugins=[…]` or `db=…` needs no marks: its methods with a hook's name are taken. The
+functions of a module always need them. A plugin that is active already may be given again; it still runs once.
 
 `session` and `turn.session` are what the implementation can use: a `Session` for a blocking function, an `AsyncSession`
 for an `async def`, whichever of them the user holds.
 
-An exception in an implementation never breaks a conversation: it is logged with the plugin's and the hook's name, and
-the implementation counts as not there for this call. Under `strict=True` it is raised as `PluginError` instead.
+Implementations run last registered first; `tryfirst` and `trylast` change that, as in pluggy. With `wrapper=True` the
+function is a generator around all the others: it yields once, and the `yield` gives it their results (a list; for
+`build_context` the new prompt). What it returns takes the place of them; None leaves them as they are.
+
+An implementation fails where it raises, or returns what the hook cannot have. That never breaks a conversation: it is
+logged with the plugin's and the hook's name, and the implementation counts as not there for this call. Under
+`strict=True` it is raised as `PluginError` instead.
 """
 
 from __future__ import annotations
@@ -43,8 +48,8 @@ def on_agent_start(
 ) -> list[Any] | None:
     """An agent is about to work in a session for the first time in this process.
 
-    Returns messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as the
-    session's history if it has none yet; where several plugins return some, the first one's are taken.
+    Returns a list of messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as
+    the session's history if it has none yet; where several plugins return some, the first one's are taken.
     """
 
 
@@ -75,8 +80,9 @@ def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
 def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Message] | None:
     """Change what the model is sent: trim it, add memories, knowledge, a profile.
 
-    `messages` is the prompt so far: instructions, history within the window, and the user's message last. Returns the
-    new prompt, which the next implementation gets in its turn, or None to leave it as it is.
+    `messages` is the prompt so far: instructions, history within the window, and the user's message last. Each
+    implementation gets a list of its own. Returns the new prompt (a list of `Message`s or dicts, not empty), which the
+    next implementation gets in its turn, or None to leave the prompt as it is.
     """
 
 
@@ -84,7 +90,7 @@ def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Mes
 def middleware(session: Any) -> Any:
     """Middleware to put around every turn of a session: one, or a list of them, outermost first, or None.
 
-    Runs when the session takes its first turn. These stand outside of the session's own `middleware=[…]`.
+    Runs once for each session handle, before its first turn. These stand outside of the session's own `middleware=[…]`.
     """
 
 
@@ -114,3 +120,5 @@ def on_session_close(session: Any, session_id: str) -> None:
 
 
 HOOKS = tuple(name for name, value in list(globals().items()) if hasattr(value, "sessile_spec"))
+FIRST_RESULT = frozenset(name for name in HOOKS if globals()[name].sessile_spec["firstresult"])  # the first one ends the call
+FOLDED = frozenset(["build_context"])  # each implementation gets what the one before returned

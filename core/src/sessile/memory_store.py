@@ -32,6 +32,7 @@ class MemorySessionStore:
 
     def __init__(self, name: str = "") -> None:
         self._kept: _Kept | None = _named[name] if name else _Kept()
+        self.private = not name
 
     @classmethod
     def from_url(cls, url: str) -> MemorySessionStore:

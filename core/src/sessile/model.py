@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from sessile.errors import NotInstalled, SessileError
+from sessile.errors import InvalidInput, NotInstalled
 from sessile.messages import Message
 from sessile.plugins import Plugins
 from sessile.tools import Tool
@@ -53,29 +53,32 @@ class EchoModel:
         return text
 
 
-_instances: dict[str, Any] = {}
-
-
 def find_model(model: Any, plugins: Plugins) -> Any:
     """The model to use: an instance as it is, a name from the registry ("name" or "name:variant"), or the default.
 
-    None means $SESSILE_MODEL, else the embedded model. Named models are made once a process.
+    None means $SESSILE_MODEL, else the embedded model. A named model is made once for the plugin that registers it.
     """
     if model is not None and not isinstance(model, str):
-        if not callable(getattr(model, "generate", None)):
-            raise SessileError(f"{model!r} is no model: pass a registered name or an object with generate(request)")
+        if not is_model(model):
+            raise InvalidInput(f"{model!r} is no model: pass a registered name or an object with generate(request)")
         return model
     name = model or os.environ.get("SESSILE_MODEL") or EMBEDDED
-    if name not in _instances:
-        base, _, variant = name.partition(":")
-        try:
-            factory = plugins.registry.load("model", base)
-        except NotInstalled as error:
-            if model or base != EMBEDDED:
-                raise
-            raise NotInstalled(
-                "no language model is installed. Try: pip install sessile-smollm (embedded, for trying things out), or "
-                "pip install sessile-openai and pass model='openai:NAME'"
-            ) from error
-        _instances[name] = factory(variant) if variant else factory()
-    return _instances[name]
+    base, _, variant = name.partition(":")
+    try:
+        registration = plugins.registry.find("model", base)
+    except NotInstalled as error:
+        if model or base != EMBEDDED:
+            raise
+        raise NotInstalled(
+            "no language model is installed. Try: pip install sessile-smollm (embedded, for trying things out), or "
+            "pip install sessile-openai and pass model='openai:NAME'"
+        ) from error
+    if variant not in registration.made:
+        factory = registration.load()
+        registration.made[variant] = factory(variant) if variant else factory()
+    return registration.made[variant]
+
+
+def is_model(value: object) -> bool:
+    """Is this an object that answers? A class is none: its instances are."""
+    return not isinstance(value, type) and callable(getattr(value, "generate", None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -12,31 +13,40 @@ from sessile.errors import InvalidInput, NotInstalled
 
 KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
 
-# What to install for well-known names that no plugin here registers.
-_HOMES = {
-    ("store", "postgresql"): "sessile-postgres",
-    ("store", "rediss"): "sessile-redis",
-    ("store", "mongodb+srv"): "sessile-mongodb",
+# The packages that exist, by what they register: nobody is told to install a name that somebody else may take.
+_PACKAGES = {
+    ("store", "file"): "sessile-file",
+    ("store", "sqlite"): "sessile-sqlite",
+    **dict.fromkeys((("store", n) for n in ("redis", "rediss", "redis+cluster", "rediss+cluster")), "sessile-redis"),
+    **dict.fromkeys((("store", n) for n in ("postgres", "postgresql")), "sessile-postgres"),
+    **dict.fromkeys((("store", n) for n in ("mongodb", "mongodb+srv", "mongo")), "sessile-mongodb"),
     ("model", "smollm"): "sessile-smollm",
+    ("model", "openai"): "sessile-openai",
 }
-_CLASS_HOMES = {
+_CLASS_PACKAGES = {
     "FileSessionStore": "sessile-file",
     "SQLiteSessionStore": "sessile-sqlite",
     "RedisSessionStore": "sessile-redis",
     "PostgresSessionStore": "sessile-postgres",
     "MongoSessionStore": "sessile-mongodb",
+    "SmolLM": "sessile-smollm",
+    "OpenAIModel": "sessile-openai",
 }
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Registration:
-    """One name of one kind, and where it is found. `aliases` are other names, such as a store's URL schemes."""
+    """One name of one kind, and where it is found. `aliases` are other names, such as a store's URL schemes.
+
+    Two registrations are never the same, though they name the same: what was made of one (`made`) serves nobody else.
+    """
 
     kind: str
     name: str
     target: str
     aliases: tuple[str, ...] = ()
     plugin: str = ""
+    made: dict[str, Any] = attrs.field(factory=dict, repr=False)  # instances, by the text they were asked for with
 
     def load(self) -> Any:
         """Import the target."""
@@ -45,10 +55,10 @@ class Registration:
 
 
 class Registry:
-    """What the installed plugins provide, by kind and name."""
+    """What the installed plugins provide, by kind and name. entries: those of another registry that it is put upon."""
 
-    def __init__(self) -> None:
-        self.entries: list[Registration] = []
+    def __init__(self, entries: Iterable[Registration] = ()) -> None:
+        self.entries: list[Registration] = list(entries)
         self.plugin = ""  # whose register hook is running
 
     def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
@@ -65,13 +75,22 @@ class Registry:
         return sorted({entry.name for entry in self.entries if entry.kind == kind})
 
     def find(self, kind: str, name: str) -> Registration:
-        """The registration of a name or alias; `NotInstalled`, with the command that installs it, where there is none."""
+        """The registration of a name or alias; `NotInstalled`, with what to do, where there is none."""
         for entry in self.entries:
             if entry.kind == kind and name in (entry.name, *entry.aliases):
                 return entry
-        home = _HOMES.get((kind, name), f"sessile-{name}")
         installed = ", ".join(self.names(kind)) or "none"
-        raise NotInstalled(f"no {kind} named {name!r} is installed (installed: {installed}). Try: pip install {home}")
+        raise NotInstalled(f"no {kind} named {name!r} is installed (installed: {installed}). {self._hint(kind, name)}")
+
+    def _hint(self, kind: str, name: str) -> str:
+        if package := _PACKAGES.get((kind, name)):
+            return f"Try: pip install {package}"
+        known = {n for entry in self.entries if entry.kind == kind for n in (entry.name, *entry.aliases)}
+        near = get_close_matches(name, [*known, *(n for k, n in _PACKAGES if k == kind)], 1)
+        if not near:
+            return "Install the plugin that registers this name, or use one that is installed"
+        package = "" if near[0] in known else f" (pip install {_PACKAGES[kind, near[0]]})"
+        return f"Did you mean {near[0]!r}{package}?"
 
     def load(self, kind: str, name: str) -> Any:
         """Import what is registered under a name."""
@@ -82,6 +101,6 @@ class Registry:
         for entry in self.entries:
             if entry.target.endswith(f":{attribute}"):
                 return entry.load()
-        if home := _CLASS_HOMES.get(attribute):
-            raise NotInstalled(f"{attribute} is not installed. Try: pip install {home}")
+        if package := _CLASS_PACKAGES.get(attribute):
+            raise NotInstalled(f"{attribute} is not installed. Try: pip install {package}")
         raise AttributeError(attribute)

@@ -161,7 +161,9 @@ class Store(Protocol):
       calls it only for the log of a session that is deleted or has the status "deleted".
     close: release everything; every later call raises `Closed`.
 
-    Optional: `from_url(url)` (class method) opens the store a URL names, else it is called with the URL. `search(text,
+    Optional: `from_url(url)` (class method) opens the store a URL names, else it is called with the URL. `absolute_url(url)`
+    (class method) returns the URL with a relative path in it made absolute: all who open the same one share a store.
+    `private` is True for a store that its URL does not name, so that nobody shares it. `search(text,
     user_id, limit, offset)` returns a list of (log id, `Entry`) of all messages that were ever said, best first.
     `load_last(session_id, count)` returns the header and the last entries of its log, in one round trip. `wait(session_id,
     version, timeout)` returns when the stored version may be another, or after so many seconds. `asynchronous`, an object

@@ -13,10 +13,12 @@ from sessile.background import background
 from sessile.documents import DocumentStore, is_document_store
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
+from sessile.registry import Registration
 from sessile.store import Store, is_store
 
 _lock = threading.Lock()
-_opened: dict[tuple[int, str], list[Any]] = {}  # (process, URL) -> [store, users]
+_Key = tuple[object, ...]
+_opened: dict[_Key, list[Any]] = {}  # (process, registration, URL) -> [store, users]
 
 
 def home() -> Path:
@@ -53,15 +55,18 @@ def usual_url(backend: str, plugins: Plugins) -> str:
 
 
 def open_store(url: str, plugins: Plugins | None = None) -> Store:
-    """A store of one's own from a URL; `NotInstalled` for an unknown scheme, with the command that installs it."""
-    plugins = plugins or installed()
+    """A store of one's own from a URL; `NotInstalled` for an unknown scheme, with what to do."""
+    factory = _registration(url, plugins or installed()).load()
+    store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
+    return store
+
+
+def _registration(url: str, plugins: Plugins) -> Registration:
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
         names = ", ".join(plugins.registry.names("store"))
         raise InvalidInput(f"store {shown(url)!r} is no URL: write it as scheme:///path or scheme://host (installed: {names})")
-    factory = plugins.registry.load("store", scheme)
-    store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
-    return store
+    return plugins.registry.find("store", scheme)
 
 
 def _leave_open() -> None:
@@ -78,15 +83,22 @@ def share_store(store: Any) -> Callable[[], None]:
 
 
 def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
-    key = os.getpid(), url  # a connection does not survive a fork
+    """The store that others have opened by this URL, from the same plugin; a new one for a URL that names none to share."""
+    registration = _registration(url, plugins)
+    absolute = getattr(registration.load(), "absolute_url", None)
+    url = absolute(url) if absolute else url
+    key: _Key = os.getpid(), registration, url  # a connection does not survive a fork
     with _lock:
         slot = _opened.get(key)
         if slot is None:
-            slot = _opened[key] = [open_store(url, plugins), 0]
+            store = open_store(url, plugins)
+            if getattr(store, "private", False):
+                key = (*key, object())
+            slot = _opened[key] = [store, 0]
         return slot[0], _releaser(key, slot)
 
 
-def _releaser(key: tuple[int, str], slot: list[Any]) -> Callable[[], None]:
+def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
     """Count a user of an opened store, and return what counts it off; the last one closes the store."""
     slot[1] += 1
     released = False

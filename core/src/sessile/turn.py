@@ -22,7 +22,7 @@ from sessile.history import add_messages, commit_drafts, get_history, observe
 from sessile.ids import new_id
 from sessile.log import Draft, Header
 from sessile.messages import Message, as_reply, draft, message
-from sessile.middleware import check, run_onion
+from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
 from sessile.tools import Tool, error_text, named, result_text
@@ -140,10 +140,12 @@ async def _through_layers(h: Handle, turn: Turn) -> Message:
     return reply
 
 
-async def _layers(h: Handle) -> list[Callable[..., Any]]:
-    found = await h.hook("middleware")
-    flat = [layer for part in found for layer in (part if isinstance(part, (list, tuple)) else [part])]
-    return [*map(check, flat), *h.middleware]
+async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
+    """The middleware of the plugins, which are asked once for each handle, and the session's own."""
+    if h.layers is None:
+        found = [layer for layers in await h.hook("middleware") for layer in layers]
+        h.layers = h.layers or [*found, *h.middleware]  # what another turn was given meanwhile stays
+    return h.layers
 
 
 async def _greet(h: Handle, agent: Agent, header: Header) -> None:

@@ -196,7 +196,8 @@ def test_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None
 
 def test_urls() -> None:
     assert FileSessionStore.from_url("file:///a/b%20c").path == Path("/a/b c")
-    assert FileSessionStore.from_url("file:here").path == Path.cwd() / "here"
+    assert FileSessionStore.from_url("file:here").path == Path("here").absolute()
+    assert FileSessionStore.from_url("file:/a/b%20c").path == Path("/a/b c")
     with pytest.raises(InvalidInput, match="names no path"):
         FileSessionStore.from_url("file://host/x")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from typing import Any
+from urllib.parse import quote
 
 from sessile.encoding import JSON
 from sessile.errors import SessionNotFound
@@ -31,7 +32,7 @@ class DefaultSessionStore:
         lock_timeout: float | None = None,
     ) -> None:
         if store is None and session_dir is not None:
-            store = f"file://{os.path.abspath(session_dir)}"
+            store = f"file://{quote(os.path.abspath(session_dir))}"
         self.manager = SessionManager(store)
         self.max_messages = max_messages
         if lock_timeout is not None:

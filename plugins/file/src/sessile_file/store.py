@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sessile.addresses import url_path
 from sessile.errors import Closed, SessileError
@@ -31,7 +32,7 @@ class FileSessionStore:
     """Sessions in a folder. path: made with the first commit. lock_timeout: seconds to wait for another process's lock."""
 
     def __init__(self, path: str | os.PathLike[str] = "sessions", *, lock_timeout: float = 30.0) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)
         self._known: dict[str, Known] = {}
@@ -39,15 +40,21 @@ class FileSessionStore:
 
     @classmethod
     def from_url(cls, url: str) -> FileSessionStore:
-        """`file:///folder`, an absolute path; `file:folder`, a relative one."""
-        if not url.startswith("file:/"):
-            return cls(url.removeprefix("file:"))
-        return cls("/" + url_path(url, "file").lstrip("/"))
+        """`file:///folder` or `file:/folder`, an absolute path; `file:folder`, a relative one."""
+        rest = url.removeprefix("file:")
+        if not rest or rest.startswith("//"):
+            return cls("/" + url_path(url, "file").lstrip("/"))
+        return cls(unquote(rest))
+
+    @classmethod
+    def absolute_url(cls, url: str) -> str:
+        """The same folder, from wherever it is opened."""
+        return f"file://{quote(str(cls.from_url(url).path))}"
 
     @staticmethod
     def usual_url(home: Path) -> str:
         """Where this store lies when nobody says where."""
-        return f"file://{home / 'sessions'}"
+        return f"file://{quote(str(home / 'sessions'))}"
 
     # -- the seven methods
 

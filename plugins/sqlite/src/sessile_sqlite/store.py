@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
 
 from sessile.addresses import url_path
 from sessile.encoding import from_json, to_json
@@ -38,7 +39,7 @@ class SQLiteSessionStore:
     ) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
             raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
-        self.path = Path(path).absolute()
+        self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
         self._guard = threading.RLock()
@@ -54,15 +55,19 @@ class SQLiteSessionStore:
     @classmethod
     def from_url(cls, url: str) -> SQLiteSessionStore:
         """`sqlite:///relative.db` or `sqlite:////absolute.db`; `?table=NAME` for another table name."""
-        from urllib.parse import parse_qs, urlsplit
-
         table = parse_qs(urlsplit(url).query).get("table", ["sessions"])[0]
         return cls(url_path(url, "sqlite"), table)
+
+    @classmethod
+    def absolute_url(cls, url: str) -> str:
+        """The same file and table, from wherever it is opened."""
+        store = cls.from_url(url)
+        return f"sqlite:///{quote(str(store.path))}?table={store.table}"
 
     @staticmethod
     def usual_url(home: Path) -> str:
         """Where this store lies when nobody says where."""
-        return f"sqlite:///{home / 'sessions.db'}"
+        return f"sqlite:///{quote(str(home / 'sessions.db'))}"
 
     # -- the seven methods
 
