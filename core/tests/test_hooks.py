@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import re
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessile import Agent, MemorySessionStore, Session, hookimpl, hookspecs
-from sessile.errors import InvalidInput, NotInstalled
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl, hookspecs
+from sessile.drive import Blocking, run
+from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.plugins import Plugins, parse_options
 from sessile.registry import Registry
 
@@ -88,7 +94,7 @@ def test_every_hook_is_given_what_its_spec_says() -> None:
             seen["on_session_close"] = locals()
 
     session = session_with(Everything(), user_id="ann", metadata={"k": 1})
-    session.chat("hello", mood="good")
+    session.chat("hello")
     session.save_state({"a": 1})
     assert session.restore_state() == {"from": "hook"}
     assert session.get_state() == {"from": "hook"}
@@ -155,6 +161,7 @@ def test_a_broken_plugin_is_disabled_and_the_others_work(caplog: pytest.LogCaptu
     class Broken:
         @hookimpl
         def register(self, registry: Registry) -> None:
+            registry.add("model", "half", "x:y")
             registry.add("shop", "x", "y:z")
 
     class Unknown:
@@ -168,6 +175,7 @@ def test_a_broken_plugin_is_disabled_and_the_others_work(caplog: pytest.LogCaptu
     assert found.registry.load("model", "echo")
     with pytest.raises(InvalidInput, match=r"(?s)cannot be used: .*colour"):
         session_with(Unknown())
+    assert not [entry for entry in found.registry.entries if "Broken" in entry.plugin]
 
 
 def test_a_local_file_is_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,3 +205,293 @@ def test_the_registry_imports_on_first_use_and_the_latest_name_wins() -> None:
         registry.load_attribute("RedisSessionStore")
     with pytest.raises(ValueError, match="module:attribute"):
         registry.add("model", "m", "json.dumps")
+
+
+# -- results that a hook cannot have, wrappers, marks
+
+
+class Returns:
+    """A plugin whose hook returns something, and that can be told by its name in a log."""
+
+    def __init__(self, hook: str, result: Any) -> None:
+        setattr(self, hook, self.answer)
+        self.result = result
+
+    def answer(self) -> Any:
+        return self.result
+
+
+def chat(face: type, *plugins: object, **options: Any) -> str:
+    if face is Session:
+        return session_with(*plugins, **options).chat("x")
+
+    async def main() -> str:
+        async with AsyncSession(
+            "s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=plugins, **options
+        ) as session:
+            return str(await session.chat("x"))
+
+    return asyncio.run(main())
+
+
+BAD_RESULTS = [
+    ("build_context", "text"),
+    ("build_context", []),
+    ("build_context", [7]),
+    ("build_context", {"role": "user", "content": "x"}),
+    ("build_context", [{"role": "robot", "content": "x"}]),
+    ("middleware", 7),
+    ("middleware", [7]),
+    ("middleware", lambda only: only),
+    ("on_agent_start", "text"),
+    ("on_agent_start", [{"content": "x"}]),
+    ("on_agent_start", {"role": "user", "content": "x"}),
+    ("want_snapshot", 7),
+]
+
+
+@pytest.mark.parametrize("face", [Session, AsyncSession])
+@pytest.mark.parametrize(("hook", "result"), BAD_RESULTS)
+def test_a_result_that_a_hook_cannot_have_is_reported_as_its_failure(
+    face: type, hook: str, result: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert chat(face, Returns(hook, result)) == "x"
+    assert re.search(f"plugin 'Returns-.*' failed in hook '{hook}'", caplog.text)
+    with pytest.raises(PluginError, match=f"plugin 'Returns-.*' failed in hook '{hook}'"):
+        chat(face, Returns(hook, result), strict=True)
+
+
+def test_a_state_to_restore_that_is_none_is_reported_and_the_next_plugin_asked(caplog: pytest.LogCaptureFixture) -> None:
+    session = session_with(Returns("restore_state", {"k": 1}), Returns("restore_state", [1]))
+    assert session.restore_state() == {"k": 1}
+    assert "failed in hook 'restore_state'" in caplog.text
+
+
+@pytest.mark.parametrize("face", [Session, AsyncSession])
+def test_a_wrapper_is_around_a_prompt_too(face: type) -> None:
+    class Wrapper:
+        def __init__(self, result: Any = None) -> None:
+            self.result = result
+
+        @hookimpl(wrapper=True)
+        def build_context(self, messages: list[Any]) -> Iterator[None]:
+            assert messages[-1].content == "x"
+            built = yield
+            assert built[-1].content == "x+plain"
+            built.append("changed in place")
+            return self.result and self.result(built[:-1])
+
+    class Plain:
+        def build_context(self, messages: list[Any]) -> list[Any]:
+            return [messages[-1].replace(content=f"{messages[-1].content}+plain")]
+
+    def louder(built: list[Any]) -> list[Any]:
+        return [built[-1].replace(content=f"{built[-1].content}!")]
+
+    assert chat(face, Plain(), Wrapper(), strict=True) == "x+plain"
+    assert chat(face, Plain(), Wrapper(louder), strict=True) == "x+plain!"
+    with pytest.raises(PluginError, match="'build_context'"):
+        chat(face, Plain(), Wrapper(lambda built: [7]), strict=True)
+    assert chat(face, Plain(), Wrapper(lambda built: [7])) == "x+plain"
+
+
+@pytest.mark.parametrize("yields", [0, 2])
+def test_a_wrapper_yields_once(yields: int, caplog: pytest.LogCaptureFixture) -> None:
+    left: list[str] = []
+
+    class Wrapper:
+        @hookimpl(wrapper=True)
+        def build_context(self) -> Iterator[None]:
+            try:
+                for _ in range(yields):
+                    yield
+            finally:
+                left.append("left")
+
+    assert chat(Session, Wrapper()) == "x"
+    assert "a wrapper yields once" in caplog.text
+    with pytest.raises(PluginError, match="yields once"):
+        chat(Session, Wrapper(), strict=True)
+    assert left == ["left"] * 2
+
+
+@pytest.mark.parametrize("face", [Session, AsyncSession])
+def test_what_a_failing_plugin_changed_in_the_prompt_does_not_stay(face: type) -> None:
+    class Changes:
+        def __init__(self, fails: bool) -> None:
+            self.fails = fails
+
+        def build_context(self, messages: list[Any]) -> None:
+            messages.append({"role": "user", "content": "in place"})
+            if self.fails:
+                raise ValueError("oops")
+
+    assert chat(face, Changes(fails=True), Changes(fails=False)) == "x"
+
+
+@pytest.mark.parametrize("face", [Session, AsyncSession])
+def test_middleware_is_asked_for_once_a_handle(face: type) -> None:
+    asked: list[str] = []
+
+    class Plugin:
+        def middleware(self, session_id: str = "none") -> Any:
+            asked.append(session_id)
+            return lambda turn, call_next: call_next(turn)
+
+    store, agent = MemorySessionStore(), Agent(model="echo")
+    if face is Session:
+        session = Session("s", store=store, agent=agent, plugins=[Plugin()])
+        for _ in range(3):
+            session.chat("x")
+        session.fork().chat("y")
+    else:
+
+        async def main() -> None:
+            async with AsyncSession("s", store=store, agent=agent, plugins=[Plugin()]) as session:
+                for _ in range(3):
+                    await session.chat("x")
+                await (await session.fork()).chat("y")
+
+        asyncio.run(main())
+    assert len(asked) == 2
+
+
+def test_marked_and_unmarked_methods_of_one_object_both_count() -> None:
+    seen: list[str] = []
+
+    class Both:
+        @hookimpl
+        def on_user_message(self, content: str) -> None:
+            seen.append(content)
+
+        def on_agent_message(self, *, content: str) -> None:
+            seen.append(f"reply {content}")
+
+    session_with(Both(), strict=True).chat("x")
+    assert seen == ["x", "reply x"]
+
+
+def test_all_arguments_are_received_by_name() -> None:
+    seen: dict[str, set[str]] = {}
+
+    class Everything:
+        def on_user_message(self, content: str, **arguments: Any) -> None:
+            seen["on_user_message"] = {"content", *arguments}
+
+        def build_context(self, **arguments: Any) -> None:
+            seen["build_context"] = {*arguments}
+
+    session_with(Everything(), strict=True).chat("x")
+    for hook, names in seen.items():
+        assert names == {*inspect.signature(getattr(hookspecs, hook)).parameters}
+    assert len(seen) == 2
+
+
+def module_of(text: str) -> types.ModuleType:
+    module = types.ModuleType("a_module")
+    exec(text, module.__dict__)
+    return module
+
+
+class Classes:
+    def on_user_message(self) -> None: ...
+
+
+class Misspelt:
+    def on_user_mesage(self) -> None: ...
+
+
+class OldWrapper:
+    @hookimpl(hookwrapper=True)
+    def on_user_message(self) -> Iterator[None]:
+        yield
+
+
+class KeywordOnly:
+    def on_user_message(self, *, colour: str) -> None: ...
+
+
+class AsyncRegister:
+    async def register(self, registry: Registry) -> None: ...
+
+
+MARKED = "from sessile import hookimpl\n@hookimpl\n"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "why"),
+    [
+        (module_of(MARKED + "def on_user_mesage(content): ..."), "no hook has this name: did you mean 'on_user_message'"),
+        (module_of(MARKED + "def colour(content): ..."), "no hook has this name: there are register, "),
+        (module_of("def build_context(messages): ..."), "has no hook, but a function 'build_context' without a mark"),
+        (module_of(""), "has no hook"),
+        (Misspelt(), "has no hook, but 'on_user_mesage': did you mean 'on_user_message'"),
+        (object(), "has no hook"),
+        (7, "has no hook"),
+        (Classes, r"Classes is a class: pass an object of it, Classes\(\)"),
+        (OldWrapper(), "use wrapper=True"),
+        (KeywordOnly(), "colour"),
+        (AsyncRegister(), "register is a plain function"),
+    ],
+)
+def test_what_can_be_no_plugin_is_refused_and_the_reason_said(plugin: object, why: str) -> None:
+    with pytest.raises(InvalidInput, match=f"cannot be used: .*{why}"):
+        session_with(plugin)
+    with pytest.raises(InvalidInput, match=why):
+        Session("s", store=MemorySessionStore(), db=plugin)
+    found = Plugins()
+    info = found.add(plugin)
+    assert info.status == "broken"
+    assert not [impl for hook in hookspecs.HOOKS for impl in found.implementations(hook) if impl.plugin_name == info.name]
+
+
+def test_a_modules_unmarked_functions_never_run() -> None:
+    module = module_of(MARKED + "def on_user_message(): ...\ndef build_context(): raise SystemExit")
+    assert session_with(module, strict=True).chat("x") == "x"
+
+
+def test_an_active_plugin_passed_again_runs_once(tmp_path: Path) -> None:
+    called: list[str] = []
+    module: Any = module_of(MARKED + "def on_user_message(): called.append('x')")
+    module.called = called
+    base = Plugins()
+    base.add(module, "an-entry-point")
+    again = Plugins(extra=[module, module], base=base)
+    assert [i.name for i in again.infos() if i.status == "active" and "module" in i.name] == []
+    file = tmp_path / "counts.py"
+    file.write_text("from sessile import hookimpl\nnumbers = []\n@hookimpl\ndef on_user_message(): numbers.append(1)\n")
+    session = session_with(module, module, str(file), str(file))
+    session.chat("x")
+    assert called == ["x"]
+    assert len(again.implementations("on_user_message")) == len(base.implementations("on_user_message"))
+    assert sys.modules["sessile_local_counts"].numbers == [1]
+
+
+def test_a_file_that_cannot_be_loaded_is_refused_and_may_be_mended(tmp_path: Path) -> None:
+    file = tmp_path / "broken_at_first.py"
+    file.write_text("1 +")
+    with pytest.raises(InvalidInput, match="SyntaxError"):
+        session_with(str(file))
+    file.write_text("from sessile import hookimpl\n\n@hookimpl\ndef on_user_message(content):\n    pass\n")
+    assert session_with(str(file)).chat("x") == "x"
+
+
+def test_a_sessions_own_plugins_are_ordered_among_the_installed_ones() -> None:
+    called: list[str] = []
+
+    def plugin(name: str, **options: bool) -> object:
+        class Plugin:
+            @hookimpl(**options)
+            def on_user_message(self) -> None:
+                called.append(name)
+
+        return Plugin()
+
+    marks: list[dict[str, bool]] = [{}, {"tryfirst": True}, {"trylast": True}]
+    plugins = [plugin(f"{place} {mark}", **mark) for place in ("below", "above") for mark in marks]
+    together = Plugins(extra=plugins)
+    base = Plugins(extra=plugins[:3])
+    for found in (together, Plugins(extra=plugins[3:], base=base)):
+        run(found.call(Blocking(), "on_user_message", {}))
+    assert called[:6] == called[6:]
+    assert len(set(called)) == 6
