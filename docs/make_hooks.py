@@ -13,7 +13,8 @@ PAGE = Path(__file__).parent / "hooks.md"
 def page() -> str:
     """The hook reference."""
     title, _, rest = inspect.getdoc(hookspecs).partition("\n\n")  # type: ignore[union-attr]
-    parts = ["# The hooks\n", title.removeprefix("The hooks: ").capitalize() + "\n", rest + "\n"]
+    about = title.removeprefix("The hooks: ")
+    parts = ["# The hooks\n", about[0].upper() + about[1:] + "\n", rest + "\n"]
     for name in hookspecs.HOOKS:
         function = getattr(hookspecs, name)
         arguments = ", ".join(inspect.signature(function).parameters)

@@ -201,7 +201,7 @@ def test_editing_and_answering_anew_are_forks() -> None:
 
     session = Session("s", store=MemorySessionStore(), agent=Agent(model=Counting()))
     session.chat("a")
-    session.chat("b", mood="good")
+    session.chat("b", metadata={"mood": "good"})
     before = session.store.load("s")
     edited = session.edit(session.messages[2], "c")
     assert texts(edited) == "a a#1 c c#3"

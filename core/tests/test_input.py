@@ -31,11 +31,8 @@ def store() -> MemorySessionStore:
         (".", "'.' or"),
         ("a\x00b", "control character '\\x00'"),
         ("a\nb", "control character '\\n'"),
-        ("a\ud800", "control character"),
         (" a", "white space"),
         ("~app", "reserved"),
-        (7, "is a string, not int"),
-        (b"x", "is a string, not bytes"),
     ],
 )
 def test_session_ids_that_are_refused(store: MemorySessionStore, session_id: Any, why: str) -> None:
@@ -112,7 +109,7 @@ def test_things_that_are_no_messages(store: MemorySessionStore, bad: Any) -> Non
     assert store.load("s") is None
 
 
-@pytest.mark.parametrize(("key", "value"), [("", 1), ("user:", 1), (7, 1), ("k", object()), ("k", math.nan)])
+@pytest.mark.parametrize(("key", "value"), [("", 1), ("user:", 1), ("k", object()), ("k", math.nan)])
 def test_state_that_is_refused(store: MemorySessionStore, key: Any, value: Any) -> None:
     with pytest.raises(errors.InvalidState):
         Session("s", store=store).set_state(key, value)
@@ -189,15 +186,15 @@ def test_other_things_that_are_refused(store: MemorySessionStore) -> None:
         Session("s", store=object())
     with pytest.raises(errors.InvalidInput, match="on_conflict"):
         Session("s", store=store, on_conflict="win")
-    with pytest.raises(errors.InvalidInput, match="limit is a number"):
+    with pytest.raises(errors.InvalidInput, match="limit is -1: pass a whole number, 0 or more"):
         Session("s", store=store).get_history(-1)
     with pytest.raises(errors.InvalidInput, match="cursor"):
         store.find(Query(cursor="???"))
-    with pytest.raises(errors.InvalidInput, match="not callable"):
+    with pytest.raises(errors.InvalidInput, match="middleware is"):
         Session("s", store=store, middleware=[7])  # type: ignore[list-item]
     with pytest.raises(errors.InvalidInput, match=r"takes \['x'\]"):
         Session("s", store=store, middleware=[lambda x: x])
-    with pytest.raises(errors.SessileError, match="is no model"):
+    with pytest.raises(errors.SessileError, match="model is 7: pass a name"):
         Session("s", store=store, agent=Agent(model=7)).chat("x")
     with pytest.raises(errors.NotInstalled, match="no model named 'oracle'"):
         Session("s", store=store, agent=Agent(model="oracle")).chat("x")

@@ -155,7 +155,7 @@ def test_the_schema_of_a_tool_comes_from_its_signature() -> None:
     def delete() -> None: ...
 
     assert (delete.name, delete.risky) == ("delete_all", True)
-    with pytest.raises(InvalidInput, match="a tool is a function"):
+    with pytest.raises(InvalidInput, match="function is 7: pass a function"):
         tool(7)
 
 
@@ -230,7 +230,7 @@ def test_the_window_and_the_budget_keep_whole_turns() -> None:
 
 def test_the_agents_window_reaches_the_model() -> None:
     model = Scripted()
-    session = session_with(model, window=3, instructions="be brief", temperature=0.5)
+    session = session_with(model, window=3, instructions="be brief", options={"temperature": 0.5})
     session.add_messages([("user" if n % 2 == 0 else "assistant", str(n)) for n in range(1000)])
     session.chat("now")
     assert [m.content for m in model.requests[0].messages] == ["be brief", "998", "999", "now"]

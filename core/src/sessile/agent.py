@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 
-from sessile.encoding import JSON
+from sessile.arguments import Check, Positive, checked_class
+from sessile.documents import is_document_store
+from sessile.drive import HasHandle
+from sessile.encoding import JSON, json_value
 from sessile.errors import InvalidInput
 from sessile.memory_store import MemorySessionStore
-from sessile.model import find_model
-from sessile.plugins import Plugins
+from sessile.model import find_model, is_model
+from sessile.plugins import Plugins, installed
+from sessile.registry import refuse_untaken
+from sessile.shown import shorten
 from sessile.store import is_store
 from sessile.tools import Tool, named
 
 
+@checked_class
 @attrs.frozen(kw_only=True)
 class MemoryConfig:
     """What an agent remembers, and where: `Agent(memory=MemoryConfig(session_id="user-123"))`.
@@ -32,13 +39,23 @@ class MemoryConfig:
 
     @classmethod
     def of(cls, memory: Any) -> MemoryConfig:
-        """The configuration in `memory=`: None, a bool, a dict of these fields, or one of these as it is."""
-        if isinstance(memory, Mapping):
-            known = {field.name for field in attrs.fields(cls)}
-            return cls(**{name: value for name, value in memory.items() if name in known})
-        return memory if isinstance(memory, cls) else cls()
+        """The configuration in `memory=`: None, True, False, a dict of these fields, or one of these as it is."""
+        if memory is None or isinstance(memory, bool):
+            return cls()
+        if isinstance(memory, cls):
+            return memory
+        if isinstance(memory, Mapping) and all(isinstance(name, str) for name in memory):
+            return cls(**memory)
+        raise InvalidInput(
+            f"memory is {shorten(memory)}: pass {{'session_id': …}}, a MemoryConfig, True (for this process only) or None"
+        )
 
 
+ModelLike = Annotated[Any, Check(lambda m: m is None or isinstance(m, str) or is_model(m), "a name, or an object with generate")]
+SpeaksIn = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
+
+
+@checked_class
 class Agent:
     """A model that follows instructions, calls tools, and remembers.
 
@@ -46,8 +63,8 @@ class Agent:
     memory: {"session_id": …}, a `MemoryConfig`; without a session id the conversation ends with the process.
     db: a store's URL, or an object with hooks such as `on_user_message` that does the storing itself.
     window, budget: at most so many messages and tokens of history are sent (None: the model's own, else 50 and 8,000).
-    max_steps: how often the model may call tools in one turn. session: the options of the session it makes for itself.
-    Further options (temperature=…) are handed to the model.
+    max_steps: how often the model may call tools in one turn. options: what the model is given with each request,
+    such as {"temperature": 0}. session: the session it speaks in; None opens one as `memory` and `db` say.
     """
 
     def __init__(
@@ -55,19 +72,26 @@ class Agent:
         name: str = "Assistant",
         instructions: str = "",
         *,
-        model: Any = None,
+        model: ModelLike = None,
         tools: Iterable[Callable[..., Any] | Tool] = (),
         memory: Any = None,
         knowledge: Any = None,
         db: Any = None,
-        window: int | None = None,
-        budget: int | None = None,
-        max_steps: int = 8,
-        session: Any = None,
-        **options: JSON,
+        window: Positive | None = None,
+        budget: Positive | None = None,
+        max_steps: Positive = 8,
+        options: Mapping[str, JSON] | None = None,
+        session: SpeaksIn | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise InvalidInput(f"an agent's name is a non-empty string, not {name!r}")
+        if not name:
+            raise InvalidInput("an agent's name is empty: pass a name, or leave it out")
+        config = MemoryConfig.of(memory)
+        if config.db is not None and db is not None and adapter_of(db) is None:
+            raise InvalidInput("db and memory['db'] both say where the conversation is kept: pass one of them")
+        if session is not None and (db is not None or config not in (MemoryConfig(), MemoryConfig(auto_memory=True))):
+            raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
+        if knowledge is not None and knowledge is not False:
+            refuse_untaken(installed().registry, knowledge=knowledge)
         self.name = name
         self.instructions = instructions
         self.model = model
@@ -78,9 +102,9 @@ class Agent:
         self.window = window
         self.budget = budget
         self.max_steps = max_steps
-        self.options = options
+        self.options: dict[str, JSON] = json_value(dict(options or {}), "options")
         self.context: Any = None  # for callers to hang on what their own middleware reads
-        self._session = session
+        self._session: Any = session
         self._others: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -101,7 +125,7 @@ class Agent:
         from sessile.session import Session
 
         config = MemoryConfig.of(self.memory)
-        adapter = None if self.db is None or isinstance(self.db, str) or is_store(self.db) else self.db
+        adapter = adapter_of(self.db)
         store: Any = config.db or (self.db if adapter is None else None)
         if store is None and config.backend is None and (session_id is None or adapter is not None):
             store = MemorySessionStore()  # nothing to remember it by, or the adapter remembers
@@ -114,18 +138,21 @@ class Agent:
             plugins=() if adapter is None else (adapter,),
         )
 
-    def chat(self, message: JSON, *, session_id: str | None = None, **metadata: JSON) -> Any:
+    def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> Any:
         """Say something and return the reply. session_id: speak in another session than the agent's own.
 
-        In an `AsyncSession` the result is to be awaited. Raises what `Session.chat` raises.
+        metadata: JSON values that are stored with the message. In an `AsyncSession` the result is to be awaited. Raises
+        what `Session.chat` raises.
         """
-        return self._in(session_id).chat(message, agent=self, **metadata)
+        return self._in(session_id).chat(message, agent=self, **_given(metadata))
 
     start = chat
 
-    def stream(self, message: JSON, *, session_id: str | None = None, **metadata: JSON) -> Iterator[str]:
+    def stream(
+        self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None
+    ) -> Iterator[str]:
         """Say something and get the reply in pieces as they arrive."""
-        pieces: Iterator[str] = self._in(session_id).stream(message, agent=self, **metadata)
+        pieces: Iterator[str] = self._in(session_id).stream(message, agent=self, **_given(metadata))
         return pieces
 
     def _in(self, session_id: str | None) -> Any:
@@ -136,6 +163,17 @@ class Agent:
         return self._others[session_id]
 
 
+def adapter_of(db: Any) -> Any:
+    """The object with hooks in `db=`; None for a store, or its URL or path."""
+    where = db is None or isinstance(db, (str, os.PathLike)) or is_store(db) or is_document_store(db)
+    return None if where else db
+
+
+def _given(metadata: Mapping[str, JSON] | None) -> dict[str, Any]:
+    """The keyword for metadata where there is some: a subclass's `chat` may not have it."""
+    return {} if metadata is None else {"metadata": metadata}
+
+
 @attrs.frozen
 class Result:
     """What `Runner` returns: `final_output` is the reply's text, `messages` the whole conversation."""
@@ -144,6 +182,7 @@ class Result:
     messages: list[Any]
 
 
+@checked_class
 class Runner:
     """Runs an agent once over a given history, storing nothing."""
 

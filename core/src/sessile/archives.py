@@ -10,13 +10,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 from sessile.commits import Commits
 from sessile.encoding import JSON
-from sessile.errors import InvalidInput, SessileError, SessionExists, UnsafeFile
+from sessile.errors import SessileError, SessionExists, UnsafeFile
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.ids import check_id, new_log_id
@@ -66,14 +66,14 @@ class Archive:
 # -- out
 
 
-async def export(h: Handle, path: str | os.PathLike[str], *, lineage: str = "kept", progress: Progress = _no_progress) -> Path:
+async def export(
+    h: Handle, path: str | os.PathLike[str], *, lineage: Literal["kept", "resolved"] = "kept", progress: Progress = _no_progress
+) -> Path:
     """Write the session to a file of its own, whole or not at all. Returns the path. `Session.load` reads it.
 
     lineage: "kept" for every entry as it is stored, with what was inherited, snapshots, what was reverted, and hashes;
     "resolved" for what counts now only, as `save`. progress: called with the number of entries written, and of all.
     """
-    if lineage not in ("kept", "resolved"):
-        raise InvalidInput(f"lineage is 'kept' or 'resolved', not {lineage!r}")
     if lineage == "resolved":
         return await save(h, path)
     header = await h.refresh()

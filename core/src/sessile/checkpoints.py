@@ -12,8 +12,8 @@ from sessile.graph import revert, snapshot
 from sessile.handle import Handle
 from sessile.lifecycle import moment
 from sessile.log import Change, Header
-from sessile.merging import merge
-from sessile.points import Snapshot, resolve, snapshot_draft, snapshots
+from sessile.merging import AnySession, merge
+from sessile.points import Point, Snapshot, resolve, snapshot_draft, snapshots
 from sessile.state import set_state
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ async def create_checkpoint(h: Handle, label: str = "checkpoint") -> Snapshot:
     return await snapshot(h, label, {"checkpoint": True})
 
 
-async def restore_checkpoint(h: Handle, checkpoint: Any) -> Snapshot:
+async def restore_checkpoint(h: Handle, checkpoint: Point) -> Snapshot:
     """Go back to a checkpoint: what `create_checkpoint` returned, its id or label. Returns a snapshot of where it was."""
     return await revert(h, checkpoint)
 
@@ -60,7 +60,7 @@ async def list_versions(h: Handle) -> list[dict[str, Any]]:
     ]
 
 
-async def merge_sessions(h: Handle, other: Any) -> Any:
+async def merge_sessions(h: Handle, other: AnySession) -> Any:
     """`merge` into a new session whose id is this one's with "_merged" behind it."""
     return await merge(h, other, session_id=f"{h.session_id}_merged")
 

@@ -21,8 +21,9 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
 
+from sessile.arguments import Arguments
 from sessile.background import background, running_loop
 
 if TYPE_CHECKING:
@@ -188,15 +189,18 @@ class _InThreads:
 # -- verbs as methods
 
 
+@runtime_checkable
 class HasHandle(Protocol):
     _handle: Any
 
 
 def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
-    """A verb of the engine (an async function of a handle) as a plain method of `Session`."""
+    """A verb of the engine (an async function of a handle) as a plain method of `Session`. Its arguments are checked."""
+    check = Arguments(verb, skip=1)
 
     @functools.wraps(verb)
     def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
         return run(verb(self._handle, *args, **kwargs))
 
     return method
@@ -205,10 +209,12 @@ def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
 def awaited(
     verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """A verb of the engine as an async method of `AsyncSession`."""
+    """A verb of the engine as an async method of `AsyncSession`. Its arguments are checked."""
+    check = Arguments(verb, skip=1)
 
     @functools.wraps(verb)
     async def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
         return await verb(self._handle, *args, **kwargs)
 
     return method

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sessile.errors import InvalidInput
+from sessile.shown import is_encodable, is_huge, shorten
 
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
@@ -31,22 +32,6 @@ def from_json(text: str | bytes) -> JSON:
     return json.loads(text)
 
 
-_DIGITS = 4300  # of an integer: what Python's own reader takes
-_HUGE = 10**_DIGITS
-
-
-def shorten(value: object, length: int = 60) -> str:
-    """A value's `repr` as an error shows it: cut, and never an error of its own."""
-    try:
-        return f"{value!r:.{length}}" if not _is_huge(value) else f"an integer of more than {_DIGITS} digits"
-    except Exception:  # whatever a foreign __repr__ raises, or an integer inside of a list
-        return f"a {type(value).__name__}"
-
-
-def _is_huge(value: object) -> bool:
-    return isinstance(value, int) and value.bit_length() > 64 and abs(value) >= _HUGE
-
-
 def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInput) -> JSON:
     """A deep copy of `value` as plain JSON values, or `error` with the path of what JSON cannot hold."""
     try:
@@ -59,9 +44,9 @@ def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInpu
 
 def _problem(value: object, path: str) -> str:
     if value is None or isinstance(value, (bool, int)):
-        return f"{path} is {shorten(value)}, which no JSON reader takes: pass it as a string" if _is_huge(value) else ""
+        return f"{path} is {shorten(value)}, which no JSON reader takes: pass it as a string" if is_huge(value) else ""
     if isinstance(value, str):
-        return "" if _encodable(value) else f"{path} has a lone surrogate: {value[:40]!r}; decode the text properly first"
+        return "" if is_encodable(value) else f"{path} has a lone surrogate: {value[:40]!r}; decode the text properly first"
     if isinstance(value, float):
         finite = value - value == 0
         return "" if finite else f"{path} is {value!r}, which JSON does not have: use None or a string"

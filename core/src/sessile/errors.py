@@ -16,6 +16,10 @@ class InvalidInput(SessileError, ValueError):
     """Something handed to sessile cannot be stored as it is; nothing was written."""
 
 
+class InvalidArgument(InvalidInput, TypeError):
+    """A call with a value that a parameter does not take, or with a keyword that is none; nothing was done."""
+
+
 class InvalidSessionId(InvalidInput):
     """A session or user id that cannot be a safe, unique path, key and column."""
 
@@ -30,6 +34,10 @@ class InvalidState(InvalidInput):
 
 class SessionNotFound(SessileError, LookupError):
     """No session has this id, or it was deleted while this handle was open."""
+
+
+class AgentNotFound(InvalidInput, LookupError):
+    """A session has no agent of this name."""
 
 
 class SessionExists(SessileError):

@@ -22,7 +22,9 @@ from sessile.heirs import claim, is_dead, release
 from sessile.ids import check_id, new_id, new_log_id, owner_of
 from sessile.lineage import followed, inherited
 from sessile.log import ACTIVE, FORK, MESSAGE, PENDING, Change, Draft, Entry, Header, Segment, stamp
-from sessile.points import Target, before, find_message, mark_at, resolve
+from sessile.messages import Message
+from sessile.messages import message as message_of
+from sessile.points import Point, Target, before, find_message, mark_at, resolve
 from sessile.store import Query, recency
 from sessile.turn import take_turn
 
@@ -30,7 +32,12 @@ _PATIENCE = 30  # seconds that a fork of the same id may take before it is clear
 
 
 async def fork(
-    h: Handle, at: Any = None, session_id: str | None = None, *, title: str = "", metadata: Mapping[str, JSON] | None = None
+    h: Handle,
+    at: Point | None = None,
+    session_id: str | None = None,
+    *,
+    title: str = "",
+    metadata: Mapping[str, JSON] | None = None,
 ) -> Any:
     """A new session that begins with this one's messages up to `at` (default: all). Nothing is copied.
 
@@ -117,19 +124,16 @@ async def _give_up(commits: Commits, pending: Header) -> None:
             await release(commits, row.log, pending.log)
 
 
-async def edit(h: Handle, message: Any, content: JSON) -> Any:
+async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
     """A fork in which `message` (a `Message` or its id) says `content` instead, and the conversation goes on from there.
 
     A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork.
     """
-    name = message if isinstance(message, str) else getattr(message, "id", None)
-    if not isinstance(name, str):
-        raise InvalidInput(f"{message!r:.60} is no message: pass one of session.messages, or its id")
     header = await h.refresh()
-    _, entry = await find_message(h, header, name)
+    _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
     if entry.body["role"] == "user":
-        await take_turn(child._handle, content, metadata=entry.body.get("metadata") or {})
+        await take_turn(child._handle, message_of("user", content, entry.body.get("metadata")))
     else:
         body = {**entry.body, "content": json_value(content, "content")}
         await child._handle.commit(lambda _: Change([Draft(MESSAGE, body)]))

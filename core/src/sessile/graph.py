@@ -8,14 +8,13 @@ it raises `Conflict`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import REVERT, SNAPSHOT, Change, Entry, Header
-from sessile.points import Snapshot, Target, before, mark_at, resolve, snapshot_draft
+from sessile.points import Point, Snapshot, Target, before, mark_at, resolve, snapshot_draft
 
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:
@@ -28,7 +27,7 @@ async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | No
     return await _snapshot_in(h, await h.commit(mark))
 
 
-async def revert(h: Handle, point: Any) -> Snapshot:
+async def revert(h: Handle, point: Point) -> Snapshot:
     """Make the session count up to `point` only. Returns a snapshot of where it was: revert to that, and it is undone.
 
     Raises `InvalidInput` for a point that is none of this session's; nothing is written then.

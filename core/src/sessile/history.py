@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sessile.arguments import Count
 from sessile.encoding import JSON
-from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
@@ -53,14 +53,12 @@ async def observe(h: Handle, stored: Iterable[Message]) -> None:
             await h.hook(hook, message=said, content=said.content, metadata=said.metadata)
 
 
-async def get_history(h: Handle, limit: int | None = None) -> list[Message]:
+async def get_history(h: Handle, limit: Count | None = None) -> list[Message]:
     """The messages that count, oldest first: all of them, or the last `limit`.
 
     Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
     or whose tool calls have no results, have `open` set. What other processes committed is seen.
     """
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InvalidInput(f"limit is a number of messages or None, not {limit!r}")
     header = await h.refresh(min(limit or 0, KEPT))
     if limit == 0:
         return []

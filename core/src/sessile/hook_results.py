@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sessile.encoding import JSON, json_value, shorten
+from sessile.encoding import JSON, json_value
 from sessile.errors import InvalidInput
 from sessile.messages import Message, as_message, as_messages
 from sessile.middleware import check
+from sessile.shown import shorten
 
 
 def _listed(hook: str, value: object) -> Iterable[Any]:

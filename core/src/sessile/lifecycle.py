@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from sessile.arguments import Count
 from sessile.encoding import JSON, json_value
-from sessile.errors import InvalidInput, SessionExists
+from sessile.errors import SessionExists
 from sessile.handle import Handle
 from sessile.history import get_history
 from sessile.log import ARCHIVED, SAVED, Change, Header
@@ -58,8 +59,6 @@ async def get_metadata(h: Handle) -> dict[str, Any]:
 
 async def set_metadata(h: Handle, metadata: Mapping[str, JSON]) -> None:
     """Replace the session's metadata."""
-    if not isinstance(metadata, Mapping):
-        raise InvalidInput(f"metadata is a dict, not {type(metadata).__name__} ({metadata!r:.60})")
     await set_fields(h, metadata=json_value(dict(metadata), "metadata"))
 
 
@@ -70,7 +69,7 @@ async def get_title(h: Handle) -> str:
 
 async def set_title(h: Handle, title: str) -> None:
     """Name the session, for lists."""
-    await set_fields(h, title=json_value(str(title), "title"))
+    await set_fields(h, title=json_value(title, "title"))
 
 
 async def get_status(h: Handle) -> str:
@@ -121,7 +120,7 @@ async def get_context(h: Handle) -> dict[str, Any]:
     }
 
 
-async def extract_topics(h: Handle, history: Iterable[Any] | None = None, limit: int = 5) -> list[str]:
+async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None = None, limit: Count = 5) -> list[str]:
     """The words of four letters and more that are said most often, in a history or in the last 200 messages."""
     said = await get_history(h, 200) if history is None else history
     words = Counter(word for m in said for word in _WORD.findall(str(m.get("content") or "").lower()))

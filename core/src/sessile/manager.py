@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sessile import archives, deletion, lifecycle
+from sessile.arguments import checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
@@ -20,6 +21,7 @@ from sessile.handle import Handle
 from sessile.heirs import heirs
 from sessile.ids import RESERVED, check_id, owner_of
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Entry, Header
+from sessile.merging import AnySession
 from sessile.messages import Message, from_entry
 from sessile.plugins import installed
 from sessile.store import Page, Query
@@ -40,6 +42,7 @@ class Hit:
     message: Message
 
 
+@checked_class
 class SessionManager:
     """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`."""
 
@@ -120,7 +123,7 @@ class SessionManager:
         run(archives.load(session._handle, path))
         return session
 
-    def save(self, session: Session) -> None:
+    def save(self, session: AnySession) -> None:
         """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
         run(lifecycle.mark_saved(session._handle))
 

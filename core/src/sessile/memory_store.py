@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from sessile.arguments import checked
 from sessile.encoding import JSON
 from sessile.errors import Closed
 from sessile.log import Entry, Header
@@ -30,6 +31,7 @@ class MemorySessionStore:
     name: stores of one name in one process hold the same sessions; "" (the default) shares with nobody.
     """
 
+    @checked
     def __init__(self, name: str = "") -> None:
         self._kept: _Kept | None = _named[name] if name else _Kept()
         self.private = not name

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 
+from sessile.arguments import Check
+from sessile.drive import HasHandle
 from sessile.encoding import JSON, json_value
 from sessile.errors import AccessDenied, InvalidInput
 from sessile.forks import begin_fork
@@ -14,11 +16,13 @@ from sessile.handle import Handle
 from sessile.lineage import shared, without
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
 from sessile.messages import Message, from_entry
-from sessile.points import Target, end_of, resolve
+from sessile.points import Point, Target, end_of, resolve
 from sessile.state import ABSENT, Policy, check_policy, decide, state_draft
 
+AnySession = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
 
-async def merge(h: Handle, other: Any, *, policy: Policy = "ours", session_id: str | None = None, title: str = "") -> Any:
+
+async def merge(h: Handle, other: AnySession, *, policy: Policy = "ours", session_id: str | None = None, title: str = "") -> Any:
     """A new session with what both sessions said: what they share once, the rest by time, turns whole.
 
     other: a session of the same user, in the same store. policy: which value a state key gets that both changed since
@@ -90,7 +94,7 @@ class Diff:
     state: dict[str, tuple[JSON, JSON]]
 
 
-async def diff(h: Handle, a: Any, b: Any = None) -> Diff:
+async def diff(h: Handle, a: Point | AnySession, b: Point | AnySession | None = None) -> Diff:
     """What point or session `a` has that `b` has not, and the other way round (b: default this session as it is now)."""
     (handle_a, now_a, end_a), (handle_b, now_b, end_b) = await _side(h, a), await _side(h, b)
     line_a, line_b = await _line(handle_a, now_a, end_a), await _line(handle_b, now_b, end_b)

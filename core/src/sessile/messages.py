@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from sessile.encoding import JSON, from_json, json_value, shorten
+from sessile.encoding import JSON, from_json, json_value
 from sessile.errors import InvalidMessage
 from sessile.foreign import is_call, to_plain
 from sessile.ids import new_id
 from sessile.log import Draft, Entry
+from sessile.shown import shorten
 
 ROLES = ("system", "user", "assistant", "tool")
 ABOUT = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said

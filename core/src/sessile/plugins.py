@@ -17,11 +17,11 @@ import attrs
 
 from sessile import builtin, hookspecs
 from sessile.drive import Face, is_async, suited
-from sessile.encoding import shorten
 from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.hook_results import CHECKS
 from sessile.marking import HookFinder, Implementation, merged
 from sessile.registry import Registry
+from sessile.shown import shorten
 
 logger = logging.getLogger("sessile")
 GROUP = "sessile"
@@ -320,6 +320,7 @@ def installed() -> Plugins:
     return Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files])
 
 
-def with_extra(extra: Sequence[object]) -> Plugins:
-    """The installed plugins, and some more for one session."""
-    return Plugins(extra=extra, base=installed()) if extra else installed()
+def with_extra(extra: Sequence[object], base: Plugins | None = None) -> Plugins:
+    """The plugins of a set (default: the installed ones), and some more for one session."""
+    base = base or installed()
+    return Plugins(extra=extra, base=base) if extra else base

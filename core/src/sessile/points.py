@@ -64,6 +64,9 @@ class Target:
     snapshot: list[int] | None = None
 
 
+Point = Snapshot | str | int | Message  # see the module's text
+
+
 def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | None = None) -> Draft:
     """The entry of a snapshot: small, whatever the session's length, state and past."""
     body = {

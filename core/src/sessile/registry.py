@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -104,3 +104,32 @@ class Registry:
         if package := _CLASS_PACKAGES.get(attribute):
             raise NotInstalled(f"{attribute} is not installed. Try: pip install {package}")
         raise AttributeError(attribute)
+
+
+def refuse_untaken(registry: Registry, **options: Any) -> None:
+    """Refuse options that only a plugin could take, so that none is dropped: nothing hands them to a plugin yet.
+
+    `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
+    """
+    for option, value in options.items():
+        if value is None or value is False:
+            continue
+        kind = _OPTION_KINDS.get(option, option)
+        try:
+            found = registry.find(kind, _asked_for(value))
+        except NotInstalled as error:
+            raise NotInstalled(f"{option} needs a plugin: {error}") from error
+        raise InvalidInput(
+            f"{option} is not taken by plugin {found.plugin!r}, which registers {kind} {found.name!r}: leave it out"
+        )
+
+
+_OPTION_KINDS = {"agent_url": "transport"}
+
+
+def _asked_for(value: Any) -> str:
+    """The registered name that `memory=`, `knowledge=` or `agent_url=` asks for."""
+    if isinstance(value, str):
+        return value.partition(":")[0]
+    inner = value.get("vector_store", value) if isinstance(value, Mapping) else None
+    return str(inner.get("provider", "local")) if isinstance(inner, Mapping) else "local"

@@ -33,6 +33,8 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
     its usual place (`usual_url`). With neither: $SESSILE_STORE, else the file store in ~/.sessile/sessions.
     """
     plugins = plugins or installed()
+    if store is not None and backend is not None:
+        _check_agreed(store, backend, plugins)
     if store is None:
         store = usual_url(backend, plugins) if backend else os.environ.get("SESSILE_STORE") or usual_url("file", plugins)
     if isinstance(store, (str, os.PathLike)):
@@ -45,6 +47,13 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
         f"{store!r:.60} is no store: pass a URL such as 'sqlite:///chat.db', or an object with load, commit, read, find, "
         "delete and close (or async save, get, delete and list_for_user)"
     )
+
+
+def _check_agreed(store: Any, backend: str, plugins: Plugins) -> None:
+    url = os.fspath(store) if isinstance(store, (str, os.PathLike)) else ""
+    if not url or _registration(url, plugins) is not plugins.registry.find("store", backend):
+        where = repr(shown(url)) if url else f"a {type(store).__name__}"
+        raise InvalidInput(f"store is {where}, and backend is {backend!r}: pass one of them")
 
 
 def usual_url(backend: str, plugins: Plugins) -> str:

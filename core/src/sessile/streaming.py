@@ -15,6 +15,7 @@ from typing import Any
 from sessile.drive import run
 from sessile.errors import Closed, TurnInterrupted
 from sessile.handle import Handle
+from sessile.messages import Message
 from sessile.turn import take_turn
 
 _END = object()
@@ -62,7 +63,7 @@ class Running:
             yield outcome.text
 
 
-def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> Iterator[str]:
+def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
     """Say something and get the reply in pieces of text as they arrive. The turn begins with the first `next()`."""
     pieces: queue.SimpleQueue[Any] = queue.SimpleQueue()
     gone = threading.Event()
@@ -76,7 +77,7 @@ def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> It
     def work() -> None:
         running.begin()
         try:
-            outcome.append(run(take_turn(h, content, agent=agent, sink=sink, metadata=metadata)))
+            outcome.append(run(take_turn(h, question, agent=agent, sink=sink)))
         except BaseException as error:  # raised to the reader, below
             outcome.append(error)
         running.end()
@@ -96,7 +97,7 @@ def stream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> It
     yield from running.rest(outcome[0], silent)
 
 
-async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any) -> AsyncIterator[str]:
+async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIterator[str]:
     """As `stream`, for `async for`.
 
     Python closes an async generator that is left by `break` a moment later; `contextlib.aclosing` does it at once, and
@@ -115,7 +116,7 @@ async def astream(h: Handle, content: Any, *, agent: Any = None, **metadata: Any
 
     async def work() -> Any:
         running.begin()
-        return await take_turn(h, content, agent=agent, sink=sink, metadata=metadata)
+        return await take_turn(h, question, agent=agent, sink=sink)
 
     def end(_: Any) -> None:
         running.end()

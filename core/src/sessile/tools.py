@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from sessile.arguments import checked
 from sessile.encoding import JSON, to_json
 from sessile.errors import InvalidInput
 from sessile.json_types import Unusable, to_plain
@@ -37,6 +38,7 @@ class Tool:
             return str(problem)
 
 
+@functools.partial(checked, skip=0)
 def tool(function: Callable[..., Any] | Tool | None = None, *, name: str = "", risky: bool = False) -> Any:
     """The `Tool` of a function; also a decorator: `@tool(risky=True)`.
 

@@ -8,12 +8,13 @@ brought is kept as an interrupted reply, `on_turn_error` runs, and the error is 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from sessile import context
+from sessile.agent import Agent
 from sessile.drive import is_async
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput, ModelError, TurnInterrupted
@@ -26,9 +27,6 @@ from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
 from sessile.tools import Tool, error_text, named, result_text
-
-if TYPE_CHECKING:
-    from sessile.agent import Agent
 
 Sink = Callable[[str], None]
 
@@ -91,21 +89,18 @@ class _TurnView(Turn):
         self.session = session
 
 
-async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, **metadata: JSON) -> str:
-    """Say something and return the agent's reply as text. `metadata` is stored with the message.
+async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
+    """Say something and return the agent's reply as text. metadata: JSON values that are stored with the message.
 
     Raises what the model, a middleware or the store raised; the message is stored by then, and saying the same again
     goes on with it instead of storing it twice.
     """
-    return (await take_turn(h, content, agent=agent, metadata=metadata)).text
+    return (await take_turn(h, message("user", content, metadata), agent=agent)).text
 
 
-async def take_turn(
-    h: Handle, content: JSON, *, agent: Agent | None = None, sink: Sink | None = None, metadata: dict[str, JSON]
-) -> Message:
+async def take_turn(h: Handle, question: Message, *, agent: Agent | None = None, sink: Sink | None = None) -> Message:
     """One whole turn; `sink` is given each piece of the answer as it arrives. Returns the stored reply."""
     agent = agent or h.session.agent
-    question = message("user", content, metadata)
     turn = Turn(h.session, agent, question, sink is not None, _discard)
     if sink is not None:
         turn.emit = functools.partial(_emit, sink, turn.arrived)

@@ -55,7 +55,7 @@ def test_it_recalls_what_it_was_told(model: SmolLM) -> None:
 
 
 def test_it_chats_and_streams(model: SmolLM) -> None:
-    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, max_tokens=12))
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, options={"max_tokens": 12}))
     pieces = list(session.stream("Hello, tell me something nice."))
     assert len(pieces) > 3
     assert "".join(pieces).strip() == session.messages[-1].content
@@ -71,7 +71,7 @@ def test_it_answers_in_an_event_loop(model: SmolLM) -> None:
 
 
 def test_a_reader_that_leaves_stops_it(model: SmolLM) -> None:
-    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, max_tokens=400))
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, options={"max_tokens": 400}))
     for _ in session.stream("Tell me a long story about a dog."):
         break
     answer = session.messages[-1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sessile import (
     archives,
@@ -25,13 +25,16 @@ from sessile import (
 )
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
+from sessile.arguments import Seconds, checked_class
 from sessile.drive import Awaiting, awaited
-from sessile.messages import Message
+from sessile.encoding import JSON
+from sessile.messages import Message, message
 from sessile.session.base import BaseSession
 
 A = TypeVar("A", bound="AsyncSession")
 
 
+@checked_class
 class AsyncSession(BaseSession):
     """A `Session` whose methods are awaited, and whose properties that read the store too: `await session.messages`.
 
@@ -52,15 +55,15 @@ class AsyncSession(BaseSession):
     # turns
     chat = awaited(turn.chat)
 
-    def stream(self, content: Any, *, agent: Agent | None = None, **metadata: Any) -> AsyncIterator[str]:
+    def stream(
+        self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None
+    ) -> AsyncIterator[str]:
         """As `chat`, but the reply comes in pieces as they arrive: `async for`. Leaving the loop ends the turn."""
-        return streaming.astream(self._handle, content, agent=agent, **metadata)
+        return streaming.astream(self._handle, message("user", content, metadata), agent=agent)
 
-    async def run_agent(self, name: str, content: Any, **metadata: Any) -> str:
-        """`chat` with one of `agents` by its name."""
-        if name not in self.agents:
-            raise LookupError(f"there is no agent {name!r} in this session; there are: {', '.join(self.agents) or 'none'}")
-        return await self.chat(content, agent=self.agents[name], **metadata)
+    async def run_agent(self, name: str, content: JSON, *, metadata: Mapping[str, JSON] | None = None) -> str:
+        """`chat` with one of `agents` by its name. `AgentNotFound` where there is none."""
+        return await self.chat(content, agent=self._agent_named(name), metadata=metadata)
 
     # state
     get_state = awaited(state.get_state)
@@ -75,7 +78,7 @@ class AsyncSession(BaseSession):
     get_preferences = awaited(state.get_preferences)
     state = property(awaited(state.get_state))
 
-    def watch(self, timeout: float | None = None) -> AsyncIterator[Message]:
+    def watch(self, timeout: Seconds | None = None) -> AsyncIterator[Message]:
         """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
         return watching.awatch(self._handle, timeout)
 

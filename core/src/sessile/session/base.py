@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from sessile.agent import Agent
+from sessile.agent import Agent, adapter_of
+from sessile.arguments import Check, Count, Positive, Seconds, checked_class
 from sessile.background import running_loop
 from sessile.drive import Face
+from sessile.encoding import json_value
+from sessile.errors import AgentNotFound, InvalidInput
 from sessile.exclusive import Lease
 from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
 from sessile.middleware import check
-from sessile.plugins import with_extra
+from sessile.plugins import Plugins, with_extra
+from sessile.registry import refuse_untaken
 from sessile.stores import find_store, share_store
 
+OnConflict = Annotated[str, Check(lambda value: value in ("rebase", "raise"), "'rebase' or 'raise'")]
 
+
+@checked_class
 class BaseSession:
     """See `Session`."""
 
@@ -40,31 +47,39 @@ class BaseSession:
         middleware: Sequence[Callable[..., Any]] = (),
         plugins: Sequence[object] = (),
         db: Any = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         agent_url: str | None = None,
-        timeout: float = 30,
+        timeout: Seconds = 30,
         headers: Mapping[str, str] | None = None,
         strict: bool = False,
-        on_conflict: str = "rebase",
-        checkpoint_interval: int = 0,
-        checkpoint_keep: int = 20,
+        on_conflict: OnConflict = "rebase",
+        checkpoint_interval: Count = 0,
+        checkpoint_keep: Positive = 20,
     ) -> None:
-        adapter = () if db is None or isinstance(db, str) else (db,)
-        active = with_extra((*plugins, *adapter))
-        for kind, wanted in (("transport", agent_url), ("memory", memory), ("knowledge", knowledge)):
-            if wanted:
-                active.registry.find(kind, _part_name(wanted))
-        found, release = find_store(db if store is None and isinstance(db, str) else store, backend, active)
+        adapter = adapter_of(db)
+        if db is not None and adapter is None:
+            if store is not None:
+                raise InvalidInput("store and db both say where the session is kept: pass one of them")
+            store = db
+        active = _with_plugins(_with_plugins(None, "plugins", plugins), "db", () if adapter is None else (adapter,))
+        refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
+        if headers is not None:
+            raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
+        session_id = new_id() if session_id is None else check_id(session_id)
+        user_id = None if user_id is None else check_id(user_id, "user id")
+        about = json_value(dict(metadata or {}), "metadata")
+        layers = [check(layer) for layer in middleware]
+        found, release = find_store(store, backend, active)
         face = type(self)._face()
         self._store = found
         self._handle = Handle(
             face,
             face.native(found),
-            new_id() if session_id is None else check_id(session_id),
+            session_id,
             user_id=user_id,
             plugins=active,
-            metadata=metadata,
-            middleware=[check(layer) for layer in middleware],
+            metadata=about,
+            middleware=layers,
             strict=strict,
             on_conflict=on_conflict,
             timeout=timeout,
@@ -113,6 +128,12 @@ class BaseSession:
     def agent(self, agent: Agent) -> None:
         self._agent = agent
 
+    def _agent_named(self, name: str) -> Agent:
+        if name not in self.agents:
+            there = ", ".join(map(repr, self.agents)) or "none"
+            raise AgentNotFound(f"there is no agent {name!r} in this session: pass the name of one that is in agents ({there})")
+        return self.agents[name]
+
     def Agent(self, name: str = "Assistant", instructions: str = "", **options: Any) -> Agent:
         """An agent that speaks in this session; the options of `sessile.Agent`. The first one becomes the session's."""
         agent = Agent(name, instructions, session=self, **options)
@@ -121,7 +142,7 @@ class BaseSession:
             self._agent = agent
         return agent
 
-    def exclusive(self, timeout: float = 30, *, lease: float | None = None) -> Lease:
+    def exclusive(self, timeout: Seconds = 30, *, lease: Seconds | None = None) -> Lease:
         """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).
 
         timeout: seconds to wait for it, then `LockTimeout`. lease: seconds it lasts unless renewed, default the same:
@@ -156,11 +177,9 @@ class BaseSession:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
 
 
-def _part_name(wanted: Any) -> str:
-    """The registered name that `memory=`, `knowledge=` or `agent_url=` asks for."""
-    if isinstance(wanted, str):
-        return wanted.partition(":")[0]
-    if isinstance(wanted, Mapping):
-        inner = wanted.get("vector_store", wanted)
-        return str(inner.get("provider", "local")) if isinstance(inner, Mapping) else "local"
-    return "local"
+def _with_plugins(active: Plugins | None, option: str, plugins: Sequence[object]) -> Plugins:
+    """The active plugins and some more; an error names the option that these were passed as."""
+    try:
+        return with_extra(plugins, active)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error}") from error

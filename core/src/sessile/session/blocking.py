@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,11 +25,16 @@ from sessile import (
 )
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
+from sessile.arguments import Arguments, Seconds, checked_class
 from sessile.drive import Blocking, blocking, run
-from sessile.messages import Message
+from sessile.encoding import JSON
+from sessile.messages import Message, message
 from sessile.session.base import BaseSession
 
 S = TypeVar("S", bound="Session")
+
+
+_check_load = Arguments(archives.load, skip=1)
 
 
 class _Load:
@@ -45,6 +50,7 @@ class _Load:
             """
             target = session
             if target is None:
+                _check_load((path,), {})
                 about = archives.about(path)
                 agent = about.pop("agent")
                 target = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
@@ -54,6 +60,7 @@ class _Load:
         return load
 
 
+@checked_class
 class Session(BaseSession):
     """A conversation that stays: durable, readable from any process, in any store.
 
@@ -91,15 +98,13 @@ class Session(BaseSession):
     # turns
     chat = blocking(turn.chat)
 
-    def stream(self, content: Any, *, agent: Agent | None = None, **metadata: Any) -> Iterator[str]:
+    def stream(self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> Iterator[str]:
         """As `chat`, but the reply comes in pieces as they arrive. Leaving the loop ends the turn."""
-        return streaming.stream(self._handle, content, agent=agent, **metadata)
+        return streaming.stream(self._handle, message("user", content, metadata), agent=agent)
 
-    def run_agent(self, name: str, content: Any, **metadata: Any) -> str:
-        """`chat` with one of `agents` by its name."""
-        if name not in self.agents:
-            raise LookupError(f"there is no agent {name!r} in this session; there are: {', '.join(self.agents) or 'none'}")
-        return self.chat(content, agent=self.agents[name], **metadata)
+    def run_agent(self, name: str, content: JSON, *, metadata: Mapping[str, JSON] | None = None) -> str:
+        """`chat` with one of `agents` by its name. `AgentNotFound` where there is none."""
+        return self.chat(content, agent=self._agent_named(name), metadata=metadata)
 
     # state
     get_state = blocking(state.get_state)
@@ -114,7 +119,7 @@ class Session(BaseSession):
     get_preferences = blocking(state.get_preferences)
     state = property(blocking(state.get_state))
 
-    def watch(self, timeout: float | None = None) -> Iterator[Message]:
+    def watch(self, timeout: Seconds | None = None) -> Iterator[Message]:
         """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
         return watching.watch(self._handle, timeout)
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
+from sessile.arguments import Positive, Seconds, checked_class
 from sessile.encoding import JSON
 from sessile.errors import SessionNotFound
 from sessile.manager import SessionManager
@@ -15,6 +16,7 @@ from sessile.session.blocking import Session
 _HANDLES = 1000  # sessions kept open
 
 
+@checked_class
 class DefaultSessionStore:
     """Messages by session id. Everything is durable when a method returns.
 
@@ -28,8 +30,8 @@ class DefaultSessionStore:
         store: Any = None,
         *,
         session_dir: str | os.PathLike[str] | None = None,
-        max_messages: int | None = None,
-        lock_timeout: float | None = None,
+        max_messages: Positive | None = None,
+        lock_timeout: Seconds | None = None,
     ) -> None:
         if store is None and session_dir is not None:
             store = f"file://{quote(os.path.abspath(session_dir))}"
@@ -63,12 +65,12 @@ class DefaultSessionStore:
         """Append what the assistant said."""
         return self.add_message(session_id, "assistant", content, metadata)
 
-    def get_chat_history(self, session_id: str, max_messages: int | None = None) -> list[dict[str, Any]]:
+    def get_chat_history(self, session_id: str, max_messages: Positive | None = None) -> list[dict[str, Any]]:
         """[{"role", "content"}] of the last messages, oldest first; [] for an unknown id, which leaves no trace."""
         messages = Session(session_id, store=self.manager.store).get_history(max_messages or self.max_messages)
         return [{"role": said.role, "content": said.content} for said in messages]
 
-    def list_sessions(self, limit: int = 50) -> list[dict[str, Any]]:
+    def list_sessions(self, limit: Positive = 50) -> list[dict[str, Any]]:
         """What is known of the latest sessions, newest change first: ids, title, status, count and times."""
         return [header.summary() for header in self.manager.list(limit=limit).items]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sessile.arguments import checked_class
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.ids import new_id
@@ -14,6 +15,7 @@ from sessile.session.default import DefaultSessionStore
 _SHARED = "shared"  # the metadata key of the sharing flag
 
 
+@checked_class
 class HierarchicalSessionStore(DefaultSessionStore):
     """A `DefaultSessionStore` whose sessions can be forked, labelled and reverted. Message indexes begin at 0."""
 

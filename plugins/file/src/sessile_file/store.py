@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from sessile.addresses import url_path
+from sessile.arguments import Seconds, checked
 from sessile.errors import Closed, SessileError
 from sessile.ids import RESERVED, file_name, owner_of
 from sessile.log import Entry, Header
@@ -31,7 +32,8 @@ _CACHED = 10_000  # headers kept in memory
 class FileSessionStore:
     """Sessions in a folder. path: made with the first commit. lock_timeout: seconds to wait for another process's lock."""
 
-    def __init__(self, path: str | os.PathLike[str] = "sessions", *, lock_timeout: float = 30.0) -> None:
+    @checked
+    def __init__(self, path: str | os.PathLike[str] = "sessions", *, lock_timeout: Seconds = 30.0) -> None:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from sessile.addresses import shown, url_options
+from sessile.arguments import checked
 from sessile.drive import run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
@@ -25,6 +26,7 @@ class MongoSessionStore(NativeStore):
     schemes = ("mongodb", "mongodb+srv")
     example = "mongodb://user:password@host:port/database"
 
+    @checked
     def __init__(
         self,
         url: str = "mongodb://localhost:27017/sessile",

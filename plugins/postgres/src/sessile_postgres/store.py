@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from sessile.addresses import shown, url_options
+from sessile.arguments import checked
 from sessile.drive import background, run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
@@ -27,6 +28,7 @@ class PostgresSessionStore(NativeStore):
     schemes = ("postgresql", "postgres")
     example = "postgresql://user:password@host:port/database"
 
+    @checked
     def __init__(
         self,
         url: str = "postgresql://localhost/postgres",

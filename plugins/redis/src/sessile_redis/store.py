@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sessile.addresses import shown, url_options
+from sessile.arguments import checked
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
 
@@ -22,6 +23,7 @@ class RedisSessionStore(NativeStore):
     schemes = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
     example = "redis://user:password@host:port/database"
 
+    @checked
     def __init__(
         self,
         url: str = "redis://localhost:6379",

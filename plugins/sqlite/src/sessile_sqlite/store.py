@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 from sessile.addresses import url_path
+from sessile.arguments import Seconds, checked
 from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, CorruptStore, InvalidInput, LockTimeout, StoreError
 from sessile.log import Entry, Header
@@ -34,8 +35,9 @@ class SQLiteSessionStore:
     another process's transaction. A commit is on disk when it returns (WAL, synchronous=FULL: one sync).
     """
 
+    @checked
     def __init__(
-        self, path: str | os.PathLike[str] = "sessions.db", table_name: str = "sessions", *, lock_timeout: float = 30.0
+        self, path: str | os.PathLike[str] = "sessions.db", table_name: str = "sessions", *, lock_timeout: Seconds = 30.0
     ) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
             raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
