@@ -182,7 +182,7 @@ def test_other_things_that_are_refused(store: MemorySessionStore) -> None:
         Session("s", store="gopher://x")
     with pytest.raises(errors.InvalidInput, match="is no URL"):
         Session("s", store="x.db")
-    with pytest.raises(errors.InvalidInput, match="is no store"):
+    with pytest.raises(errors.InvalidInput, match="store is .*: pass a URL"):
         Session("s", store=object())
     with pytest.raises(errors.InvalidInput, match="on_conflict"):
         Session("s", store=store, on_conflict="win")

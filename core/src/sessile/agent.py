@@ -15,10 +15,11 @@ from sessile.encoding import JSON, json_value
 from sessile.errors import InvalidInput
 from sessile.memory_store import MemorySessionStore
 from sessile.model import find_model, is_model
-from sessile.plugins import Plugins, installed
+from sessile.plugins import Plugins, installed, with_extra
 from sessile.registry import refuse_untaken
 from sessile.shown import shorten
 from sessile.store import is_store
+from sessile.stores import check_store
 from sessile.tools import Tool, named
 
 
@@ -51,7 +52,7 @@ class MemoryConfig:
         )
 
 
-ModelLike = Annotated[Any, Check(lambda m: m is None or isinstance(m, str) or is_model(m), "a name, or an object with generate")]
+ModelLike = str | Annotated[Any, Check(is_model, "an object with generate(request)")] | None
 SpeaksIn = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
 
 
@@ -92,6 +93,8 @@ class Agent:
             raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
         if knowledge is not None and knowledge is not False:
             refuse_untaken(installed().registry, knowledge=knowledge)
+        if (db, config.db, config.backend) != (None, None, None):
+            _check_place(config, db)
         self.name = name
         self.instructions = instructions
         self.model = model
@@ -167,6 +170,13 @@ def adapter_of(db: Any) -> Any:
     """The object with hooks in `db=`; None for a store, or its URL or path."""
     where = db is None or isinstance(db, (str, os.PathLike)) or is_store(db) or is_document_store(db)
     return None if where else db
+
+
+def _check_place(config: MemoryConfig, db: Any) -> None:
+    """Refuse at once what opens no store, and a db that is neither a store nor an object with hooks."""
+    adapter = adapter_of(db)
+    active = with_extra(() if adapter is None else (adapter,), option="db")
+    check_store(config.db or (db if adapter is None else None), config.backend, active)
 
 
 def _given(metadata: Mapping[str, JSON] | None) -> dict[str, Any]:

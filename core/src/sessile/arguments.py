@@ -177,7 +177,7 @@ def rule(hint: Any) -> tuple[Fits, str]:
         return (callable, "a function") if kind is not type else (inspect.isclass, "a class")
     if not isinstance(kind, type):  # a type variable
         return _anything, "anything"
-    if issubclass(kind, collections.abc.Mapping):
+    if kind in (collections.abc.Mapping, dict):
         return _mapping(*(arguments or (Any, Any)))
     if kind in _COLLECTIONS:
         return _collection(kind, arguments[0] if arguments else Any)

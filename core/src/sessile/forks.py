@@ -131,12 +131,12 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
     """
     header = await h.refresh()
     _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
+    said = message_of(**{**entry.body, "content": content})  # before anything is stored
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
-    if entry.body["role"] == "user":
-        await take_turn(child._handle, message_of("user", content, entry.body.get("metadata")))
+    if said.role == "user":
+        await take_turn(child._handle, said)
     else:
-        body = {**entry.body, "content": json_value(content, "content")}
-        await child._handle.commit(lambda _: Change([Draft(MESSAGE, body)]))
+        await child._handle.commit(lambda _: Change([Draft(MESSAGE, said)]))
     return child
 
 

@@ -320,7 +320,10 @@ def installed() -> Plugins:
     return Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files])
 
 
-def with_extra(extra: Sequence[object], base: Plugins | None = None) -> Plugins:
-    """The plugins of a set (default: the installed ones), and some more for one session."""
+def with_extra(extra: Sequence[object], base: Plugins | None = None, *, option: str = "plugins") -> Plugins:
+    """The plugins of a set (default: the installed ones), and some more for one session. option: what an error calls them."""
     base = base or installed()
-    return Plugins(extra=extra, base=base) if extra else base
+    try:
+        return Plugins(extra=extra, base=base) if extra else base
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error}") from error

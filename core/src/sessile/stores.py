@@ -14,6 +14,7 @@ from sessile.documents import DocumentStore, is_document_store
 from sessile.errors import InvalidInput
 from sessile.plugins import Plugins, installed
 from sessile.registry import Registration
+from sessile.shown import shorten
 from sessile.store import Store, is_store
 
 _lock = threading.Lock()
@@ -33,8 +34,7 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
     its usual place (`usual_url`). With neither: $SESSILE_STORE, else the file store in ~/.sessile/sessions.
     """
     plugins = plugins or installed()
-    if store is not None and backend is not None:
-        _check_agreed(store, backend, plugins)
+    check_store(store, backend, plugins)
     if store is None:
         store = usual_url(backend, plugins) if backend else os.environ.get("SESSILE_STORE") or usual_url("file", plugins)
     if isinstance(store, (str, os.PathLike)):
@@ -44,8 +44,8 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
     if is_document_store(store):
         return DocumentStore(store), _leave_open
     raise InvalidInput(
-        f"{store!r:.60} is no store: pass a URL such as 'sqlite:///chat.db', or an object with load, commit, read, find, "
-        "delete and close (or async save, get, delete and list_for_user)"
+        f"store is {shorten(store)}, which is none: pass a URL such as 'sqlite:///chat.db', or an object with load, commit, "
+        "read, find, delete and close (or async save, get, delete and list_for_user)"
     )
 
 
@@ -61,6 +61,16 @@ def usual_url(backend: str, plugins: Plugins) -> str:
     factory = plugins.registry.load("store", backend)
     url = getattr(factory, "usual_url", None)
     return str(url(home())) if url else f"{backend}://"
+
+
+def check_store(store: Any, backend: str | None, plugins: Plugins) -> None:
+    """`InvalidInput` or `NotInstalled` for a URL and a backend's name that open no store; nothing is opened."""
+    if backend is not None:
+        plugins.registry.find("store", backend)
+    if isinstance(store, (str, os.PathLike)):
+        _registration(os.fspath(store), plugins)
+    if store is not None and backend is not None:
+        _check_agreed(store, backend, plugins)
 
 
 def open_store(url: str, plugins: Plugins | None = None) -> Store:

@@ -16,7 +16,7 @@ from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
 from sessile.middleware import check
-from sessile.plugins import Plugins, with_extra
+from sessile.plugins import with_extra
 from sessile.registry import refuse_untaken
 from sessile.stores import find_store, share_store
 
@@ -61,7 +61,7 @@ class BaseSession:
             if store is not None:
                 raise InvalidInput("store and db both say where the session is kept: pass one of them")
             store = db
-        active = _with_plugins(_with_plugins(None, "plugins", plugins), "db", () if adapter is None else (adapter,))
+        active = with_extra(() if adapter is None else (adapter,), with_extra(plugins), option="db")
         refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
         if headers is not None:
             raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
@@ -175,11 +175,3 @@ class BaseSession:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
-
-
-def _with_plugins(active: Plugins | None, option: str, plugins: Sequence[object]) -> Plugins:
-    """The active plugins and some more; an error names the option that these were passed as."""
-    try:
-        return with_extra(plugins, active)
-    except InvalidInput as error:
-        raise InvalidInput(f"{option}: {error}") from error

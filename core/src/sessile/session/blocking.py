@@ -49,8 +49,8 @@ class _Load:
             An exported session must be new there: `SessionExists` else.
             """
             target = session
+            _check_load((path,), {})
             if target is None:
-                _check_load((path,), {})
                 about = archives.about(path)
                 agent = about.pop("agent")
                 target = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
