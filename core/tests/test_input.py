@@ -182,7 +182,7 @@ def test_other_things_that_are_refused(store: MemorySessionStore) -> None:
         Session("s", store="gopher://x")
     with pytest.raises(errors.InvalidInput, match="is no URL"):
         Session("s", store="x.db")
-    with pytest.raises(errors.InvalidInput, match="store is .*: pass a URL"):
+    with pytest.raises(errors.InvalidInput, match=r"store is .*: pass a URL"):
         Session("s", store=object())
     with pytest.raises(errors.InvalidInput, match="on_conflict"):
         Session("s", store=store, on_conflict="win")
@@ -194,7 +194,7 @@ def test_other_things_that_are_refused(store: MemorySessionStore) -> None:
         Session("s", store=store, middleware=[7])  # type: ignore[list-item]
     with pytest.raises(errors.InvalidInput, match=r"takes \['x'\]"):
         Session("s", store=store, middleware=[lambda x: x])
-    with pytest.raises(errors.SessileError, match="model is 7: pass a name"):
+    with pytest.raises(errors.SessileError, match="model is 7: pass text, an object with generate"):
         Session("s", store=store, agent=Agent(model=7)).chat("x")
     with pytest.raises(errors.NotInstalled, match="no model named 'oracle'"):
         Session("s", store=store, agent=Agent(model="oracle")).chat("x")

@@ -110,6 +110,7 @@ class Arguments:
                 )
 
 
+@functools.lru_cache(maxsize=4096)  # the same few words are asked for again and again
 def is_near_miss(word: str, other: str) -> bool:
     """Is a word most likely another one with letters swapped, missing or doubled? Other words may differ in a letter."""
     if sorted(word) == sorted(other):

@@ -17,7 +17,7 @@ from sessile import context
 from sessile.agent import Agent
 from sessile.drive import is_async
 from sessile.encoding import JSON
-from sessile.errors import InvalidInput, ModelError, TurnInterrupted
+from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
 from sessile.handle import Handle
 from sessile.history import add_messages, commit_drafts, get_history, observe
 from sessile.ids import new_id
@@ -280,7 +280,10 @@ async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
 
 
 async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
-    """Keep what there is of a turn that failed, and tell the observers. Never hides the error it is called for."""
+    """Keep what there is of a turn that failed, and tell the observers.
+
+    Never hides the error it is called for, unless a plugin failed under `strict`, whose error is chained to it.
+    """
     try:
         if turn.arrived and turn.reply is None:
             partial = message("assistant", "".join(turn.arrived), {"interrupted": True})
@@ -289,5 +292,8 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
             h.unanswered = turn
         if not isinstance(error, TurnInterrupted):
             await h.hook("on_turn_error", turn=turn, error=error)
+    except PluginError:
+        if isinstance(error, Exception):
+            raise
     except Exception as second:
         error.__context__ = second

@@ -1,4 +1,4 @@
-"""The conformance kit: what a storage backend must do, as tests that its author turns on with one fixture.
+"""The conformance kits: what a storage backend, or a plugin, must do, as tests that its author turns on with one fixture.
 
     from sessile.testing import StoreConformance
 
@@ -7,22 +7,30 @@
         def store_url(self, tmp_path):
             return f"mystore:///{tmp_path}/data"
 
+    from sessile.testing import PluginConformance
+
+    class TestMyPlugin(PluginConformance):
+        @pytest.fixture
+        def plugin(self):
+            return "mine"
+
 Needs `pip install sessile-core[testing]`. The report at the end of the run lists each capability.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessile.testing.conformance import StoreConformance as StoreConformance
+    from sessile.testing.plugin_conformance import PluginConformance as PluginConformance
 
-__all__ = ["StoreConformance"]
+__all__ = ["PluginConformance", "StoreConformance"]
+_HOMES = {"PluginConformance": "plugin_conformance", "StoreConformance": "conformance"}
 
 
 def __getattr__(name: str) -> Any:  # on first use: pytest imports this package in every run, with or without hypothesis
-    if name in __all__:
-        from sessile.testing import conformance
-
-        return getattr(conformance, name)
+    if name in _HOMES:
+        return getattr(import_module(f"sessile.testing.{_HOMES[name]}"), name)
     raise AttributeError(name)

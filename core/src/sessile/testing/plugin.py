@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-_REWRITTEN = ("waist", "together", "deleting", "sharing", "machine", "graph_machine", "processes")
+_REWRITTEN = ("waist", "together", "deleting", "sharing", "machine", "graph_machine", "processes", "plugin_conformance")
 pytest.register_assert_rewrite(*(f"sessile.testing.{name}" for name in _REWRITTEN))
 
 _outcomes: dict[str, dict[str, Counter[str]]] = {}

@@ -1,0 +1,199 @@
+"""The conformance kit for plugins: what the author of a plugin turns on with one fixture. See `sessile.testing`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sessile.agent import Agent
+from sessile.drive import Blocking, run
+from sessile.errors import PluginError
+from sessile.marking import Implementation
+from sessile.memory_store import MemorySessionStore
+from sessile.plugins import Plugins, installed
+from sessile.session import AsyncSession, Session
+
+capability = pytest.mark.capability
+both_faces = pytest.mark.parametrize("face", [Session, AsyncSession])
+_NOT_IN_A_SESSION = frozenset(["register", "register_commands", "score_memory"])
+_INSIDE = frozenset(["build_context", "on_turn_error"])  # a middleware that answers by itself lets these never run
+
+
+class Failure(Exception):
+    """What the kit makes a hook or a model raise."""
+
+
+class Failing:
+    """A model that does not answer."""
+
+    def generate(self, request: Any) -> str:
+        raise Failure("the kit's model does not answer")
+
+
+class Watched(Plugins):
+    """The installed plugins and the one under test: `called` has the hooks of it that ran; the one named `failing` raises."""
+
+    def __init__(self, plugin: Any, failing: str = "") -> None:
+        super().__init__(base=installed())
+        names = {info.name: info for info in self.infos()}
+        self.info = names[plugin] if isinstance(plugin, str) and plugin in names else self.add(plugin)
+        assert self.info.status == "active", f"plugin {self.info.name!r} is {self.info.status}: {self.info.error}"
+        self.called: list[str] = []
+        self.failing = failing
+
+    def implementations(self, hook: str) -> list[Implementation]:
+        found = super().implementations(hook)
+        return [self._watched(hook, impl) if impl.plugin_name == self.info.name else impl for impl in found]
+
+    def _watched(self, hook: str, impl: Implementation) -> Implementation:
+        @functools.wraps(impl.function)
+        def function(**arguments: Any) -> Any:
+            self.called.append(hook)
+            if hook == self.failing:
+                raise Failure("the kit made this hook fail")
+            return impl.function(**arguments)
+
+        return Implementation(impl.plugin_name, function, impl.wanted, impl.wrapper, impl.tryfirst, impl.trylast)
+
+
+class PluginConformance:
+    """All that sessile asks of a plugin. Override `plugin`: a module, an object with hooks, a file's path, or the name of an
+    entry point.
+
+    allowed_imports: packages beside the standard library that its module may import when plugins are discovered.
+    max_modules: how many modules it may bring in then, those of the standard library included.
+    """
+
+    allowed_imports: tuple[str, ...] = ()
+    max_modules = 40
+
+    @pytest.fixture
+    def plugin(self) -> Any:
+        raise pytest.UsageError("define the fixture plugin: a module, an object with hooks, or the name of an entry point")
+
+    @capability("registers")
+    def test_it_is_active_and_what_it_registers_loads(self, plugin: Any) -> None:
+        found = Watched(plugin)
+        for entry in found.registry.entries:
+            if entry.plugin == found.info.name:
+                assert callable(entry.load()), f"{entry.kind} {entry.name!r} is {entry.target}, which cannot be called"
+
+    @capability("hooks")
+    @both_faces
+    def test_its_hooks_run_in_a_session_and_return_what_they_may(self, plugin: Any, face: Any) -> None:
+        found = Watched(plugin)
+        _converse(face, found, strict=True)
+        expected = set(found.info.hooks) - _NOT_IN_A_SESSION
+        if "middleware" in found.info.hooks:
+            expected -= _INSIDE
+        assert not expected - set(found.called), f"a conversation never came to {sorted(expected - set(found.called))}"
+
+    @capability("hooks")
+    def test_it_adds_its_commands(self, plugin: Any) -> None:
+        found = Watched(plugin)
+        for impl in found.implementations("register_commands"):
+            if impl.plugin_name == found.info.name:
+                cli = pytest.importorskip("click").Group()
+                impl.function(cli=cli)
+                assert cli.commands, "register_commands added no command"
+
+    @capability("hooks")
+    def test_its_opinion_of_a_memory_is_a_number_up_to_one(self, plugin: Any) -> None:
+        item = {"text": "likes tea", "timestamp": 0.0, "relevance": 0.5, "importance": 0.5}
+        for score in run(Watched(plugin).call(Blocking(), "score_memory", {"item": item, "context": {}}, strict=True)):
+            assert 0 <= score <= 1
+
+    @capability("isolation")
+    @both_faces
+    def test_a_failure_in_any_hook_is_named_and_breaks_nothing(
+        self, plugin: Any, face: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        called = Watched(plugin)
+        _converse(face, called, strict=True)
+        for hook in sorted(set(called.called)):
+            caplog.clear()
+            with caplog.at_level(logging.ERROR, logger="sessile"):
+                _converse(face, Watched(plugin, failing=hook), strict=False)
+            assert f"plugin {called.info.name!r} failed in hook {hook!r}" in caplog.text
+            with pytest.raises(PluginError, match=f"in hook {hook!r}"):
+                _converse(face, Watched(plugin, failing=hook), strict=True)
+
+    @capability("discovery")
+    def test_discovering_it_imports_nothing_heavy(self, plugin: Any) -> None:
+        own, statement = _loading(plugin)
+        program = f"import json, sys, sessile.plugins\nbefore = set(sys.modules)\n{statement}\n"
+        program += "print(json.dumps(sorted(set(sys.modules) - before)))"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        modules = json.loads(done.stdout.splitlines()[-1])
+        packages = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+        heavy = sorted(name for name in packages - {"sessile", own, *self.allowed_imports} if not name.startswith("_"))
+        assert not heavy, f"discovering it imports {heavy}: import them in the functions that use them, or in other modules"
+        assert len(modules) <= self.max_modules, f"discovering it imports {len(modules)} modules: {modules}"
+
+
+def _loading(plugin: Any) -> tuple[str, str]:
+    """The package of a plugin, and the statements that load it as discovery does."""
+    if isinstance(plugin, ModuleType):
+        return plugin.__name__.partition(".")[0], f"import {plugin.__name__}"
+    if not isinstance(plugin, str):
+        pytest.skip("an object is made by who passes it: nothing is discovered")
+    if plugin.endswith(".py"):
+        return f"sessile_local_{Path(plugin).stem}", f"sessile.plugins.load_local({plugin!r})"
+    (module,) = [entry.module for entry in sessile_entry_points() if entry.name == plugin]
+    return module.partition(".")[0], f"import {module}"
+
+
+def sessile_entry_points() -> Any:
+    """The entry points of all installed plugins."""
+    from importlib.metadata import entry_points
+
+    return entry_points(group="sessile")
+
+
+def _converse(face: Any, plugins: Plugins, *, strict: bool) -> None:
+    """Take some turns in a new session with these plugins, save, restore and close it; what was said must be there."""
+    session = face("conformance", store=MemorySessionStore(), agent=Agent(model="echo"), strict=strict)
+    session._handle.plugins = plugins
+    if face is Session:
+        for step in _steps(session):
+            with contextlib.suppress(Failure):
+                step()
+        return
+
+    async def awaited() -> None:
+        for step in _steps(session):
+            with contextlib.suppress(Failure):
+                await step()
+
+    asyncio.run(awaited())
+
+
+def _steps(session: Any) -> Iterator[Callable[[], Any]]:
+    replies: list[Any] = []
+
+    async def read() -> None:
+        replies.append("".join([piece async for piece in session.stream("Good morning")]))
+
+    yield lambda: session.chat("Hello, my name is Ann and I like tea.", metadata={"mood": "good"})
+    yield (lambda: replies.append("".join(session.stream("Good morning")))) if isinstance(session, Session) else read
+    yield lambda: session.chat("This fails.", agent=Agent("Failing", model=Failing()))
+    yield lambda: session.save_state({"kit": 1})
+    yield lambda: session.restore_state()
+    yield session.close
+    assert isinstance(replies[0], str)
+    roles = [said.role for said in Session("conformance", store=session.store).messages]
+    assert (roles.count("user") >= 3, roles.count("assistant") >= 2) == (True, True), f"what was said is not all there: {roles}"

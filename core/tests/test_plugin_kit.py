@@ -1,0 +1,140 @@
+"""The conformance kit for plugins passes a plugin that is right, and finds each defect that was put into one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import AsyncSession, Session, hookimpl
+from sessile.registry import Registry
+from sessile.testing import PluginConformance
+
+KIT = PluginConformance()
+FACES = (Session, AsyncSession)
+
+
+class TestRight(PluginConformance):
+    """A plugin with every hook, some async, some wrappers."""
+
+    @pytest.fixture
+    def plugin(self) -> Any:
+        return Right()
+
+
+class Right:
+    @hookimpl
+    def register(self, registry: Registry) -> None:
+        registry.add("model", "kit-echo", "sessile.model:EchoModel")
+
+    async def on_agent_start(self, session_id: str) -> list[Any]:
+        return [{"role": "system", "content": session_id}]
+
+    @hookimpl(wrapper=True)
+    def on_user_message(self) -> Iterator[None]:
+        yield
+
+    async def on_agent_message(self, **arguments: Any) -> None:
+        assert {"session", "session_id", "message", "content", "metadata"} == {*arguments}
+
+    def on_turn_error(self, error: Exception) -> None: ...
+
+    def want_snapshot(self) -> str:
+        return "kept"
+
+    async def build_context(self, messages: list[Any]) -> list[Any]:
+        return messages[-1:]
+
+    def save_state(self, state: dict[str, Any]) -> None: ...
+
+    def restore_state(self) -> dict[str, Any]:
+        return {"kit": 2}
+
+    def score_memory(self, item: dict[str, Any]) -> float:
+        return 0.5
+
+    def register_commands(self, cli: Any) -> None:
+        import click
+
+        cli.add_command(click.Command("kit"))
+
+    def on_session_close(self, session_id: str) -> None: ...
+
+
+class TestInstalled(PluginConformance):
+    @pytest.fixture
+    def plugin(self) -> Any:
+        return "sqlite"
+
+
+def defect(**methods: Any) -> Any:
+    return type("Defect", (), methods)()
+
+
+def twice(self: Any) -> Iterator[None]:
+    yield
+    yield
+
+
+def forgetful(self: Any) -> Any:
+    async def layer(turn: Any, call_next: Any) -> None:
+        await call_next(turn)
+
+    return layer
+
+
+DEFECTS: list[tuple[str, Any]] = [
+    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.model:Nothing"))),
+    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.model:EMBEDDED"))),
+    ("loads", defect(register=lambda self, registry: registry.add("shop", "m", "a:b"))),
+    ("loads", defect(on_user_message=lambda self, colour: None)),
+    ("runs", defect(on_user_message=lambda self: 1 / 0)),
+    ("runs", defect(on_session_close=lambda self: 1 / 0)),
+    ("runs", defect(on_turn_error=lambda self, error: error.nothing)),
+    ("runs", defect(build_context=lambda self: "text")),
+    ("runs", defect(restore_state=lambda self: [1])),
+    ("runs", defect(want_snapshot=lambda self: 7)),
+    ("runs", defect(middleware=lambda self: 7)),
+    ("runs", defect(middleware=forgetful)),
+    ("runs", defect(on_agent_start=lambda self: [{"content": "x"}])),
+    ("runs", defect(on_agent_message=hookimpl(wrapper=True)(twice))),
+    ("scores", defect(score_memory=lambda self: 7)),
+    ("commands", defect(register_commands=lambda self, cli: None)),
+]
+CHECKS: dict[str, Any] = {
+    "loads": lambda plugin: KIT.test_it_is_active_and_what_it_registers_loads(plugin),
+    "runs": lambda plugin: [KIT.test_its_hooks_run_in_a_session_and_return_what_they_may(plugin, face) for face in FACES],
+    "scores": lambda plugin: KIT.test_its_opinion_of_a_memory_is_a_number_up_to_one(plugin),
+    "commands": lambda plugin: KIT.test_it_adds_its_commands(plugin),
+}
+
+
+@pytest.mark.parametrize(("check", "plugin"), DEFECTS)
+def test_a_defect_is_found(check: str, plugin: Any) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever says it: an assertion, or the core's own error)
+        CHECKS[check](plugin)
+    assert str(caught.value)
+
+
+def test_a_module_that_imports_much_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "kit_heavy.py").write_text("")
+    hook = "from sessile import hookimpl\n@hookimpl\ndef on_user_message(): ...\n"
+    for name, imports in (
+        ("kit_light", ""),
+        ("kit_third", "import kit_heavy\n"),
+        ("kit_much", "import asyncio, sqlite3, xmlrpc.server\n"),
+    ):
+        (tmp_path / f"{name}.py").write_text(imports + hook)
+        module = import_module(name)
+        for plugin in (module, str(tmp_path / f"{name}.py")):
+            if name == "kit_light":
+                KIT.test_discovering_it_imports_nothing_heavy(plugin)
+            else:
+                with pytest.raises(AssertionError, match=r"imports \['kit_heavy'\]|imports \d+ modules"):
+                    KIT.test_discovering_it_imports_nothing_heavy(plugin)
+        del sys.modules[name]
