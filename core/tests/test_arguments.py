@@ -265,13 +265,13 @@ def test_an_unknown_keyword_is_neither_stored_nor_handed_on(face: Any, tmp_path:
         ("chat", "temperature", "has no parameter 'temperature'"),
         ("chat", "h", "has no parameter 'h'"),
         ("stream", "h", "has no parameter 'h'"),
-        ("stream", "mood", "has no parameter 'mood'"),
+        ("stream", "mood", "goes into metadata={'mood': …}"),
         ("run_agent", "agnet", "has no parameter 'agnet'"),
         ("add_message", "metdata", "did you mean 'metadata'"),
         ("add_message", "contents", "did you mean 'content'"),
         ("get_history", "limt", "did you mean 'limit'"),
         ("Agent", "modle", "did you mean 'model'"),
-        ("Agent", "temperature", "options"),
+        ("Agent", "temperature", "goes into options={'temperature': …}"),
     ):
         given = {"Agent": ["A"], "add_message": ["user", "x"], "get_history": [], "run_agent": ["a", "x"]}.get(name, ["x"])
         error = outcome(getattr(target, name), *given, **{keyword: 1})

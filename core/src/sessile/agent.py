@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
@@ -21,6 +22,8 @@ from sessile.shown import shorten
 from sessile.store import is_store
 from sessile.stores import check_store
 from sessile.tools import Tool, named
+
+logger = logging.getLogger("sessile")
 
 
 @checked_class
@@ -93,6 +96,8 @@ class Agent:
             raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
         if knowledge is not None and knowledge is not False:
             refuse_untaken(installed().registry, knowledge=knowledge)
+        if config.auto_memory and not installed().registry.names("memory"):
+            logger.warning("auto_memory has no effect: no plugin for memory is installed")
         if (db, config.db, config.backend) != (None, None, None):
             _check_place(config, db)
         self.name = name

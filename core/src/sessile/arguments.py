@@ -99,15 +99,17 @@ class Arguments:
         return InvalidArgument(f"{self._name}: {name} is {shown}: pass {self._wanted[name]}")
 
     def _unknown(self, name: str) -> None:
-        if not self._open:
+        """Refuse a keyword that is no parameter; where keywords of any name are taken, one that is nearly a parameter's."""
+        if self._open:
+            near = [other for other in self._named if is_near_miss(name, other)]
+            if not near:
+                return
+        else:
             near = get_close_matches(name, self._named, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self._named) or 'none'}"
-            raise InvalidArgument(f"{self._name} has no parameter {name!r}: {hint}")
-        for other in self._named:
-            if is_near_miss(name, other):
-                raise InvalidArgument(
-                    f"{self._name} has no parameter {name!r}: did you mean {other!r}? If not, pass metadata={{{name!r}: …}}"
-                )
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self._named) or 'none'}."
+        kept = next((other for other in ("metadata", "options") if other in self._named), "")
+        more = f" What is meant to go along goes into {kept}={{{name!r}: …}}" if kept else ""
+        raise InvalidArgument(f"{self._name} has no parameter {name!r}: {hint}{more}")
 
 
 @functools.lru_cache(maxsize=4096)  # the same few words are asked for again and again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -104,8 +105,7 @@ def share_store(store: Any) -> Callable[[], None]:
 def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
     """The store that others have opened by this URL, from the same plugin; a new one for a URL that names none to share."""
     registration = _registration(url, plugins)
-    absolute = getattr(registration.load(), "absolute_url", None)
-    url = absolute(url) if absolute else url
+    url = _absolute(registration, url, _working_directory())
     key: _Key = os.getpid(), registration, url  # a connection does not survive a fork
     with _lock:
         slot = _opened.get(key)
@@ -115,6 +115,20 @@ def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
                 key = (*key, object())
             slot = _opened[key] = [store, 0]
         return slot[0], _releaser(key, slot)
+
+
+@functools.lru_cache(maxsize=1024)
+def _absolute(registration: Registration, url: str, place: str) -> str:
+    """The URL with a relative path in it made absolute, in this working directory."""
+    absolute = getattr(registration.load(), "absolute_url", None)
+    return str(absolute(url)) if absolute else url
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
 
 
 def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
