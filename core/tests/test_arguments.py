@@ -376,3 +376,27 @@ def test_a_stream_is_checked_where_it_is_asked_for(face: Any, tmp_path: Path) ->
             target.stream(content)
     with pytest.raises(InvalidInput, match=r"metadata\['k'\]"):
         target.stream("x", metadata={"k": object()})
+
+
+def test_two_places_and_options_of_nothing_are_refused(tmp_path: Path) -> None:
+    session = Session("s", store=MemorySessionStore())
+    path = session.save(tmp_path / "saved")
+    for attempt, why in (
+        (lambda: session.load(path, store="memory://"), "takes no store"),
+        (lambda: DefaultSessionStore("memory://", session_dir=tmp_path), "pass one of them"),
+        (lambda: DefaultSessionStore(MemorySessionStore(), lock_timeout=1), "has no lock"),
+        (lambda: SessionManager("memory://", backend="sqlite"), "pass one of them"),
+        (lambda: SessionManager("memory://", backend="memory"), ""),
+    ):
+        if why:
+            with pytest.raises(InvalidInput, match=why):
+                attempt()
+        else:
+            attempt()
+
+
+def test_a_promise_that_nothing_keeps_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    Agent(memory={"session_id": "s"})
+    assert not caplog.text
+    Agent(memory={"session_id": "s", "auto_memory": True})
+    assert "auto_memory has no effect: no plugin for memory is installed" in caplog.text

@@ -32,7 +32,7 @@ class MemoryConfig:
     """What an agent remembers, and where: `Agent(memory=MemoryConfig(session_id="user-123"))`.
 
     session_id: None keeps the conversation in this process only. db: a store's URL. backend: a registered store's
-    name, which then lies in its usual place. auto_memory: kept for a memory plugin, which reads it.
+    name; without db the store lies in its usual place. auto_memory: kept for a memory plugin, which reads it.
     """
 
     session_id: str | None = None
@@ -89,17 +89,9 @@ class Agent:
     ) -> None:
         if not name:
             raise InvalidInput("an agent's name is empty: pass a name, or leave it out")
-        config = MemoryConfig.of(memory)
-        if config.db is not None and db is not None and adapter_of(db) is None:
-            raise InvalidInput("db and memory['db'] both say where the conversation is kept: pass one of them")
-        if session is not None and (db is not None or config not in (MemoryConfig(), MemoryConfig(auto_memory=True))):
-            raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
-        if knowledge is not None and knowledge is not False:
+        _check_place(MemoryConfig.of(memory), db, session)
+        if knowledge is not None:
             refuse_untaken(installed().registry, knowledge=knowledge)
-        if config.auto_memory and not installed().registry.names("memory"):
-            logger.warning("auto_memory has no effect: no plugin for memory is installed")
-        if (db, config.db, config.backend) != (None, None, None):
-            _check_place(config, db)
         self.name = name
         self.instructions = instructions
         self.model = model
@@ -177,9 +169,17 @@ def adapter_of(db: Any) -> Any:
     return None if where else db
 
 
-def _check_place(config: MemoryConfig, db: Any) -> None:
-    """Refuse at once what opens no store, and a db that is neither a store nor an object with hooks."""
+def _check_place(config: MemoryConfig, db: Any, session: Any) -> None:
+    """Refuse what says twice where a conversation is kept, what opens no store, and a db that is none and has no hooks."""
     adapter = adapter_of(db)
+    if config.db is not None and db is not None and adapter is None:
+        raise InvalidInput("db and memory['db'] both say where the conversation is kept: pass one of them")
+    if session is not None and (db is not None or attrs.evolve(config, auto_memory=False) != MemoryConfig()):
+        raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
+    if config.auto_memory and not installed().registry.names("memory"):
+        logger.warning("auto_memory has no effect: no plugin for memory is installed")
+    if db is None and config.db is None and config.backend is None:
+        return
     active = with_extra(() if adapter is None else (adapter,), option="db")
     check_store(config.db or (db if adapter is None else None), config.backend, active)
 

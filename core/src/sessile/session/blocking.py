@@ -28,6 +28,7 @@ from sessile.agent import Agent
 from sessile.arguments import Arguments, Seconds, checked_class
 from sessile.drive import Blocking, blocking, run
 from sessile.encoding import JSON
+from sessile.errors import InvalidInput
 from sessile.messages import Message, message
 from sessile.session.base import BaseSession
 
@@ -54,6 +55,8 @@ class _Load:
                 about = archives.about(path)
                 agent = about.pop("agent")
                 target = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
+            elif options:
+                raise InvalidInput(f"session.load(path) takes no {', '.join(options)}: Session.load(path, …) opens a session")
             run(archives.load(target._handle, path))
             return target
 
@@ -73,7 +76,7 @@ class Session(BaseSession):
     strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
     "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none);
     checkpoint_keep: how many of those that are made by themselves stay.
-    memory, knowledge, agent_url (with headers): need a plugin that provides them.
+    memory, knowledge, agent_url (with headers): for a plugin that takes them; refused where none does.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.
     """

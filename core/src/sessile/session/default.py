@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sessile.arguments import Positive, Seconds, checked_class
 from sessile.encoding import JSON
-from sessile.errors import SessionNotFound
+from sessile.errors import InvalidInput, SessionNotFound
 from sessile.manager import SessionManager
 from sessile.session.blocking import Session
 
@@ -33,11 +33,16 @@ class DefaultSessionStore:
         max_messages: Positive | None = None,
         lock_timeout: Seconds | None = None,
     ) -> None:
-        if store is None and session_dir is not None:
+        if session_dir is not None:
+            if store is not None:
+                raise InvalidInput("store and session_dir both say where sessions are kept: pass one of them")
             store = f"file://{quote(os.path.abspath(session_dir))}"
         self.manager = SessionManager(store)
         self.max_messages = max_messages
         if lock_timeout is not None:
+            if not hasattr(self.manager.store, "lock_timeout"):
+                kind = type(self.manager.store).__name__
+                raise InvalidInput(f"lock_timeout is {lock_timeout}, but a {kind} has no lock: leave it out")
             self.manager.store.lock_timeout = lock_timeout
         self._sessions: dict[str, Session] = {}
 
