@@ -19,6 +19,7 @@ import sessile
 from sessile import Agent, AsyncSession, MemoryConfig, MemorySessionStore, Runner, Session, SessionManager, tool
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput, NotInstalled, SessileError
 from sessile.plugins import installed
+from sessile.registry import Registry
 from sessile.session import DefaultSessionStore
 from sessile.session.hierarchy import HierarchicalSessionStore
 from sessile.store import Query
@@ -115,6 +116,8 @@ class Place:
         self.message = session.messages[0]
 
     def objects(self, face: Any) -> dict[str, Any]:
+        if face is Registry:
+            return {"target": Registry()}
         if face is Agent:
             return {"target": Agent("B", model="echo", session=Session("s", store=self.store))}
         if face in (DefaultSessionStore, HierarchicalSessionStore, SessionManager):
@@ -149,6 +152,8 @@ class Place:
             "agent": self.agent,
             "function": print,
             "handle": None,
+            "kind": "model",
+            "target": "module:attribute",
             "plugins": installed(),
         }
         return known[name]
@@ -165,6 +170,7 @@ def methods(cls: type) -> Iterator[str]:
 
 
 CALLABLES: list[tuple[str, Any, str]] = [
+    ("Registry.add", Registry, "add"),
     *((f"{cls.__name__}.{name}", cls, name) for cls in (Session, AsyncSession, Agent) for name in methods(cls)),
     *((f"{cls.__name__}.{name}", cls, name) for cls in (SessionManager, HierarchicalSessionStore) for name in methods(cls)),
     *((cls.__name__, None, cls.__name__) for cls in (Session, AsyncSession, Agent, SessionManager, MemoryConfig)),

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from sessile.arguments import checked
 from sessile.errors import InvalidInput, NotInstalled
 
 KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
@@ -61,6 +62,7 @@ class Registry:
         self.entries: list[Registration] = list(entries)
         self.plugin = ""  # whose register hook is running
 
+    @checked
     def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
         """Register "module:attribute" under a name. The latest registration of a name wins."""
         if kind not in KINDS:
