@@ -44,7 +44,9 @@ def _closed_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def session_with(url: str, tools: Any = (), **options: Any) -> Session:
     model = OpenAIModel("smollm", base_url=url, api_key="key", temperature=0, max_tokens=options.pop("max_tokens", 24))
-    return Session("s", store=MemorySessionStore(), agent=Agent(model=model, tools=tools, **options))
+    instructions = options.pop("instructions", "")
+    agent = Agent("A", instructions, model=model, tools=tools, options=options)
+    return Session("s", store=MemorySessionStore(), agent=agent)
 
 
 def test_chat_and_stream(url: str) -> None:
@@ -124,6 +126,6 @@ def test_errors_say_what_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     monkeypatch.setenv("OPENAI_MODEL", "from-environment")
-    session = Session("s", store=MemorySessionStore(), agent=Agent(model="openai", max_tokens=4))
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="openai", options={"max_tokens": 4}))
     assert session.chat("Hello!")
     assert OpenAIModel().model == "from-environment"
