@@ -160,7 +160,7 @@ class Place:
 
     def content(self) -> Any:
         headers = [*self.store.find(Query(limit=100)).items, *self.store.find(Query(limit=100, prefix="~")).items]
-        return {header.session_id: (header, self.store.read(header.session_id, 0, header.head)) for header in headers}
+        return {header.session_id: (header, self.store.read(header.log, 0, header.head)) for header in headers}
 
 
 def methods(cls: type) -> Iterator[str]:
@@ -354,7 +354,7 @@ def test_an_option_that_nothing_takes_is_refused(face: Any, options: Any, error:
         ({"db": "file:x", "memory": {"db": "file:y"}}, "pass one of them"),
         ({"session": Session(store="memory://"), "memory": {"session_id": "x"}}, "pass them to the Session"),
         ({"session": Session(store="memory://"), "db": "file:x"}, "pass them to the Session"),
-        ({"tools": [print, tool(len, name="print")]}, "tools has 'print' twice"),
+        ({"tools": [print, tool(len, name="print")]}, "has two tools named 'print'"),
         ({"options": {"temperature": float("nan")}}, r"options\['temperature'\] is nan"),
     ],
 )

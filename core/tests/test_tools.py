@@ -299,7 +299,7 @@ def test_what_a_partial_fixes_is_neither_shown_nor_taken() -> None:
 @pytest.mark.parametrize(
     ("function", "error"),
     [
-        (7, "a tool is a function"),
+        (7, "a function, or a Tool"),
         (dict, "tool 'dict' does not tell its parameters"),
         (lambda: 1, "no name that a model could call"),
     ],

@@ -148,7 +148,7 @@ def test_both_views_are_one_session(face: str) -> None:
     assert seen["async"][0].closed
     with pytest.raises(Closed):
         seen["blocking"][0].get_state("k")
-    assert isinstance(seen["blocking"][0].seen_by(True), AsyncSession)
+    assert isinstance(seen["blocking"][0]._seen_by(True), AsyncSession)
 
 
 @pytest.mark.parametrize("face", FACES)

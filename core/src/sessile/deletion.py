@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,25 +19,11 @@ from sessile.ids import RESERVED, owner_of
 from sessile.log import DELETED, PENDING, UNSEEN, Header
 from sessile.store import Query
 
-if TYPE_CHECKING:
-    from sessile.handle import Handle
-
-
-async def delete(h: Handle, *, cascade: bool = False) -> None:
-    """Delete the session with its log. Every handle of it raises `SessionNotFound` from then on.
-
-    Sessions that were forked from it keep what they inherited. cascade: delete those as well, and their forks.
-    """
-    header = await h.refresh()
-    if header.version:
-        await delete_session(h.commits, h.session_id, log=header.log, cascade=cascade, token=h.token)
-    h.token = None
-
 
 async def delete_session(
     commits: Commits, session_id: str, *, log: str = "", cascade: bool = False, token: int | None = None
 ) -> bool:
-    """Delete the session of an id; False where there is none. See `delete`.
+    """Delete the session of an id; False where there is none. See `Session.delete`.
 
     log: only the one that has this log. token: of the lease that the caller holds.
     """

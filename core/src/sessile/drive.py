@@ -87,7 +87,7 @@ def is_awaitable(value: object) -> bool:
 
 def suited(fn: Callable[..., Any], value: Any) -> Any:
     """`value` for `fn` to use: a session or turn in the face that an `async def`, or a blocking function, can call."""
-    view = getattr(type(value), "seen_by", None)
+    view = getattr(type(value), "_seen_by", None)
     return value if view is None else view(value, is_async(fn))
 
 

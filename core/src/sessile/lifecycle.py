@@ -1,4 +1,4 @@
-"""A session's life beside its messages: what is known of it, archiving, closing. Deleting is in `deletion.py`."""
+"""A session's life beside its messages: what is known of it, archiving, deleting, closing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sessile.arguments import Count
+from sessile.deletion import delete_session
 from sessile.encoding import JSON, json_value
 from sessile.errors import SessionExists
 from sessile.handle import Handle
@@ -125,6 +126,17 @@ async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None 
     said = await get_history(h, 200) if history is None else history
     words = Counter(word for m in said for word in _WORD.findall(str(m.get("content") or "").lower()))
     return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
+
+
+async def delete(h: Handle, *, cascade: bool = False) -> None:
+    """Delete the session with its log. Every handle of it raises `SessionNotFound` from then on.
+
+    Sessions that were forked from it keep what they inherited. cascade: delete those as well, and their forks.
+    """
+    header = await h.refresh()
+    if header.version:
+        await delete_session(h.commits, h.session_id, log=header.log, cascade=cascade, token=h.token)
+    h.token = None
 
 
 async def close(h: Handle) -> None:

@@ -69,9 +69,9 @@ class Turn:
     def content(self, value: JSON) -> None:
         self.message = self.message.replace(content=value)
 
-    def seen_by(self, asynchronous: bool) -> Turn:
+    def _seen_by(self, asynchronous: bool) -> Turn:
         """The turn for code that awaits, or for code that does not: its `session` is of that face, the rest is shared."""
-        session = self.session.seen_by(asynchronous)
+        session = self.session._seen_by(asynchronous)
         return self if session is self.session else _TurnView(self, session)
 
     def is_same(self, other: object) -> bool:
@@ -130,7 +130,7 @@ async def _through_layers(h: Handle, turn: Turn) -> Message:
     layers = await _layers(h)
     if h.face.awaits or not any(map(is_async, layers)):
         return await run_onion(h.face, layers, turn, functools.partial(_answer, h))
-    inside: Handle = h.session.seen_by(True)._handle
+    inside: Handle = h.session._seen_by(True)._handle
     reply: Message = await h.face.call(run_onion, inside.face, layers, turn, functools.partial(_answer, inside))
     return reply
 

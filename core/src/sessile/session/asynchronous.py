@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from sessile import (
     archives,
-    deletion,
     forks,
     graph,
     history,
@@ -94,7 +93,7 @@ class AsyncSession(BaseSession):
     get_context = awaited(lifecycle.get_context)
     extract_topics = awaited(lifecycle.extract_topics)
     archive = awaited(lifecycle.archive)
-    delete = awaited(deletion.delete)
+    delete = awaited(lifecycle.delete)
     close = awaited(lifecycle.close)
 
     # the session as a graph

@@ -159,7 +159,7 @@ class BaseSession:
         handle.release = share_store(self._store)
         return session
 
-    def seen_by(self, asynchronous: bool) -> BaseSession:
+    def _seen_by(self, asynchronous: bool) -> BaseSession:
         """This session for code that awaits (an `AsyncSession`), or for code that does not (a `Session`)."""
         if self._handle.face.awaits is asynchronous:
             return self

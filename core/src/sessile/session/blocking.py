@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from sessile import (
     archives,
-    deletion,
     forks,
     graph,
     history,
@@ -136,7 +135,7 @@ class Session(BaseSession):
     get_context = blocking(lifecycle.get_context)
     extract_topics = blocking(lifecycle.extract_topics)
     archive = blocking(lifecycle.archive)
-    delete = blocking(deletion.delete)
+    delete = blocking(lifecycle.delete)
     close = blocking(lifecycle.close)
 
     # the session as a graph
