@@ -50,7 +50,7 @@ def test_the_second_process_knows_what_the_first_was_told() -> None:
 
 def test_commands_in_a_chat(url: str, tmp_path: Path) -> None:
     said = f"hello there\n/help\n/history 1\n/save {tmp_path / 'x.jsonl'}\n/nonsense\n\n/quit\nnever said\n"
-    done = sessile("chat", "--session", "s", "--store", url, "--user", "ann", "--model", "echo", said=said)
+    done = sessile("chat", "--session", "s", "--store", url, "--user", "ann", "--model", "echo", said=said, code=2)
     assert "/history [N]" in done.stdout
     assert "assistant: hello there" in done.stdout
     assert f"saved to {tmp_path / 'x.jsonl'}" in done.stdout
@@ -121,7 +121,7 @@ def test_list_show_start_resume_delete(url: str) -> None:
     assert "hello [bold]you[/bold]" in sessile("session", "show", "one", "--store", url).stdout
     sessile("session", "delete", "one", "--store", url, said="n\n", code=130)
     sessile("session", "delete", "one", "--store", url, said="y\n")
-    assert json_of("session", "delete", "two", "--store", url) == {"deleted": "two"}
+    assert json_of("session", "delete", "two", "--yes", "--store", url) == {"deleted": "two"}
     assert json_of("session", "list", "--store", url) == []
 
 
@@ -135,7 +135,7 @@ def test_export_and_import(url: str, tmp_path: Path) -> None:
     assert "imported s with 2 messages" in sessile("session", "import", file, "--store", elsewhere).stdout
     again = Session("s", store=elsewhere)
     assert ([m.content for m in again.messages], again.user_id, again.state) == (["one", "two"], "ann", {"k": 1})
-    assert "exists already" in sessile("session", "import", file, "--store", elsewhere, code=1).stderr
+    assert "exists already" in sessile("session", "import", file, "--store", elsewhere, code=5).stderr
 
 
 # -- plugins and health
@@ -181,24 +181,35 @@ def test_install_and_uninstall_hand_over_to_the_installer() -> None:
 # -- failures
 
 
-@pytest.mark.parametrize(
-    ("args", "why"),
-    [
-        (["session", "show", "nope"], "there is no session 'nope'"),
-        (["session", "resume", "../x"], "'..' as a part of a path"),
-        (["session", "list", "--store", "gopher://x"], "no store named 'gopher'"),
-        (["session", "list", "--store", "x.db"], "is no URL"),
-        (["chat", "--model", "oracle"], "no model named 'oracle'"),
-        (["-p", "no:smollm", "chat"], "no language model is installed"),
-        (["-p", "none.py", "plugins"], "there is no plugin file"),
-    ],
-)
-def test_every_failure_is_one_clear_line(args: list[str], why: str) -> None:
-    done = sessile(*args, code=1)
+FAILURES = [
+    (["session", "show", "nope"], 4, "there is no session 'nope'"),
+    (["session", "resume", "../x"], 2, "'..' as a part of a path"),
+    (["session", "list", "--store", "gopher://x"], 4, "no store named 'gopher'"),
+    (["session", "list", "--store", "x.db"], 2, "is no URL"),
+    (["session", "list", "--user", os.fsdecode(b"\xff")], 2, "has the control character"),
+    (["session", "list", "--store", "redis://localhost:1"], 6, "localhost:1"),
+    (["chat", "--model", "oracle"], 4, "no model named 'oracle'"),
+    (["-p", "no:smollm", "chat"], 4, "no language model is installed"),
+    (["-p", "none.py", "plugins"], 4, "there is no plugin file"),
+]
+
+
+@pytest.mark.parametrize(("args", "status", "why"), FAILURES)
+def test_every_failure_is_one_clear_line(args: list[str], status: int, why: str) -> None:
+    done = sessile(*args, code=status)
     assert why in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" in sessile("--debug", *args, code=1).stderr
+
+
+@pytest.mark.parametrize(("args", "status", "why"), [*FAILURES, (["session", "list", "--limit", "x"], 2, "not a valid")])
+def test_every_failure_is_one_json_object_for_programs(args: list[str], status: int, why: str) -> None:
+    done = sessile(*args, "--json", code=status)
+    error = json.loads(done.stdout)["error"]
+    assert why in error["message"]
+    assert error["status"] == status
+    assert done.stderr == ""
 
 
 def test_wrong_usage_ends_with_status_2() -> None:
@@ -248,8 +259,8 @@ def test_exploring_a_session(url: str) -> None:
         "│    * user: other",
     ]
     assert sessile("session", "log", "side", *there).stdout.splitlines()[1] == "  * user: one"
-    assert "has no snapshot 'nowhere'" in sessile("session", "revert", "main", "nowhere", *there, code=1).stderr
+    assert "has no snapshot 'nowhere'" in sessile("session", "revert", "main", "nowhere", *there, code=2).stderr
     before = json_of("session", "show", "side", *there)["messages"]
-    assert json_of("session", "delete", "main", *there) == {"deleted": "main"}
+    assert json_of("session", "delete", "main", "--yes", *there) == {"deleted": "main"}
     assert json_of("session", "show", "side", *there)["messages"] == before
-    assert json_of("session", "delete", "side", "--cascade", *there) == {"deleted": "side"}
+    assert json_of("session", "delete", "side", "--cascade", "--yes", *there) == {"deleted": "side"}

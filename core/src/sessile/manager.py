@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
@@ -16,7 +17,7 @@ from sessile.arguments import checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore
+from sessile.errors import AccessDenied, CorruptStore, InvalidInput
 from sessile.handle import Handle
 from sessile.heirs import heirs
 from sessile.ids import RESERVED, check_id, owner_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from sessile.session import Session
 
 DAY = 86_400.0  # seconds
+_UNSEARCHABLE = re.compile("[\0\ud800-\udfff]")  # no index or key holds these
+_CANDIDATES = 1000  # hits asked for at a time
 _SHARED = (f"{RESERVED}user:", f"{RESERVED}app")  # how the ids of shared state begin
 
 
@@ -184,9 +187,20 @@ class SessionManager:
         return run(deletion.sweep(self._commits, repair=repair, older_than=older_than))
 
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20) -> builtins.list[Hit]:
-        """Messages that contain all words of `text`: best first where the store has an index, else newest session first."""
+        """Messages that contain all words of `text`: best first where the store has an index, else newest session first.
+
+        At most `limit`. A blank text, a NUL or a lone surrogate finds nothing. `InvalidInput` for a text or user id that is
+        no string, or a limit that is no number from 0.
+        """
+        for name, value in (("text", text), ("user_id", user_id or "")):
+            if not isinstance(value, str):
+                raise InvalidInput(f"{name} of a search is a string, not {type(value).__name__} ({value!r:.60})")
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise InvalidInput(f"limit of a search is a number of messages from 0, not {limit!r:.60}")
+        if not limit or not text.strip() or _UNSEARCHABLE.search(text + (user_id or "")):
+            return []
         if hasattr(self.store, "search"):
-            return list(islice(self._hits(text, user_id, limit), limit))
+            return list(islice(self._hits(text, user_id, min(limit, _CANDIDATES)), limit))
         hits: builtins.list[Hit] = []
         for header in self.each(user_id=user_id):
             hits += self._scan(header, text.lower().split())
@@ -224,7 +238,7 @@ class SessionManager:
             messages = Session(header.session_id, store=self.store).messages
         except CorruptStore:  # one broken session must not hide what the others hold
             return []
-        return [Hit(header.session_id, m) for m in messages if words and all(w in m.text.lower() for w in words)]
+        return [Hit(header.session_id, m) for m in messages if all(w in m.text.lower() for w in words)]
 
     def _inactive(self, days: float, **query: Any) -> builtins.list[Header]:
         return [*self.each(before=time.time() - days * DAY, **query)]

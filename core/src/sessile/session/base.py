@@ -16,7 +16,7 @@ from sessile.handle import Handle
 from sessile.ids import check_id, new_id
 from sessile.log import DEFAULT_USER
 from sessile.middleware import check
-from sessile.plugins import with_extra
+from sessile.plugins import Plugins, with_extra
 from sessile.registry import refuse_untaken
 from sessile.stores import find_store, share_store
 
@@ -111,6 +111,11 @@ class BaseSession:
     def store(self) -> Any:
         """The store instance."""
         return self._store
+
+    @property
+    def plugins(self) -> Plugins:
+        """The plugins that are active in this session: the installed ones, and its own."""
+        return self._handle.plugins
 
     @property
     def closed(self) -> bool:

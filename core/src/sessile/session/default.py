@@ -72,7 +72,8 @@ class DefaultSessionStore:
 
     def get_chat_history(self, session_id: str, max_messages: Positive | None = None) -> list[dict[str, Any]]:
         """[{"role", "content"}] of the last messages, oldest first; [] for an unknown id, which leaves no trace."""
-        messages = Session(session_id, store=self.manager.store).get_history(max_messages or self.max_messages)
+        limit = self.max_messages if max_messages is None else max_messages
+        messages = Session(session_id, store=self.manager.store).get_history(limit)
         return [{"role": said.role, "content": said.content} for said in messages]
 
     def list_sessions(self, limit: Positive = 50) -> list[dict[str, Any]]:

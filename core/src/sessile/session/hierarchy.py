@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sessile.arguments import checked_class
-from sessile.encoding import JSON
+from sessile.drive import run
+from sessile.encoding import JSON, json_value
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.ids import new_id
 from sessile.log import DEFAULT_USER
+from sessile.messages import as_message
 from sessile.session.blocking import Session
 from sessile.session.default import DefaultSessionStore
 
@@ -95,27 +98,34 @@ class HierarchicalSessionStore(DefaultSessionStore):
         return bool(self._existing(session_id).metadata.get(_SHARED))
 
     def export_session(self, session_id: str) -> dict[str, Any]:
-        """A session as JSON values, with what it inherited. `import_session` reads it."""
+        """A session as JSON values, with what it inherited, but not what it shares with others ("user:" and "app:" state).
+
+        `import_session` reads it.
+        """
         session = self._existing(session_id)
-        return {
+        header = run(session._handle.refresh())
+        exported = {
             "session_id": session_id,
-            "user_id": session.user_id,
-            "title": session.title,
-            "metadata": session.metadata,
-            "state": {key: value for key, value in session.state.items() if ":" not in key},
-            "messages": [dict(said) for said in session.messages],
+            "user_id": header.user_id,
+            "title": header.title,
+            "metadata": header.metadata,
+            "state": header.state,
+            "messages": session.messages,
         }
+        copied: dict[str, Any] = json_value(exported, "session")
+        return copied
 
     def import_session(self, data: dict[str, Any], session_id: str | None = None) -> str:
-        """Store an exported session under its own id, or another. `SessionExists` where it is taken."""
-        missing = {"session_id", "user_id", "messages"} - set(data)
-        if missing:
-            raise InvalidInput(f"not an exported session: it has no {', '.join(sorted(missing))}")
+        """Store an exported session under its own id, or another. `SessionExists` where it is taken.
+
+        `InvalidInput` for what is no exported session; nothing is written then.
+        """
+        data = _checked(data)
         session = self.manager.create_session(
-            data["user_id"], session_id or data["session_id"], title=data.get("title", ""), metadata=data.get("metadata")
+            data["user_id"], session_id or data["session_id"], title=data["title"], metadata=data["metadata"]
         )
         session.set_history(data["messages"])
-        session.set_state(data.get("state") or {})
+        session.set_state(data["state"])
         return session.session_id
 
     def _existing(self, session_id: str) -> Session:
@@ -127,6 +137,22 @@ class HierarchicalSessionStore(DefaultSessionStore):
     @staticmethod
     def _count(session: Session, index: int) -> int:
         count: int = session.message_count
-        if not isinstance(index, int) or not 0 <= index < count:
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
             raise InvalidInput(f"Invalid message index {index!r}: session {session.session_id!r} has messages 0 to {count - 1}")
         return index + 1
+
+
+def _checked(data: object) -> dict[str, Any]:
+    """What `import_session` was given, with every field in place and of its type."""
+    if not isinstance(data, Mapping):
+        raise InvalidInput(f"an exported session is a dict, not {type(data).__name__} ({data!r:.60})")
+    if missing := {"session_id", "user_id", "messages"} - set(data):
+        raise InvalidInput(f"not an exported session: it has no {', '.join(sorted(missing))}")
+    checked = {**data, "title": data.get("title") or "", "metadata": data.get("metadata") or {}, "state": data.get("state") or {}}
+    for name, kind in (("title", str), ("metadata", dict), ("state", dict), ("messages", list)):
+        if not isinstance(checked[name], kind):
+            raise InvalidInput(f"{name!r} of an exported session is a {kind.__name__}, not {checked[name]!r:.60}")
+    for name in ("metadata", "state"):
+        checked[name] = json_value(checked[name], name)
+    checked["messages"] = [as_message(said) for said in checked["messages"]]
+    return checked

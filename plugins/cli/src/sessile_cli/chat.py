@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import click
 
-from sessile_cli.options import json_option, status, store_option, user_option
+from sessile.errors import InvalidInput, SessileError
+from sessile_cli.failures import report, text_of
+from sessile_cli.files import refuse_existing
+from sessile_cli.options import json_option, store_option, user_option
+from sessile_cli.output import content_of, message_json, print_json, say, status
 
-HELP = """/help            this
-/history [N]     the last N messages (20)
-/save FILE       write the conversation to a file
-/quit            leave; the conversation stays"""
+HELP = """/help                 this
+/history [N]          the last N messages (20)
+/save [--force] FILE  write the conversation to a file; --force replaces one that is there
+/quit                 leave; the conversation stays
+//…                   say something that begins with /"""
 
 
 @click.command()
@@ -28,7 +35,8 @@ def chat(
 ) -> None:
     """Talk with a model. Everything said is stored at once; Ctrl-C stops an answer and keeps what had arrived.
 
-    With --json each line of the input is a message, and each reply is a line of JSON.
+    A line that begins with / is a command: /help lists them. With --json each line of the input is a message as it is,
+    and each reply, or failure, is a line of JSON.
     """
     converse(session_id, user=user, store=store, model=model, instructions=instructions, as_json=as_json)
 
@@ -46,58 +54,118 @@ def converse(
     from sessile import Agent, Session
 
     agent = Agent("Assistant", instructions, model=model)
-    with Session(session_id, user_id=user, store=store, agent=agent) as session:
-        agent.find_model(session._handle.plugins)  # a missing model is said before anything else
-        _greet(session)
-        while (line := _read(echo=not as_json)) is not None:
-            if line == "/quit":
-                break
-            if line.startswith("/"):
-                _command(session, line)
-            elif line and as_json:
+    replies = _Replies()
+    with Session(session_id, user_id=user, store=store, agent=agent, plugins=[replies]) as session:
+        agent.find_model(session.plugins)  # a missing model is said before anything else
+        number = _serve(session, replies) if as_json else _talk(session)
+    click.get_current_context().exit(number)
+
+
+class _Replies:
+    """A plugin that keeps the reply that was stored last."""
+
+    last: Any = None
+
+    def on_agent_message(self, message: Any) -> None:
+        self.last = message
+
+
+def _serve(session: Any, replies: _Replies) -> int:
+    """Answer each line of the input with a line of JSON. Returns the exit status."""
+    number = 0
+    while True:
+        try:
+            line = _piped()
+            if line is None:
+                return number
+            if line.strip():
                 session.chat(line)
-                click.echo(json.dumps(session.get_history(1)[0], ensure_ascii=False))
+                print_json(message_json(replies.last), indent=None)
+        except InvalidInput as error:  # nothing was said: the next line can be
+            number = report(error, as_json=True)
+
+
+def _talk(session: Any) -> int:
+    """Say each line, or do what it asks for. Returns the exit status."""
+    number, interactive = 0, sys.stdin.isatty()
+    _greet(session)
+    while True:
+        try:
+            line = _typed() if interactive else _echoed()
+            if line is None or line == "/quit":
+                return number
+            if line.startswith("/") and not line.startswith("//"):
+                _command(session, line)
             elif line:
-                _answer(session, line)
+                _answer(session, line.removeprefix("/") if line.startswith("//") else line)
+        except SessileError as error:
+            if not (interactive or isinstance(error, InvalidInput)):
+                raise
+            failed = report(error, as_json=False)
+            number = 0 if interactive else failed
 
 
 def _greet(session: Any) -> None:
     count = session.message_count
     known = f"{count} messages so far" if count else "new"
-    click.echo(f"Session {session.session_id} ({known}). /help lists the commands.", err=True)
+    say(f"Session {session.session_id} ({known}). /help lists the commands.", err=True)
 
 
-def _read(*, echo: bool) -> str | None:
+def _typed() -> str | None:
+    """The next line that a person types; None at the end."""
     try:
-        line = input("> " if echo and sys.stdin.isatty() else "")
+        return _decoded(input("> ").encode(errors="surrogateescape")).strip()
     except EOFError:
         return None
     except KeyboardInterrupt:
         click.echo()
         return ""
-    if echo and not sys.stdin.isatty():
-        click.echo(f"> {line}")
-    return line.strip()
+    except UnicodeDecodeError as error:
+        return _decoded(error.object)  # raises what says so
+
+
+def _echoed() -> str | None:
+    """The next line of a file or pipe, shown as if it was typed; None at the end."""
+    line = _piped()
+    if line is not None:
+        line = line.strip()
+        say(f"> {line}")
+    return line
+
+
+def _piped() -> str | None:
+    """The next line of a file or pipe; None at the end."""
+    data = click.get_binary_stream("stdin").readline()
+    return _decoded(data).rstrip("\r\n") if data else None
+
+
+def _decoded(data: bytes) -> str:
+    """`InvalidInput` for a line that is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"the line {data[:40]!r} is not UTF-8 and was not said: convert it first, such as with `iconv -f latin1 -t utf-8`"
+        ) from error
 
 
 def _answer(session: Any, text: str) -> None:
-    from sessile.errors import SessileError
-
-    pieces = session.stream(text)
+    """Say something and show the answer as it comes; what was shown is stored, whatever ends it."""
     shown = False
-    try:
-        with status("thinking"):
-            first = next(pieces, "")
-        for piece in _then(first, pieces):
-            click.echo(piece, nl=False)
-            shown = True
-    except KeyboardInterrupt:
-        pieces.close()
-        click.echo(" [interrupted]", nl=False)
-    except SessileError as error:
-        if not sys.stdin.isatty():
+    with closing(session.stream(text)) as pieces:
+        try:
+            with status("thinking"):
+                first = next(pieces, "")
+            for piece in _then(first, pieces):
+                say(piece, nl=False)
+                shown = True
+        except KeyboardInterrupt:
+            pieces.close()
+            say(" [interrupted]", nl=False)
+        except Exception:
+            if shown:
+                click.echo()
             raise
-        click.echo(("\n" if shown else "") + f"sessile: {error}", err=True)
     click.echo()
 
 
@@ -110,12 +178,31 @@ def _command(session: Any, line: str) -> None:
     name, _, argument = line.partition(" ")
     argument = argument.strip()
     if name == "/help":
-        click.echo(HELP)
+        say(HELP)
     elif name == "/history":
-        limit = int(argument) if argument.isdigit() else 20
-        for said in session.get_history(limit):
-            click.echo(f"{said.role}: {said.text}{' [interrupted]' if said.metadata.get('interrupted') else ''}")
-    elif name == "/save" and argument:
-        click.echo(f"saved to {session.save(argument)}")
+        _show_history(session, argument or "20")
+    elif name == "/save":
+        _save(session, argument)
     else:
-        click.echo(f"unknown command {line!r}; /help lists the commands", err=True)
+        raise InvalidInput(f"unknown command {name!r}: /help lists the commands, and /{line} says it")
+
+
+def _show_history(session: Any, limit: str) -> None:
+    if not re.fullmatch("[0-9]{1,9}", limit):
+        raise InvalidInput(f"/history takes a number of messages, not {limit!r}")
+    for said in session.get_history(int(limit)):
+        say(f"{said.role}: {content_of(said)}{' [interrupted]' if said.metadata.get('interrupted') else ''}")
+
+
+def _save(session: Any, argument: str) -> None:
+    force = argument.startswith("--force ")
+    name = argument.removeprefix("--force ").strip()
+    if not name:
+        raise InvalidInput("/save takes the name of a file")
+    path = Path(name).expanduser()
+    try:
+        if not force:
+            refuse_existing(path, f"/save --force {name}")
+        say(f"saved to {session.save(path)}")
+    except OSError as error:
+        raise InvalidInput(f"the conversation was not saved: {text_of(error)}") from error

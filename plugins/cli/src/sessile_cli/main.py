@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 from typing import Any
 
 import click
 
 from sessile.drive import Blocking, run
-from sessile.errors import SessileError
 from sessile.plugins import Plugins, parse_options
+from sessile_cli.failures import ABORTED, report
+from sessile_cli.output import print_json
 
 
 class Cli(click.Group):
@@ -52,24 +55,35 @@ def cli(plugin: tuple[str, ...], debug: bool) -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """The entry point. Exit status 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+    """The entry point. Returns the exit status (see `failures.py`); 130 for Ctrl-C, and for a question that was not answered."""
     arguments = sys.argv[1:] if args is None else args
+    as_json = "--json" in arguments
     try:
         return cli.main(args=arguments, prog_name="sessile", standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("aborted", err=True)
-        return 130
+        if as_json:
+            print_json({"error": {"type": "Aborted", "message": "aborted", "status": ABORTED}}, indent=None)
+        else:
+            click.echo("aborted", err=True)
+        return ABORTED
     except Exception as error:
-        if "--debug" in arguments:
+        if "--debug" in arguments and not isinstance(error, click.ClickException):
             raise
-        name = "" if isinstance(error, SessileError) else f"{type(error).__name__}: "  # ours say all in their text
-        click.echo(f"sessile: {name}{' '.join(str(error).split())}", err=True)
-        return 1
+        return report(error, as_json=as_json)
 
 
 def entry() -> None:
     """`main` as the installed command: its result is the process's exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is shown, and is no failure
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
+            signal.signal(number, _end)
     sys.exit(main())
+
+
+def _end(number: int, _: object) -> None:
+    """End as Ctrl-C does, so that what was shown is kept and no file is left in part."""
+    raise SystemExit(128 + number)

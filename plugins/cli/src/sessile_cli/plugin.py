@@ -5,7 +5,8 @@ from sessile.hookspecs import hookimpl
 
 @hookimpl(tryfirst=True)
 def register_commands(cli):
-    import sessile_cli.graph  # noqa: F401  (adds its commands to `session`)
+    import sessile_cli.graph  # (this and the next add their commands to `session`)
+    import sessile_cli.log  # noqa: F401
     from sessile_cli.chat import chat
     from sessile_cli.packages import install, uninstall
     from sessile_cli.reports import doctor, plugins

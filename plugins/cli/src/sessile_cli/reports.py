@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 import click
 
-from sessile_cli.options import json_option, print_json, print_table, status, store_option
+from sessile_cli.failures import text_of
+from sessile_cli.options import json_option, store_option
+from sessile_cli.output import print_json, print_table, status
 
 
 @click.command()
@@ -50,7 +52,7 @@ def _check(name: str, probe: Any) -> dict[str, Any]:
     try:
         return {"name": name, "ok": True, "result": str(probe())}
     except Exception as error:  # the report is the handling
-        return {"name": name, "ok": False, "result": str(error) or type(error).__name__}
+        return {"name": name, "ok": False, "result": text_of(error)}
 
 
 def _plugin_checks(found: Any) -> list[dict[str, Any]]:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sessile.errors import CorruptStore, SessionNotFound
+from sessile.log import STATUSES
 from sessile_cli.chat import converse
-from sessile_cli.options import json_option, print_json, print_table, progress_bar, store_option, user_option
+from sessile_cli.files import STANDARD, read_from, written_to
+from sessile_cli.options import json_option, limit_option, store_option, user_option
+from sessile_cli.output import (
+    TITLE,
+    content_of,
+    message_json,
+    moment,
+    one_line,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    summary_json,
+)
 
 
 @click.group()
@@ -20,22 +35,22 @@ def session() -> None:
 @session.command("list")
 @user_option
 @store_option
-@click.option("--status", "status_", metavar="STATUS", help="Only created, active, saved or archived ones.")
-@click.option("--limit", default=50, show_default=True, help="At most so many.")
+@click.option("--status", "status_", type=click.Choice(STATUSES), help="Only these.")
+@limit_option("At most so many.", 50)
 @json_option
 def list_(user: str | None, store: str | None, status_: str | None, limit: int, as_json: bool) -> None:
     """List sessions, the latest change first."""
-    from sessile import SessionManager
-
-    with SessionManager(store) as manager:
-        headers = manager.list(user_id=user, status=status_, limit=limit).items
+    page = manager_of(store).list(user_id=user, status=status_, limit=limit) if limit else None
+    headers = page.items if page else []
     if as_json:
-        print_json([header.summary() for header in headers])
+        print_json([summary_json(header.summary()) for header in headers])
     elif headers:
-        rows = [[h.session_id, h.user_id, h.status, str(h.count), _time(h.updated_at), h.title] for h in headers]
+        rows = [[h.session_id, h.user_id, h.status, str(h.count), _time(h.updated_at), one_line(h.title, TITLE)] for h in headers]
         print_table(["session", "user", "status", "messages", "changed (UTC)", "title"], rows)
-    else:
-        click.echo("no sessions")
+        if page and page.cursor:
+            say(f"there are more than these {len(headers)}: --limit shows them", err=True)
+    elif limit:
+        say("no sessions")
 
 
 @session.command()
@@ -48,8 +63,7 @@ def start(session_id: str | None, user: str | None, store: str | None, model: st
     """Begin a new session and talk; with --json only create it. Fails where the id is taken."""
     from sessile import SessionManager
 
-    with SessionManager(store) as manager:
-        created = manager.create_session(user or "default_user", session_id)
+    with SessionManager(store) as manager, manager.create_session(user or "default_user", session_id) as created:
         if as_json:
             print_json(created.get_context())
             return
@@ -72,20 +86,21 @@ def resume(session_id: str, user: str | None, store: str | None, model: str | No
 @click.argument("session_id")
 @user_option
 @store_option
-@click.option("--limit", type=int, help="Only the last so many messages.")
+@limit_option("Only the last so many messages.")
 @json_option
 def show(session_id: str, user: str | None, store: str | None, limit: int | None, as_json: bool) -> None:
     """Show what is known of a session, and its messages."""
     found = existing(session_id, user, store)
     context, history = found.get_context(), found.get_history(limit)
     if as_json:
-        print_json({**context, "messages": history})
+        print_json({**context, "messages": [message_json(said) for said in history]})
         return
     for name in ("session_id", "user_id", "title", "status", "created_at", "updated_at", "message_count"):
-        click.echo(f"{name + ':':15}{context[name]}")
+        say(f"{name + ':':15}{one_line(str(context[name]))}")
     for said in history:
         marks = " [open]" if said.open else " [interrupted]" if said.metadata.get("interrupted") else ""
-        click.echo(f"\n{said.role}{marks}\n  {said.text or said.tool_calls}")
+        text = content_of(said).replace("\n", "\n  ")  # indented, so that no text looks like another message
+        say(f"\n{said.role}{marks}\n  {text}")
 
 
 @session.command()
@@ -96,66 +111,70 @@ def show(session_id: str, user: str | None, store: str | None, limit: int | None
 @click.option("--cascade", is_flag=True, help="Delete its forks as well.")
 @json_option
 def delete(session_id: str, user: str | None, store: str | None, yes: bool, cascade: bool, as_json: bool) -> None:
-    """Delete a session for good."""
-    from sessile import SessionManager
-
-    found = existing(session_id, user, store)
-    if not (yes or as_json):
-        click.confirm(f"Delete session {session_id!r} with {found.message_count} messages?", abort=True)
-    with SessionManager(store) as manager:
-        manager.delete(session_id, user, cascade=cascade)
-    print_json({"deleted": session_id}) if as_json else click.echo(f"deleted {session_id}")
+    """Delete a session for good, a broken one too. Asks first."""
+    manager = manager_of(store)
+    what = "which is broken"
+    with suppress(CorruptStore):
+        found = existing(session_id, user, store)
+        what = f"with {found.message_count} messages"
+        found.close()
+    if not yes:
+        click.confirm(f"Delete session {session_id!r} {what}?", abort=True, err=True)
+    manager.delete(session_id, user, cascade=cascade)
+    print_json({"deleted": session_id}) if as_json else say(f"deleted {session_id}")
 
 
 @session.command("export")
 @click.argument("session_id")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @user_option
 @store_option
 @click.option(
     "--lineage", type=click.Choice(["kept", "resolved"]), default="kept", show_default=True,
     help="Every entry with snapshots, forks and hashes; or just what counts now.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
 @json_option
-def export(session_id: str, file: Path, user: str | None, store: str | None, lineage: str, as_json: bool) -> None:
-    """Write a session to a file of its own (JSON Lines)."""
+def export(session_id: str, file: str, user: str | None, store: str | None, lineage: str, force: bool, as_json: bool) -> None:
+    """Write a session to a file of its own (JSON Lines); "-" is standard output."""
     found = existing(session_id, user, store)
-    with progress_bar(f"exporting {session_id}") as progress:
-        found.export(file, lineage=lineage, progress=progress)
+    with written_to(file, force=force) as path, progress_bar(f"exporting {session_id}") as progress:
+        found.export(path, lineage=lineage, progress=progress)
     count = found.message_count
-    print_json({"session_id": session_id, "file": str(file), "messages": count}) if as_json else click.echo(
-        f"exported {session_id} with {count} messages to {file}"
-    )
+    if as_json and file != STANDARD:
+        print_json({"session_id": session_id, "file": file, "messages": count})
+    else:
+        say(f"exported {session_id} with {count} messages to {file}", err=file == STANDARD)
 
 
 @session.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--session", "session_id", metavar="ID", help="Another id for it.")
 @user_option
 @store_option
 @json_option
-def import_(file: Path, session_id: str | None, user: str | None, store: str | None, as_json: bool) -> None:
-    """Read a session from a file that export wrote. Fails where its id is taken."""
+def import_(file: str, session_id: str | None, user: str | None, store: str | None, as_json: bool) -> None:
+    """Read a session from a file that export wrote; "-" is standard input. Fails where its id is taken."""
+    with read_from(file) as path, progress_bar(f"importing {Path(file).name}") as progress:
+        loaded = manager_of(store).import_session(path, session_id, user_id=user, progress=progress)
+    session_id, count = loaded.session_id, loaded.message_count
+    print_json({"session_id": session_id, "messages": count}) if as_json else say(f"imported {session_id} with {count} messages")
+
+
+def manager_of(store: str | None) -> Any:
+    """The manager of a store, open until the command ends."""
     from sessile import SessionManager
 
-    with SessionManager(store) as manager, progress_bar(f"importing {file.name}") as progress:
-        loaded = manager.import_session(file, session_id, user_id=user, progress=progress)
-        session_id, count = loaded.session_id, loaded.message_count
-    print_json({"session_id": session_id, "messages": count}) if as_json else click.echo(
-        f"imported {session_id} with {count} messages"
-    )
+    return click.get_current_context().with_resource(SessionManager(store))
 
 
 def existing(session_id: str, user: str | None, store: str | None) -> Any:
-    """Open a stored session; `SessionNotFound` where there is none, which is not made then."""
-    from sessile import Session, SessionManager
-    from sessile.errors import SessionNotFound
-
-    with SessionManager(store) as manager:
-        if not manager.exists(session_id):
-            raise SessionNotFound(f"there is no session {session_id!r} here: `sessile session list` shows those there are")
-        return Session(session_id, user_id=user, store=store)
+    """A stored session, open until the command ends; `SessionNotFound` where there is none, which is not made then."""
+    found = manager_of(store).get_session(session_id, user)
+    if found is None:
+        raise SessionNotFound(f"there is no session {session_id!r} here: `sessile session list` shows those there are")
+    return click.get_current_context().with_resource(found)
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    return moment(seconds).strftime("%Y-%m-%d %H:%M:%S")

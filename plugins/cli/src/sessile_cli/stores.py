@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 import attrs
 import click
 
-from sessile_cli.options import json_option, print_json, progress_bar, user_option
+from sessile_cli.options import json_option, user_option
+from sessile_cli.output import print_json, progress_bar, say
 
 
 @click.command()
@@ -32,9 +33,9 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
         print_json(attrs.asdict(report))
     else:
         for problem in report.problems:
-            click.echo(f"not copied: {problem}", err=True)
+            say(f"not copied: {problem}", err=True)
         verified = ", verified" if verify and not report.problems else ""
-        click.echo(f"copied {report.sessions} sessions with {report.entries} entries; {report.same} were there already{verified}")
+        say(f"copied {report.sessions} sessions with {report.entries} entries; {report.same} were there already{verified}")
     click.get_current_context().exit(1 if report.problems else 0)
 
 
@@ -54,6 +55,6 @@ def migrate(url: str, as_json: bool) -> None:
     if as_json:
         print_json({"from": old, "to": new})
     elif not new:
-        click.echo(f"{shown(url)} has no schema to migrate")
+        say(f"{shown(url)} has no schema to migrate")
     else:
-        click.echo(f"{shown(url)} is at schema {new}" + (f", from {old}" if old != new else " already"))
+        say(f"{shown(url)} is at schema {new}" + (f", from {old}" if old != new else " already"))

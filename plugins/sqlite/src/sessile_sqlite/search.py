@@ -16,12 +16,12 @@ def search(
 ) -> list[tuple[str, Entry]]:
     """(log id, entry) of the messages that have all words of `text`, best first; whether they count is not looked at."""
     _catch_up(db, table)
-    utils = Database(db)
-    if not text.strip():
+    words = " ".join('"' + word.replace('"', '""') + '"' for word in text.split())  # else some are operators of FTS5
+    if not words:
         return []
     whose = f"log IN (SELECT key FROM {table}_logs WHERE user_id = :user)" if user_id is not None else None
-    found = utils[f"{table}_texts"].search_sql(columns=["log", "position"], where=whose, limit=limit, offset=offset)
-    values = {"query": utils.quote_fts(text), "user": user_id}
+    found = Database(db)[f"{table}_texts"].search_sql(columns=["log", "position"], where=whose, limit=limit, offset=offset)
+    values = {"query": words, "user": user_id}
     hits: list[tuple[str, Entry]] = []
     for key, position in db.execute(found, values).fetchall():
         row = db.execute(

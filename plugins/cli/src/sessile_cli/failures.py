@@ -1,0 +1,100 @@
+"""What a failure is on the command line: one line in the shell's words, or one JSON object, and an exit status."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from typing import Any
+
+import click
+
+from sessile.errors import (
+    AccessDenied,
+    Conflict,
+    HasForks,
+    InvalidInput,
+    NotInstalled,
+    SessileError,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+)
+from sessile_cli.output import one_line, print_json, say
+
+# 0: done. 1: done, and something is wrong (`verify`, `doctor`, `copy`). The first that fits:
+STATUSES: tuple[tuple[int, tuple[type[BaseException], ...]], ...] = (
+    (2, (InvalidInput,)),
+    (4, (SessionNotFound, NotInstalled, FileNotFoundError)),
+    (5, (SessionExists, AccessDenied, Conflict, HasForks, FileExistsError)),
+    (6, (StoreError,)),
+)
+OTHER = 3
+ABORTED = 130
+
+# What the core's errors tell a programmer to do, and how that is done in a shell.
+_VERBS = {"snapshots": "log", "save": "export"}
+_OPTIONS = {"user_id": "user", "session_id": "session", "new_id": "as"}
+_WORDS: tuple[tuple[str, Any], ...] = (
+    (r"(?:Async)?Session\((?P<id>'[^']*'|\"[^\"]*\")(?:, user_id=(?P<user>'[^']*'|\"[^\"]*\"))?\)", lambda m: _resume(m)),
+    (r"\b(?:await )?session\.(\w+)\([^()]*\)", lambda m: f"`sessile session {_VERBS.get(m[1], m[1])}`"),
+    (r"\bmanager\.(\w+)\([^()]*\)", lambda m: f"`sessile session {m[1]}`"),
+    (r"\b(?:pass )?(cascade)=True\b", r"--\1"),
+    (r"\b(?:pass )?(model|user_id|session_id|store|policy|title|label|limit)=('[^']*')", lambda m: _option(m)),
+    (r"another session_id\b", "another id with --session"),
+    (r"\ba snapshot, its label, a message, or a number\b", "a snapshot's label or id, or a number"),
+    (r"\bpass a policy\b", "choose a --policy"),
+    (r": urllib\.parse\.quote\(password, safe=''\)", ", such as %40 for @"),
+    (r", or raise lock_timeout\b", ""),
+    (r"chat\(\) or save_state\(\)", "`sessile chat`"),
+)
+
+
+def _resume(found: re.Match[str]) -> str:
+    user = f" --user {_quoted(found['user'])}" if found["user"] else ""
+    return f"`sessile session resume {_quoted(found['id'])}{user}`"
+
+
+def _option(found: re.Match[str]) -> str:
+    return f"--{_OPTIONS.get(found[1], found[1])} {_quoted(found[2])}"
+
+
+def _quoted(literal: str) -> str:
+    return shlex.quote(ast.literal_eval(literal))
+
+
+def in_words(text: str) -> str:
+    """An error's text with the Python in it put into the words of the command line."""
+    for pattern, words in _WORDS:
+        text = re.sub(pattern, words, text)
+    return text
+
+
+def text_of(error: BaseException) -> str:
+    """A failure as one line."""
+    if isinstance(error, click.ClickException):
+        return one_line(error.format_message())
+    if isinstance(error, SessileError):  # ours say all in their text
+        return one_line(in_words(str(error)))
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return one_line(f"{error.strerror}: {error.filename!r}")
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a failure."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    return next((number for number, kinds in STATUSES if isinstance(error, kinds)), OTHER)
+
+
+def report(error: BaseException, *, as_json: bool) -> int:
+    """Tell of a failure, and return its exit status: a line of JSON on standard output, or of text on standard error."""
+    number = status_of(error)
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": text_of(error), "status": number}}, indent=None)
+    elif isinstance(error, click.ClickException):
+        error.show()
+    else:
+        say(f"sessile: {text_of(error)}", err=True)
+    return number

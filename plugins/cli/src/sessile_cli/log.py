@@ -1,0 +1,112 @@
+"""`sessile session log` and `tree`: the turns of a session, and the tree of forks it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from sessile import Message
+from sessile_cli.options import limit_option, on_session
+from sessile_cli.output import LINE, TITLE, content_of, message_json, one_line, print_json, say, summary_json
+from sessile_cli.sessions import existing, session
+
+Node = dict[str, Any]  # a session in a tree of forks, with its "children"
+
+
+@session.command()
+@on_session
+def tree(session_id: str, user: str | None, store: str | None, as_json: bool) -> None:
+    """The tree of forks that a session is in."""
+    top = existing(session_id, user, store).tree()
+    for node in _nodes(top):
+        node.update(summary_json(node))
+    _show(top, lambda node: [_title(node)], as_json)
+
+
+@session.command()
+@click.option("--graph", is_flag=True, help="The whole tree of forks, with what was said in each.")
+@limit_option("At most so many turns of each session.", 20)
+@on_session
+def log(session_id: str, user: str | None, store: str | None, as_json: bool, graph: bool, limit: int) -> None:
+    """The turns of a session with their labels, oldest first."""
+    found = existing(session_id, user, store)
+    top = found.tree() if graph else {**found.get_context(), "children": []}
+    for node in _nodes(top):
+        one = existing(node["session_id"], user, store) if graph else found
+        parent = one.parent if graph else None
+        own = one.diff(existing(parent, user, store), one).b if parent else one.messages
+        if graph:
+            node.update(summary_json(node))
+        node.update(_turns(own, one.message_count - len(own), _labels(one), limit))
+    _show(top, _lines, as_json)
+
+
+def _nodes(top: Node) -> Iterator[Node]:
+    """A node and all below it."""
+    waiting = [top]
+    for node in waiting:  # grows meanwhile
+        yield node
+        waiting += node["children"]
+
+
+def _labels(found: Any) -> dict[int, list[str]]:
+    """The labels that a session was given itself, by the number of messages they are behind."""
+    labels: dict[int, list[str]] = {}
+    for point in found.snapshots():
+        if point.session_id == found.session_id and point.label and not point.label.startswith("before "):
+            labels.setdefault(point.count, []).append(point.label)
+    return labels
+
+
+def _turns(messages: Sequence[Any], before: int, labels: dict[int, list[str]], limit: int) -> dict[str, Any]:
+    """ "turns", the last `limit`, each with its messages, their numbers and the labels behind them; "labels" before them.
+
+    A message outside of turns begins one if it is a user's. before: the number of messages before the first.
+    """
+    turns: list[dict[str, Any]] = []
+    for number, said in enumerate(messages, before + 1):
+        turn = said.turn
+        if not turns or turn != turns[-1]["turn"] or (turn is None and said.role == "user"):
+            turns.append({"turn": turn, "messages": []})
+        turns[-1]["messages"].append(Message(message_json(said), number=number, labels=labels.get(number, [])))
+    at_start = labels.get(before, []) if not before or not messages else []
+    return {"labels": at_start, "turns": turns[max(0, len(turns) - limit) :]}
+
+
+def _lines(node: Node) -> list[str]:
+    """A session's title; a line for each message, and one for each label behind the message it was given at."""
+    lines = [_title(node), *(f"  [{one_line(label)}]" for label in node["labels"])]
+    for said in (said for turn in node["turns"] for said in turn["messages"]):
+        lines.append(f"{'*' if said.role == 'user' else ' '} {said.role}: {one_line(content_of(said), LINE)}")
+        lines += [f"  [{one_line(label)}]" for label in said.labels]
+    return lines
+
+
+def _title(node: Node) -> str:
+    title = f" “{one_line(node['title'], TITLE)}”" if node["title"] else ""
+    return f"{node['session_id']}{title} ({node['message_count']} messages)"
+
+
+def _show(top: Node, describe: Callable[[Node], list[str]], as_json: bool) -> None:
+    if as_json:
+        print_json(top)
+        return
+    for line in _drawn(top, describe):
+        say(line)
+
+
+def _drawn(top: Node, describe: Callable[[Node], list[str]]) -> Iterator[str]:
+    """A tree as lines: what `describe` says of each node, its children below it."""
+    waiting = [(top, "", "")]
+    while waiting:  # no recursion: a fork of a fork of a fork may lie deep
+        node, first, rest = waiting.pop()
+        head, *body = describe(node)
+        yield first + head
+        children = node["children"]
+        for line in body:
+            yield rest + ("│ " if children else "  ") + line
+        for child in reversed(children):
+            last = child is children[-1]
+            waiting.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
