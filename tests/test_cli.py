@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -66,42 +62,6 @@ def test_a_chat_for_programs(url: str) -> None:
     again = sessile("session", "resume", "s", "--store", url, "--model", "echo", "--json", said="three\n")
     assert json.loads(again.stdout)["role"] == "assistant"
     assert Session("s", store=url).message_count == 6
-
-
-def test_ctrl_c_keeps_what_had_arrived(url: str, tmp_path: Path) -> None:
-    plugin = tmp_path / "slow.py"
-    plugin.write_text(
-        "import time\nfrom sessile import hookimpl\n\n"
-        "class Slow:\n    def generate(self, request):\n        for n in range(600):\n"
-        "            request.emit(f'{n} ')\n            time.sleep(0.05)\n        return 'done'\n\n"
-        "@hookimpl\ndef register(registry):\n    registry.add('model', 'slow', 'sessile_local_slow:Slow')\n"
-    )
-    main, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "-p", str(plugin), "chat", "--session", "s", "--store", url, "--model", "slow"],
-        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background, shells have it ignored
-    )  # fmt: skip
-    os.write(main, b"count\n")
-    _until(main, "2 ")
-    process.send_signal(signal.SIGINT)
-    _until(main, "[interrupted]")
-    os.write(main, b"/quit\n")
-    assert process.wait(timeout=20) == 0
-    os.close(main)
-    os.close(terminal)
-    _, answer = Session("s", store=url).messages
-    assert answer.content.startswith("0 1 2 ")
-    assert answer.metadata == {"interrupted": True}
-
-
-def _until(descriptor: int, text: str) -> str:
-    seen, give_up = "", time.monotonic() + 20
-    while text not in seen:
-        assert time.monotonic() < give_up, seen
-        if select.select([descriptor], [], [], 0.2)[0]:
-            seen += os.read(descriptor, 4096).decode(errors="replace")
-    return seen
 
 
 # -- looking after sessions

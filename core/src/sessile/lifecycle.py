@@ -39,7 +39,7 @@ async def create(h: Handle, title: str = "") -> None:
     def born(header: Header) -> Change:
         if header.version:
             raise SessionExists(f"session {h.session_id!r} was created by somebody else just now: open it")
-        return Change(fields={"title": title})
+        return Change(fields={"title": json_value(str(title), "title")})
 
     await h.commit(born)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from sessile.errors import InvalidInput, SessileError
+from sessile.errors import InvalidInput
 from sessile_cli.failures import report, text_of
 from sessile_cli.files import refuse_existing
 from sessile_cli.options import json_option, store_option, user_option
@@ -98,8 +99,9 @@ def _talk(session: Any) -> int:
                 _command(session, line)
             elif line:
                 _answer(session, line.removeprefix("/") if line.startswith("//") else line)
-        except SessileError as error:
-            if not (interactive or isinstance(error, InvalidInput)):
+        except Exception as error:  # whatever a model raises
+            gone = getattr(error, "errno", None) in (errno.EIO, errno.EPIPE)  # who reads
+            if gone or not (interactive or isinstance(error, InvalidInput)):
                 raise
             failed = report(error, as_json=False)
             number = 0 if interactive else failed

@@ -35,13 +35,16 @@ ABORTED = 130
 # What the core's errors tell a programmer to do, and how that is done in a shell.
 _VERBS = {"snapshots": "log", "save": "export"}
 _OPTIONS = {"user_id": "user", "session_id": "session", "new_id": "as"}
+_SESSION = r"(?:Async)?Session\((?P<id>'[^']*'|\"[^\"]*\")(?:, user_id=(?P<user>'[^']*'|\"[^\"]*\"))?\)"
 _WORDS: tuple[tuple[str, Any], ...] = (
-    (r"(?:Async)?Session\((?P<id>'[^']*'|\"[^\"]*\")(?:, user_id=(?P<user>'[^']*'|\"[^\"]*\"))?\)", lambda m: _resume(m)),
+    (rf"^{_SESSION}", r"session \g<id>"),
+    (_SESSION, lambda m: _resume(m)),
     (r"\b(?:await )?session\.(\w+)\([^()]*\)", lambda m: f"`sessile session {_VERBS.get(m[1], m[1])}`"),
     (r"\bmanager\.(\w+)\([^()]*\)", lambda m: f"`sessile session {m[1]}`"),
     (r"\b(?:pass )?(cascade)=True\b", r"--\1"),
     (r"\b(?:pass )?(model|user_id|session_id|store|policy|title|label|limit)=('[^']*')", lambda m: _option(m)),
-    (r"another session_id\b", "another id with --session"),
+    (r"import under another session_id\b", "choose another id with --session"),
+    (r"another session_id\b", "another id with --as"),
     (r"\ba snapshot, its label, a message, or a number\b", "a snapshot's label or id, or a number"),
     (r"\bpass a policy\b", "choose a --policy"),
     (r": urllib\.parse\.quote\(password, safe=''\)", ", such as %40 for @"),

@@ -11,7 +11,7 @@ from typing import IO
 
 import click
 
-from sessile.errors import InvalidInput
+from sessile.errors import InvalidInput, UnsafeFile
 
 STANDARD = "-"
 
@@ -47,7 +47,10 @@ def read_from(name: str) -> Iterator[Path]:
         path = Path(folder, "session.jsonl")
         with click.open_file(name, "rb") as source, path.open("wb") as file:
             _copy(source, file)
-        yield path
+        try:
+            yield path
+        except UnsafeFile as error:
+            raise UnsafeFile(str(error).replace(repr(str(path)), "standard input" if name == STANDARD else repr(name))) from error
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -114,7 +115,7 @@ def diff(session_id: str, a: str, b: str | None, user: str | None, store: str | 
         for said in messages:
             say(f"{mark} {said.role}: {one_line(content_of(said), LINE)}")
     for key, (before, after) in found.state.items():
-        say(f"~ state {one_line(key)}: {before!r} → {after!r}")
+        say(f"~ state {one_line(key)}: {json.dumps(before, ensure_ascii=False)} → {json.dumps(after, ensure_ascii=False)}")
 
 
 def _side(ours: Any, text: str, user: str | None, store: str | None) -> Any:

@@ -32,14 +32,17 @@ def tree(session_id: str, user: str | None, store: str | None, as_json: bool) ->
 def log(session_id: str, user: str | None, store: str | None, as_json: bool, graph: bool, limit: int) -> None:
     """The turns of a session with their labels, oldest first."""
     found = existing(session_id, user, store)
-    top = found.tree() if graph else {**found.get_context(), "children": []}
-    for node in _nodes(top):
-        one = existing(node["session_id"], user, store) if graph else found
-        parent = one.parent if graph else None
-        own = one.diff(existing(parent, user, store), one).b if parent else one.messages
-        if graph:
-            node.update(summary_json(node))
-        node.update(_turns(own, one.message_count - len(own), _labels(one), limit))
+    if not graph:
+        top = {**found.get_context(), "children": []}
+        top.update(_turns(found.messages, 0, _labels(found), limit))
+    else:
+        top = found.tree()
+        opened: dict[str | None, Any] = {}
+        for node in _nodes(top):  # parents first
+            one = opened[node["session_id"]] = existing(node["session_id"], user, store)
+            parent = opened.get(one.parent)
+            own = one.diff(parent, one).b if parent else one.messages
+            node.update(summary_json(node) | _turns(own, one.message_count - len(own), _labels(one), limit))
     _show(top, _lines, as_json)
 
 

@@ -64,19 +64,27 @@ def content_of(said: Any) -> str:
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """A table on standard output, a line a row where that is no terminal."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_wrapped(columns, cells)
+        return
     from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in (columns, *cells):
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _print_wrapped(columns: list[str], cells: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[one_line(cell) for cell in row] for row in rows]
     table = Table(*columns, box=None, pad_edge=False)
     for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = sum(max(map(cell_len, column)) + 2 for column in zip(columns, *cells, strict=True))
-    console.print(table)
+        table.add_row(*map(Text, row))  # as text: else "[/x]" in a title is markup
+    Console().print(table)
 
 
 def status(text: str) -> Any:
