@@ -19,7 +19,7 @@ def url_path(url: str, scheme: str) -> str:
     from urllib.parse import unquote
 
     prefix = f"{scheme}:///"
-    path = unquote(url[len(prefix) :].partition("?")[0])
+    path = unquote(url[len(prefix) :].partition("?")[0])  # in this order: a path may have a quoted "?"
     if not url.startswith(prefix) or not path:
         raise InvalidInput(f"{url!r} names no path: write {prefix}relative/path or {prefix}/absolute/path")
     return path

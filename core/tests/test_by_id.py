@@ -1,0 +1,99 @@
+"""Sessions by id, without a handle: `DefaultSessionStore` and `HierarchicalSessionStore` with odd input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import MemorySessionStore, Session
+from sessile.errors import InvalidInput
+from sessile.session.default import DefaultSessionStore
+from sessile.session.hierarchy import HierarchicalSessionStore
+
+
+@pytest.fixture
+def store() -> HierarchicalSessionStore:
+    return HierarchicalSessionStore(MemorySessionStore())
+
+
+def test_an_export_has_all_of_a_sessions_own_state(store: HierarchicalSessionStore) -> None:
+    session = Session(store.create_session("s", "Title", "ann"), store=store.manager.store)
+    session.add_messages([("user", [{"type": "text", "text": "hi"}]), ("assistant", "hello")])
+    own = {"a:b": 1, "step": [1], "https://x": {"k": 2}, "username:x": 3}
+    for key, value in {**own, "user:language": "en", "app:n": 1, "temp:t": 1}.items():
+        session.set_state(key, value)
+    exported = store.export_session("s")
+    assert exported["state"] == own
+    copy = store.import_session(exported, "copy")
+    again = store.export_session(copy)
+    assert [(m["id"], m["content"]) for m in again.pop("messages")] == [(m["id"], m["content"]) for m in exported.pop("messages")]
+    assert again == {**exported, "session_id": "copy"}
+
+
+def test_what_is_exported_is_the_callers(store: HierarchicalSessionStore) -> None:
+    session = Session(store.create_session("s"), store=store.manager.store, metadata={})
+    session.metadata = {"tags": ["a"]}
+    session.add_message("user", [{"type": "text", "text": "hi"}])
+    session.set_state("cart", [])
+    exported = store.export_session("s")
+    exported["state"]["cart"].append("x")
+    exported["metadata"]["tags"].append("x")
+    exported["messages"][0]["content"][0]["text"] = "x"
+    again = store.export_session("s")
+    assert (again["state"], again["metadata"]) == ({"cart": []}, {"tags": ["a"]})
+    assert again["messages"][0]["content"][0]["text"] == "hi"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (None, "is a dict, not NoneType"),
+        ({"messages": None}, "'messages' of an exported session is a list"),
+        ({"messages": [{"role": "user", "content": "x"}, {"role": "nobody", "content": "x"}]}, "not 'nobody'"),
+        ({"state": [1]}, "'state' of an exported session is a dict"),
+        ({"state": {"k": {1}}}, "is a set"),
+        ({"metadata": {"k": b""}}, "is a bytes"),
+        ({"title": 5}, "'title' of an exported session is a str"),
+    ],
+)
+def test_what_is_no_export_is_refused_and_nothing_is_stored(
+    store: HierarchicalSessionStore, change: dict[str, Any] | None, why: str
+) -> None:
+    data = {"session_id": "s", "user_id": "ann", "messages": []}
+    with pytest.raises(InvalidInput, match=why):
+        store.import_session(change if change is None else {**data, **change})
+    assert not store.session_exists("s")
+    assert store.import_session(data) == "s"
+
+
+def test_no_messages_are_asked_for_by_zero(store: HierarchicalSessionStore) -> None:
+    store.add_user_message("s", "hi")
+    assert store.get_chat_history("s", max_messages=0) == []
+    assert store.get_chat_history("s") == [{"role": "user", "content": "hi"}]
+    assert DefaultSessionStore(store.manager.store, max_messages=0).get_chat_history("s") == []
+    with pytest.raises(InvalidInput, match="index True"):
+        store.revert_to_message("s", True)
+
+
+def test_a_folder_is_taken_as_it_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "100% what? #1 a%20b"
+    DefaultSessionStore(session_dir=folder).add_user_message("s", "hi")
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "s").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"max_messages": -1}, "max_messages is a number from 0 or None, not -1"),
+        ({"max_messages": "3"}, "not '3'"),
+        ({"lock_timeout": -1}, "lock_timeout is a number from 0 or None"),
+        ({"lock_timeout": 1}, "MemorySessionStore has no locks"),
+        ({"session_dir": "x"}, "name two stores"),
+    ],
+)
+def test_options_that_cannot_be_kept_are_refused(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        DefaultSessionStore(MemorySessionStore(), **options)
