@@ -269,3 +269,20 @@ def test_saving_follows_links_and_refuses_folders(said: Session, tmp_path: Path)
             with pytest.raises(ValueError, match=why):
                 write(bad)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_standard_streams_may_be_closed(url: str, said: Session) -> None:
+    for redirection, args, status in (
+        ("<&-", ["chat", "--session", "s", "--model", "echo"], 0),
+        ("<&-", ["chat", "--session", "s", "--model", "echo", "--json"], 0),
+        ("<&-", ["session", "delete", "s"], 130),
+        (">&-", ["session", "list"], 0),
+        (">&-", ["session", "list", "--json"], 0),
+        (">&- 2>&-", ["session", "show", "nope", "--json"], 4),
+        (">/dev/full", ["session", "list"], 3),
+    ):
+        command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *args]
+        done = subprocess.run([*command, "--store", url], capture_output=True, text=True, check=False)
+        assert done.returncode == status, (args, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert said.message_count == 4

@@ -79,8 +79,8 @@ def text_of(error: BaseException) -> str:
         return one_line(error.format_message())
     if isinstance(error, SessileError):  # ours say all in their text
         return one_line(in_words(str(error)))
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return one_line(f"{error.strerror}: {error.filename!r}")
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}")
     return one_line(f"{type(error).__name__}: {error}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from typing import Any
@@ -74,15 +75,23 @@ def main(args: list[str] | None = None) -> Any:
 
 def entry() -> None:
     """`main` as the installed command: its result is the process's exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is shown, and is no failure
+    _prepare_streams()
     sys.setrecursionlimit(20_000)  # JSON of a tree in which forks of forks lie deep
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
             signal.signal(number, _end)
     sys.exit(main())
+
+
+def _prepare_streams() -> None:
+    """A stream that was closed is an empty one; what a terminal's encoding lacks is shown escaped, and is no failure."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end(number: int, _: object) -> None:
