@@ -121,6 +121,13 @@ def test_the_log_for_programs_has_turns_and_a_limit(command: Command, said: Sess
         assert command("session", "log", "s", "--limit", str(limit))[1].count("* user") == count
 
 
+def test_the_log_has_the_labels_that_people_gave(command: Command, said: Session) -> None:
+    said.snapshot("before the discount")
+    said.undo()
+    said.redo()
+    assert re.findall(r"\[(.*)\]", command("session", "log", "s")[1]) == ["3", "end", "before the discount"]
+
+
 def test_forks_that_lie_deep_are_drawn(command: Command, url: str) -> None:
     session = Session("f0", store=url)
     session.add_message("user", "x")

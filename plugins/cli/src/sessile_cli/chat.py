@@ -95,16 +95,26 @@ def _talk(session: Any) -> int:
             line = _typed() if interactive else _echoed()
             if line is None or line == "/quit":
                 return number
-            if line.startswith("/") and not line.startswith("//"):
-                _command(session, line)
-            elif line:
-                _answer(session, line.removeprefix("/") if line.startswith("//") else line)
-        except Exception as error:  # whatever a model raises
-            gone = getattr(error, "errno", None) in (errno.EIO, errno.EPIPE)  # who reads
-            if gone or not (interactive or isinstance(error, InvalidInput)):
-                raise
+            _take(session, line, interactive)
+        except InvalidInput as error:  # nothing was said: the next line can be
             failed = report(error, as_json=False)
             number = 0 if interactive else failed
+
+
+def _take(session: Any, line: str, interactive: bool) -> None:
+    """Say a line, or do what it asks for. What a model or the store raises ends a pipe, but no person's conversation."""
+    try:
+        if line.startswith("/") and not line.startswith("//"):
+            _command(session, line)
+        elif line:
+            _answer(session, line.removeprefix("/") if line.startswith("//") else line)
+    except InvalidInput:
+        raise
+    except Exception as error:
+        nobody_reads = getattr(error, "errno", None) in (errno.EIO, errno.EPIPE)
+        if nobody_reads or not interactive:
+            raise
+        report(error, as_json=False)
 
 
 def _greet(session: Any) -> None:

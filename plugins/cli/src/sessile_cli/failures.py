@@ -34,15 +34,16 @@ ABORTED = 130
 
 # What the core's errors tell a programmer to do, and how that is done in a shell.
 _VERBS = {"snapshots": "log", "save": "export"}
-_OPTIONS = {"user_id": "user", "session_id": "session", "new_id": "as"}
-_SESSION = r"(?:Async)?Session\((?P<id>'[^']*'|\"[^\"]*\")(?:, user_id=(?P<user>'[^']*'|\"[^\"]*\"))?\)"
+_OPTIONS = {"user_id": "user", "session_id": "session"}
+_TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""  # as repr writes it
+_SESSION = rf"(?:Async)?Session\((?P<id>{_TEXT})(?:, user_id=(?P<user>{_TEXT}))?\)"
 _WORDS: tuple[tuple[str, Any], ...] = (
     (rf"^{_SESSION}", r"session \g<id>"),
     (_SESSION, lambda m: _resume(m)),
     (r"\b(?:await )?session\.(\w+)\([^()]*\)", lambda m: f"`sessile session {_VERBS.get(m[1], m[1])}`"),
     (r"\bmanager\.(\w+)\([^()]*\)", lambda m: f"`sessile session {m[1]}`"),
     (r"\b(?:pass )?(cascade)=True\b", r"--\1"),
-    (r"\b(?:pass )?(model|user_id|session_id|store|policy|title|label|limit)=('[^']*')", lambda m: _option(m)),
+    (rf"\b(?:pass )?(model|user_id|session_id|store|policy|title|label)=({_TEXT})", lambda m: _option(m)),
     (r"import under another session_id\b", "choose another id with --session"),
     (r"another session_id\b", "another id with --as"),
     (r"\ba snapshot, its label, a message, or a number\b", "a snapshot's label or id, or a number"),
@@ -62,8 +63,11 @@ def _option(found: re.Match[str]) -> str:
     return f"--{_OPTIONS.get(found[1], found[1])} {_quoted(found[2])}"
 
 
-def _quoted(literal: str) -> str:
-    return shlex.quote(ast.literal_eval(literal))
+def _quoted(text: str) -> str:
+    try:
+        return shlex.quote(str(ast.literal_eval(text)))
+    except (SyntaxError, ValueError):  # a text that was cut for the error
+        return text
 
 
 def in_words(text: str) -> str:

@@ -12,6 +12,8 @@ from sessile_cli.options import limit_option, on_session
 from sessile_cli.output import LINE, TITLE, content_of, message_json, one_line, print_json, say, summary_json
 from sessile_cli.sessions import existing, session
 
+BY_ITSELF = ("before revert", "before undo", "before redo")  # the labels of what these verbs leave behind
+
 Node = dict[str, Any]  # a session in a tree of forks, with its "children"
 
 
@@ -55,10 +57,11 @@ def _nodes(top: Node) -> Iterator[Node]:
 
 
 def _labels(found: Any) -> dict[int, list[str]]:
-    """The labels that a session was given itself, by the number of messages they are behind."""
+    """The labels that people gave the session itself, by the number of messages they are behind."""
     labels: dict[int, list[str]] = {}
     for point in found.snapshots():
-        if point.session_id == found.session_id and point.label and not point.label.startswith("before "):
+        by_itself = point.label in BY_ITSELF or point.metadata.get("automatic")
+        if point.session_id == found.session_id and point.label and not by_itself:
             labels.setdefault(point.count, []).append(point.label)
     return labels
 
