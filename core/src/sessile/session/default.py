@@ -7,7 +7,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from sessile.arguments import Positive, Seconds, checked_class
+from sessile.arguments import Count, Positive, Seconds, checked_class
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.manager import SessionManager
@@ -30,7 +30,7 @@ class DefaultSessionStore:
         store: Any = None,
         *,
         session_dir: str | os.PathLike[str] | None = None,
-        max_messages: Positive | None = None,
+        max_messages: Count | None = None,
         lock_timeout: Seconds | None = None,
     ) -> None:
         if session_dir is not None:
@@ -70,7 +70,7 @@ class DefaultSessionStore:
         """Append what the assistant said."""
         return self.add_message(session_id, "assistant", content, metadata)
 
-    def get_chat_history(self, session_id: str, max_messages: Positive | None = None) -> list[dict[str, Any]]:
+    def get_chat_history(self, session_id: str, max_messages: Count | None = None) -> list[dict[str, Any]]:
         """[{"role", "content"}] of the last messages, oldest first; [] for an unknown id, which leaves no trace."""
         limit = self.max_messages if max_messages is None else max_messages
         messages = Session(session_id, store=self.manager.store).get_history(limit)

@@ -12,7 +12,6 @@ import click
 from sessile.errors import (
     AccessDenied,
     Conflict,
-    HasForks,
     InvalidInput,
     NotInstalled,
     SessileError,
@@ -26,7 +25,7 @@ from sessile_cli.output import one_line, print_json, say
 STATUSES: tuple[tuple[int, tuple[type[BaseException], ...]], ...] = (
     (2, (InvalidInput,)),
     (4, (SessionNotFound, NotInstalled, FileNotFoundError)),
-    (5, (SessionExists, AccessDenied, Conflict, HasForks, FileExistsError)),
+    (5, (SessionExists, AccessDenied, Conflict, FileExistsError)),
     (6, (StoreError,)),
 )
 OTHER = 3
