@@ -73,7 +73,7 @@ def test_no_messages_are_asked_for_by_zero(store: HierarchicalSessionStore) -> N
     assert store.get_chat_history("s", max_messages=0) == []
     assert store.get_chat_history("s") == [{"role": "user", "content": "hi"}]
     assert DefaultSessionStore(store.manager.store, max_messages=0).get_chat_history("s") == []
-    with pytest.raises(InvalidInput, match="index True"):
+    with pytest.raises(InvalidInput, match="message_index is True"):
         store.revert_to_message("s", True)
 
 
