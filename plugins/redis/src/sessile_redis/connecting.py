@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,8 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 
 from sessile.addresses import shown
-from sessile.errors import InvalidInput, StoreError, StoreUnavailable
+from sessile.errors import CorruptStore, InvalidInput, StoreError, StoreUnavailable
+from sessile.native import maybe
 
 OLDEST = (6, 2)
 
@@ -25,7 +27,8 @@ _GONE = (
     exceptions.TryAgainError,
     OSError,
 )
-_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
+_IN_A_SCRIPT = re.compile("user executing the script can't|ACL failure in script|NOPERM")
 
 
 def make_client(url: str, *, cluster: bool, asynchronous: bool, pool_size: int, timeout: float) -> Any:
@@ -36,20 +39,27 @@ def make_client(url: str, *, cluster: bool, asynchronous: bool, pool_size: int, 
 
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "max_connections": pool_size}
     options["retry"] = (AsyncRetry if asynchronous else Retry)(NoBackoff(), 0)
-    with explained(url):
+    with explained(url, ""):
         if cluster:
             kind = redis.asyncio.RedisCluster if asynchronous else redis.RedisCluster
-            return kind.from_url(url.replace("+cluster", "", 1), **options)
+            return kind.from_url(one_server(url), **options)
         pool = redis.asyncio.BlockingConnectionPool if asynchronous else redis.BlockingConnectionPool
         made = pool.from_url(url, timeout=timeout, **options)
         return (redis.asyncio.Redis if asynchronous else redis.Redis)(connection_pool=made)
 
 
+def one_server(url: str) -> str:
+    """The address of the one server that a cluster's names."""
+    return url.replace("+cluster", "", 1)
+
+
 @contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Raise what the client raises as sessile's errors."""
+def explained(url: str, prefix: str) -> Iterator[None]:
+    """Raise what the client raises as sessile's errors. prefix: of the store's keys."""
     try:
         yield
+    except exceptions.NoPermissionError as error:
+        raise _forbidden(url, prefix, error) from error
     except _REFUSED as error:
         raise StoreError(f"{shown(url)} refuses this user or password ({error}): check what the URL says of them") from error
     except _GONE as error:
@@ -57,15 +67,51 @@ def explained(url: str) -> Iterator[None]:
             raise StoreError(f"{shown(url)}: {error}. To trust its certificate, add ssl_ca_certs=FILE to the URL") from error
         raise StoreUnavailable(f"{shown(url)} does not answer ({type(error).__name__}: {error}): is the server up?") from error
     except exceptions.RedisError as error:
-        raise StoreError(f"{shown(url)}: {error}") from error
+        raise _explained(url, prefix, error) from error
     except (TypeError, ValueError) as error:
         if "keyword argument" in str(error) or "Invalid value" in str(error):
             raise InvalidInput(f"{shown(url)!r} has a parameter that redis-py does not take ({error})") from error
         raise
 
 
-def check_version(version: str, url: str) -> None:
-    """`StoreError` for a server that lacks what is used here."""
-    numbers = tuple(int(part) for part in version.split(".")[:2])
-    if numbers < OLDEST:
+def _explained(url: str, prefix: str, error: exceptions.RedisError) -> StoreError:
+    text = str(error)
+    if _IN_A_SCRIPT.search(text):
+        return _forbidden(url, prefix, error)
+    if "WRONGTYPE" in text:
+        return CorruptStore(f"{shown(url)}: a key that begins with {prefix}: is not sessile's ({text}). Pass another prefix")
+    if "LOGLENGTH" in text:
+        return CorruptStore(f"{shown(url)}: {text}. Restore a copy, or delete the session")
+    return StoreError(f"{shown(url)}: {text}")
+
+
+def _forbidden(url: str, prefix: str, error: exceptions.RedisError) -> StoreError:
+    return StoreError(
+        f"{shown(url)} forbids this user a command, a key or a channel ({error}). sessile needs the keys ~{prefix}:*, the "
+        f"channels &{prefix}:* and the commands +@read +@write +@scripting +@pubsub +@connection"
+    )
+
+
+async def check_version(client: Any, url: str, *, cluster: bool) -> str:
+    """The version of the server, "" where nobody may know it. `StoreError` where that lacks what is used here."""
+    try:
+        version = await _version(client, cluster)
+    except exceptions.NoPermissionError:  # its own errors will have to tell
+        return ""
+    except exceptions.ResponseError as error:
+        if "unknown command" not in str(error):
+            raise
+        version = "5 or older"
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
+    if tuple(numbers) < OLDEST:
         raise StoreError(f"{shown(url)} is Redis {version}: {'.'.join(map(str, OLDEST))} or later is needed")
+    return version
+
+
+async def _version(client: Any, cluster: bool) -> str:
+    where = {"target_nodes": type(client).RANDOM} if cluster else {}
+    said = await maybe(client.execute_command("HELLO", **where))  # which everybody may ask, not as INFO
+    if isinstance(said, list):
+        said = dict(zip(said[::2], said[1::2], strict=True))
+    version: bytes | str = said[b"version"] if b"version" in said else said["version"]
+    return version.decode() if isinstance(version, bytes) else version

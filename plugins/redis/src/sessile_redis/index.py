@@ -1,154 +1,85 @@
-"""Lists of sessions. An index is a sorted set in a slot of its own, so it is only ever as right as it was last told.
+"""Lists of sessions. An index is a sorted set of session ids by `updated_at`; all indexes of a prefix lie in one slot.
 
-It is told of a change before the change is made: it may name a session that is not there, or an older time than it says,
-and both are mended when they are read. An index that was lost is noticed (a set names all there are) and made again.
+1. A score is the header's `updated_at`, or a flag, which says: ask the header. Lists read all that is flagged, and go by headers.
+2. On one server the script of a commit or a delete writes the indexes, too, or nothing at all. On a cluster the writer flags the
+   session in its indexes, then commits, then puts what is so in the place of its own flag (no two are the same), and leaves
+   another's alone. A commit that was refused or cut short leaves its flag, which the next one, or a list an hour later, settles.
+3. A whole index has the member "", the set of all indexes "*", which go with them when they are lost: lists see it and rebuild.
+4. A rebuild puts marks, enters all headers there are, and makes its marks "" and "*"; where one is gone by then, it begins again.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import attrs
-
-from sessile.errors import CorruptStore
 from sessile.log import Header
 from sessile.native import maybe
-from sessile.store import Page, Query, recency
-from sessile_redis.keys import Keys, from_hash
+from sessile_redis.keys import Keys, readable
+from sessile_redis.scripts import FLAG, SETTLE
 
-_WHOLE = "*"  # in the set of indexes: every session is in its indexes
-_NEW = 60.0  # seconds that a session may be in an index before it is there
+FLAGS = 2**51  # the least score that is a flag; more than any time
+OLD = 3600  # seconds after which whoever put a flag is taken to be gone
 
-# One entry of an index, unless it was told something else meanwhile. ARGV: session id, time it has, time it gets ("": none).
-_MEND = """
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '' then return redis.call('ZREM', KEYS[1], ARGV[1]) end
-return redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
-"""
+
+def new_flag(age: float = 0) -> int:
+    """A flag that was put so many seconds ago; no other is the same."""
+    return FLAGS + (int(time.time() - age) << 20 | random.getrandbits(20))
 
 
 class Index:
     """The indexes of one prefix."""
 
-    def __init__(self, client: Any, keys: Keys) -> None:
-        self._client = client
-        self._keys = keys
+    def __init__(self, client: Any, keys: Keys, *, cluster: bool) -> None:
+        self.client = client
+        self.keys = keys
+        self.cluster = cluster
 
-    async def find(self, query: Query) -> Page[Header]:
-        """The page a query asks for."""
-        behind = query.behind()
-        index = self._keys.asked(query)
-        found: dict[str, Header] = {}
-        offset, batch, first = 0, query.limit + 1, True
-        while True:
-            named, whole = await self._named(index, query, behind, offset, batch)
-            if first and not whole:
-                await self.rebuild()
-                named, _ = await self._named(index, query, behind, offset, batch)
-            first = False
-            headers, wrong = await self._headers(index, named)
-            if wrong:  # mended, they may have moved to anywhere: look at the same part again
-                continue
-            found.update((h.session_id, h) for h in headers if query.matches(h) and (behind is None or recency(h) < behind))
-            if len(named) < batch or len(found) > query.limit:
-                break
-            offset, batch = offset + len(named), min(2 * batch, 1000)
-        newest = sorted(found.values(), key=recency, reverse=True)
-        return Page.of(newest[: query.limit + 1], query.limit, recency)
+    async def headers(self, session_ids: Sequence[str]) -> list[Header | None]:
+        """The headers of sessions; None for one that is not there or cannot be read."""
+        pipeline = self.client.pipeline(transaction=False)
+        for session_id in session_ids:
+            pipeline.hgetall(self.keys.header(session_id))
+        stored = await maybe(pipeline.execute()) if session_ids else []
+        return [readable(fields, session_id) for fields, session_id in zip(stored, session_ids, strict=True)]
 
-    async def _named(
-        self, index: str, query: Query, behind: tuple[float, str] | None, offset: int, count: int
-    ) -> tuple[list[tuple[str, float]], bool]:
-        """(session id, time) from an index, newest first; and can it be relied on?"""
-        newest = "+inf" if query.before is None else f"({query.before!r}"
-        if behind is not None and (query.before is None or behind[0] < query.before):
-            newest = repr(behind[0])
-        oldest = "-inf" if query.after is None else repr(query.after)
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.zrevrangebyscore(index, newest, oldest, start=offset, num=count, withscores=True)
-        pipeline.exists(index)
-        pipeline.smismember(self._keys.known, [_WHOLE, index])
-        named, exists, (whole, known) = await maybe(pipeline.execute())
-        return [(name.decode(), score) for name, score in named], bool(whole and (exists or not known))
+    def score(self, index: str, session_id: str, header: Header | None) -> float | None:
+        """What an index has to say of a session; None where that is not in it."""
+        if header is None or index not in self.keys.place(session_id, header.__dict__).indexes:
+            return None
+        return header.updated_at
 
-    async def _headers(self, index: str, named: Sequence[tuple[str, float]]) -> tuple[list[Header], int]:
-        """The headers of what an index names, and how many entries of it were wrong, which were mended."""
-        pipeline = self._client.pipeline(transaction=False)
-        for session_id, _ in named:
-            pipeline.hgetall(self._keys.header(session_id))
-        stored = await maybe(pipeline.execute()) if named else []
-        headers: list[Header] = []
-        wrong = 0
-        for (session_id, score), fields in zip(named, stored, strict=True):
-            header = _readable(fields, session_id)
-            if _wrong(score, header):
-                time = "" if header is None else header.updated_at
-                await maybe(self._client.eval(_MEND, 1, index, session_id, score, time))
-                wrong += 1
-            elif header is not None:
-                headers.append(header)
-        return headers, wrong
+    async def flag(self, session_id: str, indexes: Sequence[str]) -> int:
+        """Flag a session that is about to change."""
+        put = new_flag()
+        await FLAG.run(self.client, [self.keys.known, *indexes], session_id, put, "+inf", "")
+        return put
 
-    async def rebuild(self) -> int:
-        """Make every index again from the sessions there are. Returns how many there are."""
-        count = 0
-        batch: list[bytes] = []
-        async for key in _scanned(self._client, self._keys.headers):
-            batch.append(key)
-            if len(batch) == 500:
-                count += await self._enter(batch)
-                batch = []
-        count += await self._enter(batch)
-        await maybe(self._client.sadd(self._keys.known, _WHOLE))
-        return count
+    async def settle(self, session_id: str, indexes: Sequence[str], put: int, score: float | None) -> None:
+        """Put what is so (None: it is gone) in the place of a flag, once the change is made."""
+        if await SETTLE.run(self.client, [self.keys.known, *indexes], session_id, put, _text(score), FLAGS):
+            await self.mend([(session_id, indexes, "")])
 
-    async def _enter(self, header_keys: Sequence[bytes]) -> int:
-        pipeline = self._client.pipeline(transaction=False)
-        for key in header_keys:
-            pipeline.hgetall(key)
-        stored = await maybe(pipeline.execute()) if header_keys else []
-        pipeline = self._client.pipeline(transaction=False)
-        headers = [h for key, fields in zip(header_keys, stored, strict=True) if (h := _readable(fields, key.decode()))]
-        for header in headers:
-            places = self._keys.indexes(header.session_id, attrs.asdict(header, recurse=False))
-            for place in places:
-                pipeline.zadd(place, {header.session_id: header.updated_at}, gt=True)
-            pipeline.sadd(self._keys.known, *places)
-        if headers:
-            await maybe(pipeline.execute())
-        return len(headers)
+    async def mend(self, wrong: Iterable[tuple[str, Sequence[str], str]]) -> None:
+        """See that indexes say of sessions what their headers do. New flags of others are left alone.
 
-    async def check(self, repair: bool) -> str:
-        """In words, whether the indexes are complete; with `repair` they are made again."""
-        if repair:
-            return f"made again from {await self.rebuild()} sessions"
-        if not await maybe(self._client.sismember(self._keys.known, _WHOLE)):
-            return "not complete: it is made again when somebody lists sessions, or by `sessile doctor --repair`"
-        entered = await maybe(self._client.zcard(self._keys.index("all", "sessions")))
-        return f"complete, {entered} sessions"
+        wrong: session ids, indexes, and the score that is right as far as is known ("": none is).
+        """
+        put, old = new_flag(), new_flag(OLD)
+        wrong = list(wrong)
+        calls = [([self.keys.known, *indexes], [session_id, put, old, right]) for session_id, indexes, right in wrong]
+        flagged = await FLAG.run_each(self.client, calls, cluster=self.cluster)
+        mended = [(session_id, indexes) for (session_id, indexes, _), count in zip(wrong, flagged, strict=True) if count]
+        headers = await self.headers([session_id for session_id, _ in mended])
+        calls = [
+            ([self.keys.known, index], [session_id, put, _text(self.score(index, session_id, header)), FLAGS])
+            for (session_id, indexes), header in zip(mended, headers, strict=True)
+            for index in indexes
+        ]
+        await SETTLE.run_each(self.client, calls, cluster=self.cluster)
 
 
-def _wrong(score: float, header: Header | None) -> bool:
-    """Does an index say what is not so? What it says of the last minute may be about to become true."""
-    return (header is None or header.updated_at != score) and not 0 <= time.time() - score < _NEW
-
-
-def _readable(stored: dict[bytes, bytes], key: str) -> Header | None:
-    """A header for a list; None for none, or a broken one, which must not hide the others."""
-    try:
-        return from_hash(stored, key)
-    except CorruptStore:
-        return None
-
-
-async def _scanned(client: Any, pattern: str) -> Any:
-    found = client.scan_iter(pattern, count=1000)
-    if hasattr(found, "__aiter__"):
-        async for key in found:
-            yield key
-    else:
-        for key in found:
-            yield key
+def _text(score: float | None) -> str:
+    return "" if score is None else repr(score)

@@ -1,22 +1,35 @@
 """The names of keys, and headers as they lie in a Redis hash.
 
-A session's keys share the hash tag `{id}`. A header is a hash with a JSON value a field; fields that are empty need not
-be there. Indexes are sorted sets of session ids by the time of the last change, one for each value of a field.
+A session's keys share the hash tag `{id}`: its header, a hash with a JSON value a field (fields that are empty need not be
+there), and its logs, lists with an entry a line of JSON. Indexes are sorted sets (see `index.py`) and share a hash tag, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, unquote
+
+import attrs
 
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.ids import RESERVED, file_name
+from sessile.ids import RESERVED
 from sessile.log import Header
 from sessile.store import Query
 
 INDEXED = ("parent", "root", "user_id")  # the narrowest first
+IDENTITY = ("log", *INDEXED)  # the header fields that say where a session lies
 _EMPTY = (None, "", [], {})
+
+
+@attrs.frozen
+class Place:
+    """Where a session lies: what its header says of that, and the keys of its log and of the indexes it is in."""
+
+    identity: str
+    log: str
+    indexes: tuple[str, ...]
 
 
 class Keys:
@@ -24,33 +37,53 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.known = f"{prefix}:index"  # the set of all indexes, and "*" once each session is in them
         self.headers = f"{prefix}:{{*}}:header"  # a pattern
+        self.logs = f"{prefix}:{{*}}:log:*"  # a pattern
+        self._index = f"{prefix}:index:{{{prefix}}}"
+        self.known = f"{self._index}:all"  # the set of all indexes, and what says that it is whole
+        self.everyone = self.index("sessions", ""), self.index("own", "")
+
+    def _tag(self, session_id: str) -> str:
+        return f"{self.prefix}:{{{_encoded(session_id)}}}"
 
     def header(self, session_id: str) -> str:
-        return f"{self.prefix}:{{{file_name(session_id)}}}:header"
+        return f"{self._tag(session_id)}:header"
 
-    def log(self, session_id: str) -> str:
-        return f"{self.prefix}:{{{file_name(session_id)}}}:log"
+    def log(self, log: str) -> str:
+        """The key of a log's entries, by its id."""
+        random, _, owner = log.partition(".")
+        return f"{self._tag(owner)}:log:{random}"
+
+    def log_id(self, key: str) -> str:
+        """The id of the log that a key is of."""
+        owner, _, random = key.removeprefix(f"{self.prefix}:{{").partition("}:log:")
+        return f"{random}.{unquote(owner)}"
 
     def channel(self, session_id: str) -> str:
         """Where a new version is told."""
-        return f"{self.prefix}:{{{file_name(session_id)}}}:changes"
+        return f"{self._tag(session_id)}:changes"
 
     def index(self, field: str, value: str) -> str:
-        return f"{self.prefix}:index:{field}:{file_name(value)}"
+        return f"{self._index}:{field}:{_encoded(value)}"
 
-    def indexes(self, session_id: str, header: Mapping[str, Any]) -> list[str]:
-        """The indexes a session is in."""
-        everyone = self.index("all", "own" if session_id.startswith(RESERVED) else "sessions")
-        return [everyone, *(self.index(field, header[field]) for field in INDEXED if header.get(field))]
+    def place(self, session_id: str, header: Mapping[str, Any]) -> Place:
+        """Where a session with such header fields lies."""
+        identity = "".join(to_json(header[name]) for name in IDENTITY if header.get(name))
+        indexes = [self.index(field, header[field]) for field in INDEXED if header.get(field)]
+        everyone = self.everyone[session_id.startswith(RESERVED)]
+        return Place(identity, self.log(header.get("log") or f".{session_id}"), (everyone, *indexes))
 
     def asked(self, query: Query) -> str:
         """The index to look through for a query."""
         for field in INDEXED:
             if value := getattr(query, field):
                 return self.index(field, value)
-        return self.index("all", "own" if query.prefix.startswith(RESERVED) else "sessions")
+        return self.everyone[query.reserved]
+
+
+def _encoded(text: str) -> str:
+    """A text without what has a meaning in keys; two texts never get the same."""
+    return quote(text, safe="@+=/")
 
 
 def to_hash(changes: Mapping[str, Any], *, new: bool) -> list[str]:
@@ -62,8 +95,21 @@ def from_hash(stored: Mapping[bytes, bytes], key: str) -> Header | None:
     """The header in a hash; None where there is none."""
     if not stored:
         return None
-    fields = (b'"%b":%b' % item for item in stored.items() if not item[0].startswith(b"_"))
+    fields = (b'"%b":%b' % item for item in stored.items())
     try:
         return Header.from_dict(from_json(b"{%b}" % b",".join(fields)))
-    except ValueError as error:
-        raise CorruptStore(f"the hash {key!r} is no session header ({error}): delete it, or restore a copy") from error
+    except (ValueError, CorruptStore) as error:
+        raise CorruptStore(f"the hash {key!r} is no session header ({error}): delete the session, or restore a copy") from error
+
+
+def from_list(done: list[bytes], key: str) -> Header | None:
+    """The header in what a script returns of a hash: names and values in turns."""
+    return from_hash(dict(zip(done[::2], done[1::2], strict=True)), key)
+
+
+def readable(stored: Mapping[bytes, bytes], key: str) -> Header | None:
+    """A header for a list; None for none, or a broken one, which must not hide the others."""
+    try:
+        return from_hash(stored, key)
+    except CorruptStore:
+        return None
