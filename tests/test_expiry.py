@@ -34,7 +34,7 @@ def test_what_a_session_was_forked_from_lives_as_long(url: str) -> None:
             time.sleep(0.5)
             child.add_message("user", "c")
         assert [message.text for message in child.messages] == ["a", *"cccc"]
-        assert {header.session_id for header in manager.each()} == {"root", "child", "grandchild"}
+        assert {header.session_id for header in manager.each()} == {"grandchild"}, "of the others, what it inherited is there"
         again = Session("alone", store=store)  # in MongoDB it may still lie there: the server looks once a minute
         again.add_message("user", "anew")
         assert [message.text for message in again.messages] == ["anew"]

@@ -38,7 +38,7 @@ def test_a_store_with_a_prefix_and_an_expiry(redis_server: Any) -> None:
     assert len(keys) == 2
     for key in keys:
         assert key.startswith(b"pyai:sessions:")
-        assert 86000 < client.ttl(key) <= 86400
+        assert 86000 < client.ttl(key) <= 86400 * (1 if key.endswith(b":header") else 1.1)  # a log lives a little longer
     store.close()
 
 

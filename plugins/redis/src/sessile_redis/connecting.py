@@ -109,7 +109,10 @@ async def check_version(client: Any, url: str, *, cluster: bool) -> str:
 
 
 async def _version(client: Any, cluster: bool) -> str:
-    where = {"target_nodes": type(client).RANDOM} if cluster else {}
+    where = {}
+    if cluster:
+        await maybe(client.ping())  # it knows its nodes from then on
+        where["target_nodes"] = client.get_default_node()
     said = await maybe(client.execute_command("HELLO", **where))  # which everybody may ask, not as INFO
     if isinstance(said, list):
         said = dict(zip(said[::2], said[1::2], strict=True))
