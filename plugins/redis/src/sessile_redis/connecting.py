@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import exceptions
@@ -88,22 +88,14 @@ def _explained(url: str, prefix: str, error: exceptions.RedisError) -> StoreErro
 def _forbidden(url: str, prefix: str, error: exceptions.RedisError) -> StoreError:
     return StoreError(
         f"{shown(url)} forbids this user a command, a key or a channel ({error}). sessile needs the keys ~{prefix}:*, the "
-        f"channels &{prefix}:* and the commands +@read +@write +@scripting +@pubsub +@connection"
+        f"channels &{prefix}:* and the commands that +@all -@dangerous leaves"
     )
 
 
 async def check_version(client: Any, url: str, *, cluster: bool) -> str:
-    """The version of the server, "" where nobody may know it. `StoreError` where that lacks what is used here."""
-    try:
-        version = await _version(client, cluster)
-    except exceptions.NoPermissionError:  # its own errors will have to tell
-        return ""
-    except exceptions.ResponseError as error:
-        if "unknown command" not in str(error):
-            raise
-        version = "5 or older"
-    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    if tuple(numbers) < OLDEST:
+    """The version of the server, "" where it does not tell. `StoreError` where that lacks what is used here."""
+    version = await _version(client, cluster)
+    if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise StoreError(f"{shown(url)} is Redis {version}: {'.'.join(map(str, OLDEST))} or later is needed")
     return version
 
@@ -113,7 +105,12 @@ async def _version(client: Any, cluster: bool) -> str:
     if cluster:
         await maybe(client.ping())  # it knows its nodes from then on
         where["target_nodes"] = client.get_default_node()
-    said = await maybe(client.execute_command("HELLO", **where))  # which everybody may ask, not as INFO
+    try:
+        said = await maybe(client.execute_command("HELLO", **where))  # which everybody may ask, not as INFO
+    except exceptions.ResponseError:  # Redis 5, or somebody renamed it
+        with suppress(exceptions.NoPermissionError):
+            return str((await maybe(client.info("server")))["redis_version"])
+        return ""
     if isinstance(said, list):
         said = dict(zip(said[::2], said[1::2], strict=True))
     version: bytes | str = said[b"version"] if b"version" in said else said["version"]

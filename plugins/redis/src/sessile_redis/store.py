@@ -1,4 +1,4 @@
-"""The Redis store: a commit is one Lua script on keys of one hash tag, sent in one round trip with the session's indexes."""
+"""The Redis store: a commit is one Lua script."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from sessile.addresses import shown, url_options
 from sessile.arguments import checked
 from sessile.errors import InvalidInput
+from sessile.ids import CONTROL
 from sessile.native import Engine, NativeStore
 
 
@@ -14,8 +15,9 @@ class RedisSessionStore(NativeStore):
     """Sessions in Redis 6.2 or later, or what speaks its protocol.
 
     url: `redis://user:password@host:port/database`, `rediss://` for TLS, `redis+cluster://` for a cluster. prefix: of
-    every key. ttl: seconds after its last change that a session expires (None: never); what it was forked from lives on
-    with it. pool_size: connections at most. timeout: seconds for every answer, and for connecting.
+    every key. ttl: seconds after its last change that a session expires (None: never); what it inherits lives on with it.
+    pool_size: connections at most; all that is watched shares one more. timeout: seconds for every answer, and for
+    connecting.
 
     A commit is as durable as the server is told to be: with `appendonly yes` and `appendfsync always`, on disk.
     """
@@ -36,8 +38,8 @@ class RedisSessionStore(NativeStore):
         super().__init__(url, pool_size=pool_size, timeout=timeout)
         if ttl is not None and ttl <= 0:
             raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
-        if not prefix or set(prefix) & set("{}*?[]\\"):
-            raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?' and '\\'")
+        if not prefix or set(prefix) & set("{}*?[]\\") or CONTROL.search(prefix):
+            raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?', '\\' and control characters")
         self.cluster = "+cluster:" in url
         self.prefix = prefix
         self.ttl = ttl
