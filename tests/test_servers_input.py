@@ -44,7 +44,7 @@ def test_a_server_that_is_too_old(redis_server: Any, postgres_server: Any, mongo
     with MongoClient(mongodb_server.url()) as client:
         version = client.server_info()["version"].encode() + b"\0"
     for server, new, old, text in (
-        (redis_server, b"redis_version:6.", b"redis_version:5.", r"is Redis 5\.\d+\.\d+: 6\.2 or later is needed"),
+        (redis_server, b"version\r\n$6\r\n6.", b"version\r\n$6\r\n5.", r"is Redis 5\.\d+\.\d+: 6\.2 or later is needed"),
         (postgres_server, b"server_version\x001", b"server_version\x000", r"is PostgreSQL 8.*: 12 or later is needed"),
         (mongodb_server, version, b"3" + version[1:], r"is MongoDB 3\..*: 4\.4 or later is needed"),
     ):
