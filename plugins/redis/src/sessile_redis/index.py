@@ -45,11 +45,9 @@ class Index:
         stored = await maybe(pipeline.execute()) if session_ids else []
         return [readable(fields, session_id) for fields, session_id in zip(stored, session_ids, strict=True)]
 
-    def score(self, index: str, session_id: str, header: Header | None) -> float | None:
+    def score(self, index: str, header: Header | None) -> float | None:
         """What an index has to say of a session; None where that is not in it."""
-        if header is None or index not in self.keys.place(session_id, header.__dict__).indexes:
-            return None
-        return header.updated_at
+        return header.updated_at if header is not None and self.keys.lists(index, header) else None
 
     async def flag(self, session_id: str, indexes: Sequence[str]) -> int:
         """Flag a session that is about to change."""
@@ -74,7 +72,7 @@ class Index:
         mended = [(session_id, indexes) for (session_id, indexes, _), count in zip(wrong, flagged, strict=True) if count]
         headers = await self.headers([session_id for session_id, _ in mended])
         calls = [
-            ([self.keys.known, index], [session_id, put, _text(self.score(index, session_id, header)), FLAGS])
+            ([self.keys.known, index], [session_id, put, _text(self.score(index, header)), FLAGS])
             for (session_id, indexes), header in zip(mended, headers, strict=True)
             for index in indexes
         ]

@@ -6,6 +6,7 @@ there), and its logs, lists with an entry a line of JSON. Indexes are sorted set
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -21,6 +22,7 @@ from sessile.store import Query
 INDEXED = ("parent", "root", "user_id")  # the narrowest first
 IDENTITY = ("log", *INDEXED)  # the header fields that say where a session lies
 _EMPTY = (None, "", [], {})
+_FIELDS = {field.name for field in attrs.fields(Header)}
 
 
 @attrs.frozen
@@ -73,6 +75,12 @@ class Keys:
         everyone = self.everyone[session_id.startswith(RESERVED)]
         return Place(identity, self.log(header.get("log") or f".{session_id}"), (everyone, *indexes))
 
+    def lists(self, index: str, header: Header) -> bool:
+        """Does a session belong in an index?"""
+        if index in self.everyone:
+            return index == self.everyone[header.session_id.startswith(RESERVED)]
+        return any(index == self.index(field, value) for field in INDEXED if (value := getattr(header, field)))
+
     def asked(self, query: Query) -> str:
         """The index to look through for a query."""
         for field in INDEXED:
@@ -81,6 +89,7 @@ class Keys:
         return self.everyone[query.reserved]
 
 
+@functools.lru_cache(10_000)
 def _encoded(text: str) -> str:
     """A text without what has a meaning in keys; two texts never get the same."""
     return quote(text, safe="@+=/")
@@ -88,7 +97,12 @@ def _encoded(text: str) -> str:
 
 def to_hash(changes: Mapping[str, Any], *, new: bool) -> list[str]:
     """Header fields as arguments of HSET; of a new header, only those that are not empty."""
-    return [part for name, value in changes.items() if not (new and value in _EMPTY) for part in (name, to_json(value))]
+    return [part for name, value in changes.items() if not (new and _empty(name, value)) for part in (name, to_json(value))]
+
+
+def _empty(name: str, value: Any) -> bool:
+    """Need a field not be stored? Those of newer versions always are."""
+    return name in _FIELDS and (value in _EMPTY or value is False)
 
 
 def from_hash(stored: Mapping[bytes, bytes], key: str) -> Header | None:

@@ -76,7 +76,7 @@ async def _headers(index: Index, name: str, named: Named) -> list[Header]:
     wrong = [
         (session_id, [name], "")
         for (session_id, score), header in zip(named, headers, strict=True)
-        if score < old and score != index.score(name, session_id, header)
+        if score < old and score != index.score(name, header)
     ]
     if wrong:
         await index.mend(wrong)
