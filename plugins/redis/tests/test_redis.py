@@ -76,9 +76,26 @@ def test_prefixes_share_a_database(server_url: str) -> None:
             session.add_message("user", prefix)
             assert session.message_count == 1
             assert [header.user_id for header in all_.each()] == [prefix]
-    for prefix in ("", "a{b", "a\x00", "a\ud800", "a*"):
+
+
+def test_what_no_store_can_have(server_url: str) -> None:
+    for prefix in ("", "a{b", "a\x00", "a\ud800", "a*", None, 5):
         with pytest.raises(InvalidInput, match="prefix"):
-            RedisSessionStore(server_url, prefix=prefix)
+            RedisSessionStore(server_url, prefix=prefix)  # type: ignore[arg-type]
+    for ttl in (0, -1, float("nan"), float("inf"), 1e30, "3600"):
+        with pytest.raises(InvalidInput, match="ttl is"):
+            RedisSessionStore(server_url, ttl=ttl)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "a\udfffb", "\n"])
+def test_text_that_no_id_has(server_url: str, text: str) -> None:
+    with SessionManager(server_url) as manager:
+        manager.create_session("ann", "s")
+        for name in ("user_id", "prefix", "parent", "root"):
+            with pytest.raises(InvalidInput, match=name):
+                manager.list(**{name: text})
+        for name in ("user_id", "prefix", "parent", "root"):
+            assert not manager.list(**{name: "{*}?[a]\\ é"}).items
 
 
 def test_a_process_that_remembers_another_session_of_the_id(server_url: str) -> None:

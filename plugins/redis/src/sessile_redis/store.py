@@ -10,6 +10,8 @@ from sessile.errors import InvalidInput
 from sessile.ids import CONTROL
 from sessile.native import Engine, NativeStore
 
+_MOST_TTL = 2**40  # seconds; a server takes no later moments
+
 
 class RedisSessionStore(NativeStore):
     """Sessions in Redis 6.2 or later, or what speaks its protocol.
@@ -36,9 +38,9 @@ class RedisSessionStore(NativeStore):
         timeout: float = 5.0,
     ) -> None:
         super().__init__(url, pool_size=pool_size, timeout=timeout)
-        if ttl is not None and ttl <= 0:
-            raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
-        if not prefix or set(prefix) & set("{}*?[]\\") or CONTROL.search(prefix):
+        if ttl is not None and (not isinstance(ttl, (int, float)) or not 0 < ttl < _MOST_TTL):
+            raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0 and below 2**40, or None for sessions that stay")
+        if not isinstance(prefix, str) or not prefix or set(prefix) & set("{}*?[]\\") or CONTROL.search(prefix):
             raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?', '\\' and control characters")
         self.cluster = "+cluster:" in url
         self.prefix = prefix

@@ -1,0 +1,33 @@
+"""A cluster against the conformance kit: its single methods, and what is watched and used by several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sessile.stores import open_store
+from sessile.testing.fixtures import Driven
+from sessile.testing.sharing import SharingTests
+from sessile.testing.waist import WaistTests
+
+
+class TestRedisCluster(SharingTests, WaistTests):
+    @pytest.fixture
+    def store_url(self, cluster_url: str) -> str:
+        return cluster_url
+
+
+class TestRedisClusterAsync(TestRedisCluster):
+    @pytest.fixture
+    def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
+        opened = []
+
+        def open_again() -> Driven:
+            opened.append(open_store(store_url))
+            return Driven(opened[-1].asynchronous)
+
+        yield open_again
+        for store in opened:
+            store.close()
