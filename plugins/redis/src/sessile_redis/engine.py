@@ -228,9 +228,12 @@ class RedisEngine:
             with suppress(SessileError):  # the garbage collector may close a store on the loop itself
                 await self._on_loop(self._feed.close())
         await maybe(self.client.aclose() if hasattr(self.client, "aclose") else self.client.close())
-        pool = getattr(self.client, "connection_pool", None)
-        if pool is not None:
-            await maybe(pool.disconnect())
+        if not self.cluster:
+            await maybe(self.client.connection_pool.disconnect())
+        elif not self.asynchronous:  # whose close leaves the connections to the nodes open
+            for node in self.client.get_nodes():
+                if node.redis_connection is not None:
+                    node.redis_connection.connection_pool.disconnect()
 
     async def _prepare(self) -> None:
         """At the first use, look at the server's version."""
