@@ -78,7 +78,7 @@ Order = NewType("Order", int)
 TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
 NULL = {"type": "null"}
 UNITS = {"enum": ["celsius", "fahrenheit"]}
-NOON = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.timezone.utc)
+NOON = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
 
 
 def array(items: Any = None, **more: Any) -> dict[str, Any]:

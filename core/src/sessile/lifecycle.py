@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from sessile.arguments import Count
@@ -28,7 +28,7 @@ _COMMON = frozenset(
 
 def moment(seconds: float) -> datetime:
     """Seconds since 1970 as an aware datetime in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc)
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 async def create(h: Handle, title: str = "") -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -54,7 +54,7 @@ def summary_json(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def moment(seconds: float) -> datetime:
     """Seconds since 1970 as a time in UTC."""
-    return datetime.fromtimestamp(seconds, timezone.utc)
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def content_of(said: Any) -> str:

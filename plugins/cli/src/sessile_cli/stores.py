@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import attrs
 import click
@@ -26,7 +26,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
     """
     from sessile.copying import copy_store
 
-    after = None if since is None else since.replace(tzinfo=timezone.utc).timestamp()
+    after = None if since is None else since.replace(tzinfo=UTC).timestamp()
     with progress_bar("copying") as progress:
         report = copy_store(source, target, user_id=user, since=after, check=verify, progress=progress)
     if as_json:

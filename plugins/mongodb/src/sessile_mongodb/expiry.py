@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sessile.native import maybe
@@ -41,7 +41,7 @@ class Expiry:
     def over(self, document: Mapping[str, Any]) -> bool:
         """Has it expired?"""
         expires_at = document.get("expires_at") if self.ttl is not None else None
-        return expires_at is not None and expires_at.replace(tzinfo=timezone.utc) < _now()
+        return expires_at is not None and expires_at.replace(tzinfo=UTC) < _now()
 
     async def clear(self, session_id: str) -> bool:
         """Remove a session that has expired. Returns whether there was one."""
@@ -95,4 +95,4 @@ class Expiry:
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

@@ -75,7 +75,7 @@ class Pool:
                 free = await asyncio.wait_for(self._free.acquire(), self._timeout)
             else:
                 free = await self._free.acquire()
-        except asyncio.TimeoutError:
+        except TimeoutError:
             free = False
         if not free:
             raise psycopg.OperationalError(

@@ -57,7 +57,7 @@ class Feed:
         channel.used = time.monotonic()
         try:
             await asyncio.wait_for(asyncio.shield(channel.subscribed), self._timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             error = exceptions.TimeoutError("no answer to SUBSCRIBE")
             await self._lose(error)
             raise error from None
