@@ -28,7 +28,8 @@ class Proxy:
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -66,6 +67,8 @@ class Proxy:
 
     def close(self) -> None:
         self.frozen = False
+        self._listener.shutdown(socket.SHUT_RDWR)  # ends the wait for a client, which closing alone does not
+        self._accepting.join()
         self._listener.close()
         for one in self._sockets:
             with suppress(OSError):

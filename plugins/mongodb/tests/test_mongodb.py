@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from tests.proxy import Proxy
 
 from sessile import MongoSessionStore, Session, SessionManager
 from sessile.errors import InvalidInput
@@ -92,3 +94,16 @@ def test_buckets_of_a_delete_that_was_cut_short_are_found(url: str, database: An
         assert manager.store.check()["index"] == "1 logs of deleted sessions left"
         assert manager.store.check(repair=True)["index"] == "1 logs of deleted sessions removed"
         assert database["sessions_buckets"].count_documents({}) == 0
+
+
+def test_closing_does_not_wait_for_a_server_that_is_gone(url: str) -> None:
+    proxy = Proxy(url)
+    store = MongoSessionStore(proxy.url)
+    client = store.engine(False).client
+    Session("s", store=store).add_message("user", "x")
+    proxy.close()
+    while client.topology_description.has_readable_server():  # until the driver knows
+        time.sleep(0.01)
+    begin = time.monotonic()
+    store.close()
+    assert time.monotonic() - begin < 5, "it waited for a server to be found, which takes 10 s"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _POLL = 0.25  # seconds between two looks where a server has no change streams
+_FAREWELL = 0.5  # seconds that closing may take to tell the server so
 
 
 class MongoEngine:
@@ -120,7 +122,8 @@ class MongoEngine:
         self.tails.forget(session_id)
 
     async def close(self) -> None:
-        await maybe(self.client.close())
+        with pymongo.timeout(_FAREWELL):  # else it waits for a server that is gone
+            await maybe(self.client.close())
 
     # -- reading
 
