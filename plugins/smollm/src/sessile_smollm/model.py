@@ -112,7 +112,8 @@ def load(path: Path, **parameters: Any) -> Any:
     settings.verbosity = -1
     settings.warmup = False
     settings.api_keys = [secrets.token_hex(16)]
-    settings.cpuparams.n_threads = max(1, min(4, os.cpu_count() or 1))
+    # One core is left to others: the threads wait for each other by spinning, so that a core too few costs seconds.
+    settings.cpuparams.n_threads = max(1, min(4, (os.cpu_count() or 1) - 1))
     for name, value in parameters.items():
         setattr(settings, name, value)
     try:
