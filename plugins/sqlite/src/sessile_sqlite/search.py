@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlite_utils import Database
-
 from sessile.errors import CorruptStore
 from sessile.log import Entry
 from sessile.messages import from_entry
@@ -15,6 +13,8 @@ def search(
     db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int, offset: int
 ) -> list[tuple[str, Entry]]:
     """(log id, entry) of the messages that have all words of `text`, best first; whether they count is not looked at."""
+    from sqlite_utils import Database  # slow to import, and seldom needed
+
     _catch_up(db, table)
     words = " ".join('"' + word.replace('"', '""') + '"' for word in text.split())  # else some are operators of FTS5
     if not words:
