@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,18 +20,24 @@ from uuid import uuid4
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on; below 55,000, because a Redis cluster uses the one 10,000 above, too."""
+    """A TCP port on loopback that nobody listens on.
+
+    It is below those that systems give to the clients' ends of connections (from 32,768 on): one of these may be taken
+    between this call and the start of a server, or while a server is down that is to come back. So is the one 10,000
+    above, which a Redis cluster uses, too. It is random, whatever seed Python's random numbers have: other workers ask
+    at the same time.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            if (port := int(probe.getsockname()[1])) < 55_000:
-                return port
+        port = 10_000 + secrets.randbelow(12_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
-def wait_until(ready: Callable[[], Any], what: str, seconds: float = 20) -> None:
-    """Wait until something does not raise."""
+def wait_until(ready: Callable[[], Any], what: str, seconds: float = 20, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until something does not raise. process: there is nothing to wait for once it has ended."""
     give_up = time.monotonic() + seconds
     while True:
+        assert process is None or process.poll() is None, f"{what} has ended: does somebody else use its port?"
         try:
             ready()
             return
@@ -61,7 +68,7 @@ class RedisServer:
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--databases", "1000", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0)) as client:
-            wait_until(lambda: self._answers(client), "redis-server")
+            wait_until(lambda: self._answers(client), "redis-server", process=self.process)
 
     def _answers(self, client: Any) -> None:
         import redis
@@ -118,7 +125,7 @@ class PostgresServer:
         command = [str(self.programs / "postgres"), "-D", str(self.data), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         command += ["-c", "max_connections=300"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=self.user)
-        wait_until(lambda: self.execute("SELECT 1"), "postgres")
+        wait_until(lambda: self.execute("SELECT 1"), "postgres", process=self.process)
 
     def execute(self, sql: str) -> None:
         import psycopg
@@ -178,7 +185,7 @@ class MongoServer:
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with MongoClient(f"{self.url_of('admin')}?directConnection=true", serverSelectionTimeoutMS=20_000) as client:
-            wait_until(lambda: client.admin.command("ping"), "secantusdb")
+            wait_until(lambda: client.admin.command("ping"), "secantusdb", process=self.process)
 
     def url_of(self, database: str) -> str:
         return f"mongodb://127.0.0.1:{self.port}/{database}"
