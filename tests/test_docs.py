@@ -48,7 +48,14 @@ def real_addresses(text: str, request: pytest.FixtureRequest) -> str:
     return text
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def marked(page: Path) -> Any:
+    """A page, in the group of those tests that share the server it needs."""
+    text = page.read_text()
+    servers = [server.removesuffix("_server") for address, server in ADDRESSES.items() if address in text]
+    return pytest.param(page, marks=[pytest.mark.xdist_group(servers[-1])] if servers else (), id=str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in PAGES])
 def test_every_block_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -72,8 +79,11 @@ def test_every_block_of_a_page_runs(
 
 def run_python(block: str, names: dict[str, Any]) -> str:
     for kit, file in (("StoreConformance", "test_my_store.py"), ("PluginConformance", "test_my_plugin.py")):
-        if kit in block:  # what the command behind it runs
+        if kit in block:  # what the command behind it runs; the whole kit is run by test_conformance.py
             Path(file).write_text(block)
+            Path("pytest.ini").write_text("[pytest]
+addopts = -k 'is_committed or Plugin'
+")
             return ""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
