@@ -38,7 +38,7 @@ class TogetherTests(StoreFixtures):
 
     @capability("state machine")
     def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 20)
+        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 10)  # each compares everything
 
     @capability("conflicts")
     def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:
