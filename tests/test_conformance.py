@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +132,18 @@ class TestMongoDB(StoreConformance):
 
 class TestMongoDBAsync(NativeAsync, TestMongoDB):
     pass
+
+
+def test_the_report_is_whole_though_the_tests_run_in_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "import pytest\nfrom sessile.testing import StoreConformance\n\n\nclass TestMine(StoreConformance):\n"
+        "    @pytest.fixture\n    def store_url(self):\n        return 'memory://'\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "-k", "any_text or filtered", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    said = done.stdout.partition("conformance of TestMine")[2]
+    assert re.findall(r"^(\w+) +(\d+) passed +(\d+) failed$", said, re.MULTILINE) in (
+        [("commit", "5", "0"), ("find", "1", "0")],
+        [("find", "1", "0"), ("commit", "5", "0")],
+    ), done.stdout + done.stderr
+    assert done.stdout.count("conformance of") == 1
