@@ -20,7 +20,6 @@ import pytest
 from sessile import Agent, AsyncSession, Session, SessionManager
 from sessile.errors import StoreUnavailable
 from sessile.stores import open_store
-from sessile.testing import processes
 from tests.proxy import Proxy
 from tests.servers import MongoServer, PostgresServer, RedisServer
 from tests.stores import SERVERS, url_of
@@ -191,11 +190,6 @@ def test_a_server_is_killed_and_started_again_under_load(own_server: Any, pytest
     assert said == Counter(f"{name} {number}" for name, count in stored.items() for number in range(count))
 
 
-def test_many_processes_append_to_one_session(url: str, pytestconfig: pytest.Config) -> None:
-    writers, appends = (16, 250) if pytestconfig.getoption("full") else (6, 15)
-    processes.many_writers(url, "s", writers, appends)
-
-
 def test_many_writers_of_many_sessions(url: str, pytestconfig: pytest.Config) -> None:
     sessions, writers = (200, 20) if pytestconfig.getoption("full") else (12, 5)
 
@@ -223,7 +217,7 @@ with Session(sys.argv[2], store=store) as session: session.add_message('user', '
 
 
 def test_processes_that_open_an_empty_database_at_the_same_instant(url: str, pytestconfig: pytest.Config) -> None:
-    count = 20 if pytestconfig.getoption("full") else 6
+    count = 20 if pytestconfig.getoption("full") else 4
     pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     commands = [[sys.executable, "-c", _OPEN, url, f"s{number}"] for number in range(count)]
     started = [subprocess.Popen(command, text=True, **pipes) for command in commands]

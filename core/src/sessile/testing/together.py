@@ -85,7 +85,7 @@ class TogetherTests(StoreFixtures):
 
     @capability("many processes")
     def test_many_processes_append_to_one_session(self, store_url: str, pytestconfig: pytest.Config) -> None:
-        writers, appends = (8, 250) if full(pytestconfig) else (4, 25)
+        writers, appends = (16, 250) if full(pytestconfig) else (4, 25)
         processes.many_writers(store_url, "s", writers, appends)
 
     @capability("many processes")
@@ -99,7 +99,7 @@ class TogetherTests(StoreFixtures):
     @pytest.mark.parametrize("batch", [1, 3])
     def test_a_killed_writer_leaves_whole_commits(self, store_url: str, batch: int, pytestconfig: pytest.Config) -> None:
         rng = random.Random(batch)
-        rounds = 100 if full(pytestconfig) else 5
+        rounds = 100 if full(pytestconfig) else 3
         killed = [processes.kill_writer(store_url, f"k{number}", batch, rng) for number in range(rounds)]
         assert sum(killed) >= rounds
 
