@@ -71,11 +71,6 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
             monkeypatch.delenv(name)
 
 
-def _stop(server: Any) -> None:
-    gc.collect()  # stores that a test has left open are closed while their server is there
-    server.stop()
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Redis; each call of `url()` names an empty database."""
@@ -83,7 +78,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
-    _stop(server)
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +88,7 @@ def postgres_server() -> Iterator[Any]:
 
     server = PostgresServer()
     yield server
-    _stop(server)
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +98,8 @@ def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     server = GivenMongoServer(MONGODB_URL) if MONGODB_URL else MongoServer(tmp_path_factory.mktemp("mongodb"))
     yield server
-    _stop(server)
+    gc.collect()  # stores that a test has left open are closed while their server is there
+    server.stop()
 
 
 @pytest.fixture(params=["redis", "postgres", "mongodb"])
