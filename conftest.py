@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 MONGODB_URL = os.environ.get("SESSILE_TEST_MONGODB_URL")
-COSTLIEST_FIRST = ("mongodb", "postgres", "redis")
+# What gathers tests in one worker, by words in their ids: the costliest to start comes first.
+GROUPS = {
+    "mongodb": ("mongo", "seeds_servers", "servers_input"),
+    "postgres": ("postgres",),
+    "redis": ("redis", "runs[readme.md]"),
+    "model": ("plugins/openai", "plugins/smollm"),
+}
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 
@@ -33,27 +39,18 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     if option.numprocesses is None and not (named or option.usepdb or option.collectonly):
         option.numprocesses = min(4, os.cpu_count() or 1)
-    if option.numprocesses and option.dist == "no":
-        option.dist = "loadgroup"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "xdist_group(name): tests of one name run in one worker, one after the other")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a server, or of the embedded model, run in one worker; all others wherever there is time."""
+    from xdist.scheduler import LoadScopeScheduling
 
+    class ByServer(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for group, words in GROUPS.items() if any(word in nodeid.lower() for word in words)), nodeid)
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a server run in one worker, so that it is started once; those of several, where the costliest is."""
-    for item in items:
-        server = next((name for name in COSTLIEST_FIRST if _uses(item, name)), None)
-        if server and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(server))
-
-
-def _uses(item: pytest.Item, server: str) -> bool:
-    parameters = getattr(item, "callspec", None)
-    named = f"{server}_server" in getattr(item, "fixturenames", ())
-    return named or (parameters is not None and server in parameters.params.values())
+    return ByServer(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

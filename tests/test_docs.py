@@ -48,14 +48,7 @@ def real_addresses(text: str, request: pytest.FixtureRequest) -> str:
     return text
 
 
-def marked(page: Path) -> Any:
-    """A page, in the group of those tests that share the server it needs."""
-    text = page.read_text()
-    servers = [server.removesuffix("_server") for address, server in ADDRESSES.items() if address in text]
-    return pytest.param(page, marks=[pytest.mark.xdist_group(servers[-1])] if servers else (), id=str(page.relative_to(ROOT)))
-
-
-@pytest.mark.parametrize("page", [marked(page) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

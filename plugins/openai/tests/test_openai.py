@@ -15,8 +15,6 @@ from sessile.errors import ModelError
 from sessile_openai import OpenAIModel
 from sessile_smollm.model import find_weights, load
 
-pytestmark = pytest.mark.xdist_group("model")  # one worker loads it
-
 # Teaches a model that never learned it to call tools, in the form that llama.cpp's server reads.
 TEMPLATE = (Path(__file__).parent / "tools.jinja").read_text()
 

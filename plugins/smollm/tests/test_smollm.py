@@ -14,8 +14,6 @@ from sessile.errors import ModelError
 from sessile_smollm import SmolLM, notes
 from sessile_smollm import model as module
 
-pytestmark = pytest.mark.xdist_group("model")  # one worker loads it
-
 FACTS = [
     "My name is Alice and I love pizza",
     "I prefer Python over JavaScript.",
