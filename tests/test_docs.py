@@ -74,9 +74,7 @@ def run_python(block: str, names: dict[str, Any]) -> str:
     for kit, file in (("StoreConformance", "test_my_store.py"), ("PluginConformance", "test_my_plugin.py")):
         if kit in block:  # what the command behind it runs; the whole kit is run by test_conformance.py
             Path(file).write_text(block)
-            Path("pytest.ini").write_text("[pytest]
-addopts = -k 'is_committed or Plugin'
-")
+            Path("pytest.ini").write_text("[pytest]\naddopts = -k 'is_committed or Plugin'\n")
             return ""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):

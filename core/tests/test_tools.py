@@ -38,7 +38,7 @@ class Size(enum.IntEnum):
     L = 2
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     RED = "red"
 
 
