@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,11 @@ class Counting:
         self.queries += 1
         return self.store.read(*args)
 
-    def delete(self, *args: Any) -> None:
-        self.store.delete(*args)
+    def delete(self, *args: Any, **kwargs: Any) -> None:
+        self.store.delete(*args, **kwargs)
+
+    def prune(self, *args: Any) -> None:
+        self.store.prune(*args)
 
     def close(self) -> None:
         self.store.close()
@@ -57,6 +62,44 @@ def test_points_in_a_long_log(tmp_path: Path, scheme: str) -> None:
     for name, action in actions.items():
         ours, base = medians(150, lambda action=action: action(long), lambda action=action: action(short))
         report(f"{name} at 100,000 : at 100, {kind}", ours / base, 1.5, microseconds(ours, base))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_deleting_what_ten_forks_inherit(tmp_path: Path, scheme: str) -> None:
+    """Nothing is copied, so it does not matter how much they inherit."""
+    url = scheme.format(tmp_path)
+    seconds: dict[int, list[float]] = {100: [], 100_000: []}
+    for number in range(5):
+        for length, times in seconds.items():
+            parent = Session(f"{length}-{number}", store=url)
+            fill(parent, length)
+            forks = [parent.fork() for _ in range(10)]
+            begin = time.perf_counter()
+            parent.delete()
+            times.append(time.perf_counter() - begin)
+            assert forks[-1].message_count == length
+    ours, base = statistics.median(seconds[100_000]), statistics.median(seconds[100])
+    kind = scheme.partition(":")[0]
+    report(f"delete what 10 forks inherit, 100,000 : 100, {kind}", ours / base, 1.5, microseconds(ours, base))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///{}/x.db", "file://{}/sessions"])
+def test_a_thousand_reverts(tmp_path: Path, scheme: str) -> None:
+    """Add two, take one back: the thousandth time costs as much as the first, in time and in bytes."""
+    session = Session("s", store=scheme.format(tmp_path))
+    times: list[float] = []
+    sizes: list[int] = []
+    for _ in range(1000):
+        begin = time.perf_counter()
+        session.add_messages([("user", "x" * 100), ("assistant", "y" * 100)])
+        session.revert(-1)
+        times.append(time.perf_counter() - begin)
+        sizes.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
+    assert session.message_count == 1000
+    ours, base = statistics.median(times[-200:]), statistics.median(times[50:250])
+    kind = scheme.partition(":")[0]
+    report(f"add two, pop one: the last 200 rounds : the first, {kind}", ours / base, 1.2, microseconds(ours, base))
+    report(f"KB a round of that, {kind}", sizes[-1] / 1000 / 1000, 6.0, f"{sizes[-1] / 1e6:.1f} MB in all")
 
 
 def test_no_message_is_copied(tmp_path: Path) -> None:
