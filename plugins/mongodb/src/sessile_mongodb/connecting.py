@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bson.errors import InvalidDocument
 from pymongo import AsyncMongoClient, MongoClient, errors
 
 from sessile.addresses import shown
@@ -54,6 +55,10 @@ def explained(url: str) -> Iterator[None]:
         if error.code in _TOO_LARGE:
             raise InvalidInput(_too_large(url, error)) from error
         raise StoreError(f"{shown(url)}: {error}") from error
+    except (UnicodeEncodeError, InvalidDocument, OverflowError) as error:
+        raise InvalidInput(
+            f"{shown(url)} cannot hold this ({error}): pass text that can be encoded, and smaller numbers"
+        ) from error
     except errors.PyMongoError as error:
         raise StoreError(f"{shown(url)}: {error}") from error
 

@@ -1,22 +1,26 @@
-"""Headers and entries as documents.
+"""What lies where.
 
-The document of a session has its header and the tail of its log; what was the tail before is in buckets, which never
-change. Entries are kept as the JSON text that is hashed: BSON would change some numbers and refuse some keys.
+The document of a session id: `{_id, header, tail, kept, expires_at}`. The header is as in `Header`; `tail` is the last part of
+its log: `{log, start, size, until, entries}`. `kept` holds such tails of logs whose sessions are deleted. What was a tail
+before is in buckets, `{_id, log, start, stop, entries, expires_at}`. Entries are kept as the JSON text that is hashed: BSON
+would change some numbers and refuse some keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
-from sessile.log import Entry, Header
+from sessile.log import UNSEEN, Header
 from sessile.store import Query
+from sessile_mongodb.deadlines import now
 
 # Header fields that the database may be asked for; the others are JSON texts in `details`.
 FIELDS = (
+    "log",
     "user_id",
     "parent",
     "root",
@@ -30,26 +34,33 @@ FIELDS = (
     "hash",
     "commit",
 )
-_EMPTY = (None, "", [], {})
-HEADER = {"tail": 0}  # the projection for all but the tail
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+HEADER = {"tail.entries": 0, "kept": 0}  # the projection for all but entries
 
 
-def to_fields(changes: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
-    """Header fields as they are set in a document; of a new header only those that are not empty."""
+def new_header(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a new session as it lies in its document; without the details that are empty."""
     fields = {name: value for name, value in changes.items() if name in FIELDS}
-    details = {
-        name: to_json(value)
-        for name, value in changes.items()
-        if name not in FIELDS and name != "session_id" and not (new and value in _EMPTY)
-    }
-    return {**fields, "details": details} if new else {**fields, **{f"details.{name}": text for name, text in details.items()}}
+    details = {name: to_json(value) for name, value in changes.items() if _is_detail(name) and value not in _EMPTY}
+    return {**fields, "own": session_id.startswith(RESERVED), "details": details}
+
+
+def header_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of header fields as they are set in a document."""
+    fields = {f"header.{name}": value for name, value in changes.items() if name in FIELDS}
+    return {**fields, **{f"header.details.{name}": to_json(value) for name, value in changes.items() if _is_detail(name)}}
+
+
+def _is_detail(name: str) -> bool:
+    return name not in FIELDS and name != "session_id"
 
 
 def to_header(document: Mapping[str, Any]) -> Header:
     """The header in a session's document."""
     try:
-        data = {name: from_json(text) for name, text in document["details"].items()}
-        data.update((name, document[name]) for name in FIELDS)
+        stored = document["header"]
+        data = {name: from_json(text) for name, text in stored["details"].items()}
+        data.update((name, stored[name]) for name in FIELDS)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise CorruptStore(
@@ -66,29 +77,21 @@ def readable(document: Mapping[str, Any]) -> Header | None:
         return None
 
 
-def collect(buckets: Sequence[Mapping[str, Any]], start: int, stop: int) -> list[Entry]:
-    """The entries `start` to `stop` from buckets in order of their beginnings; they may overlap, with the same entries."""
-    entries: list[Entry] = []
-    for bucket in buckets:
-        first = max(start + len(entries), bucket["start"])
-        if first == start + len(entries):  # else one is missing
-            texts = bucket["entries"][first - bucket["start"] : stop - bucket["start"]]
-            entries += map(Entry.from_json, texts)
-    return entries
-
-
 def condition(query: Query) -> dict[str, Any]:
-    """The filter of a query."""
-    parts: list[dict[str, Any]] = [{"own": query.prefix.startswith(RESERVED)}]
+    """The filter of a query. The client's clock does for a list, where it costs less than the server's."""
+    parts: list[dict[str, Any]] = [{"header.own": query.reserved, "header.until": {"$gt": now()}}]
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    parts += [{name: value} for name, value in asked.items() if value is not None]
+    parts += [{f"header.{name}": value} for name, value in asked.items() if value is not None]
+    if query.status is None:
+        parts.append({"header.status": {"$nin": [*UNSEEN]}})
     if query.prefix:
         parts.append({"_id": {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}})
     if query.before is not None:
-        parts.append({"updated_at": {"$lt": query.before}})
+        parts.append({"header.updated_at": {"$lt": query.before}})
     if query.after is not None:
-        parts.append({"updated_at": {"$gte": query.after}})
+        parts.append({"header.updated_at": {"$gte": query.after}})
     if (behind := query.behind()) is not None:
         time, session_id = behind
-        parts.append({"$or": [{"updated_at": {"$lt": time}}, {"updated_at": time, "_id": {"$lt": session_id}}]})
+        later = {"header.updated_at": time, "_id": {"$lt": session_id}}
+        parts.append({"$or": [{"header.updated_at": {"$lt": time}}, later]})
     return {"$and": parts}

@@ -1,32 +1,33 @@
-"""The six methods on a MongoDB client, blocking or async; see `documents.py` for what lies where."""
+"""The store's methods on a MongoDB client, blocking or async; see `documents.py` for what lies where."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pymongo
-from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReadPreference
+from pymongo.errors import DuplicateKeyError
 
+from sessile.drive import background
 from sessile.encoding import JSON
 from sessile.errors import Conflict, CorruptStore, StoreTooNew
 from sessile.log import Entry, Header
 from sessile.native import Guard, maybe
-from sessile.store import Page, Query, recency
+from sessile.store import Page, Query, conflict, recency, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
-from sessile_mongodb.documents import HEADER, condition, readable, to_fields, to_header
-from sessile_mongodb.expiry import Expiry
+from sessile_mongodb.deadlines import ALIVE, moment
+from sessile_mongodb.documents import HEADER, condition, readable, to_header
+from sessile_mongodb.feed import Feed
+from sessile_mongodb.logs import Logs
 from sessile_mongodb.tails import Tails
 
 if TYPE_CHECKING:
     from sessile_mongodb.store import MongoSessionStore
 
 SCHEMA = 1
-_POLL = 0.25  # seconds between two looks where a server has no change streams
 _FAREWELL = 0.5  # seconds that closing may take to tell the server so
 
 
@@ -38,133 +39,110 @@ class MongoEngine:
         self.asynchronous = asynchronous
         self.client = make_client(store.url, asynchronous=asynchronous, pool_size=store.pool_size, timeout=store.timeout)
         self.name = store.collection
-        self.database = self.client.get_default_database("sessile")
+        self.ttl = store.ttl
+        self.database = self.client.get_default_database("sessile", read_preference=ReadPreference.PRIMARY)
         self.sessions = self.database[store.collection]
-        self.buckets = self.database[f"{store.collection}_buckets"]
+        self._logs = Logs(self.sessions, self.database[f"{store.collection}_buckets"])
+        self.tails = Tails(self.sessions, self._logs, store.ttl)
+        self.feed = Feed(store)
         self._checked = self._ready = False  # may the collection be read, and may it be written?
         self._preparing = Guard(asynchronous)
-        self._feeds = True  # has the server change streams?
-        self.expiry = Expiry(self.sessions, self.buckets, store.ttl)
-        self.tails = Tails(self.sessions, self.buckets, self.expiry)
-
-    # -- the six methods
 
     async def load(self, session_id: str) -> Header | None:
         header, _ = await self._load(session_id, HEADER)
         return header
 
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
-        header, tail = await self._load(session_id, {"tail": {"$slice": -count}})
-        return header, [Entry.from_json(text) for text in tail]
+        header, texts = await self._load(session_id, {"tail.entries": {"$slice": -count}, "kept": 0})
+        return header, [Entry.from_json(text) for text in texts]
 
     async def _load(self, session_id: str, what: Mapping[str, Any]) -> tuple[Header | None, list[str]]:
         with explained(self.url):
             if not self._checked:
                 async with self._preparing:
                     if not self._checked:
-                        self._ready = await self._version() == SCHEMA and self.expiry.ready
+                        self._ready = await self._version() == SCHEMA and self.ttl is None
                         self._checked = True
             document = await self._document(session_id, what)
-        return (to_header(document), document.get("tail", [])) if document else (None, [])
+        return (to_header(document), document["tail"].get("entries", [])) if document else (None, [])
 
-    async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
+    async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         with explained(self.url):
             if not self._ready:
                 async with self._preparing:
                     if not self._ready:
                         await self.migrate()
-            fields = {**to_fields(changes, new=not expected), **self.expiry.fields()}
-            fields.update(await self.expiry.ancestors(session_id, changes))
-            texts = [entry.json for entry in entries]
-            if not expected:
-                done = await self.tails.begin(session_id, fields, texts)
+            if expected:
+                done = await self.tails.append(session_id, expected, changes, entries)
             else:
-                done = await self.tails.append(session_id, expected, fields, texts, entries[0].position if entries else 0)
+                done = await self.tails.begin(session_id, changes, entries)
             if not done:
-                document = await self._document(session_id)
-                found = to_header(document) if document else None
-                raise Conflict(f"session {session_id!r} is not at version {expected} any more", found)
-            await self.expiry.touch(session_id)
+                raise await self._conflict(session_id, expected)
 
-    async def read(self, session_id: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         if start >= stop:
             return []
         with explained(self.url):
-            document = await self._document(session_id, None)
-            if document is None:
-                return []
-            stop = min(stop, document["head"])
-            begins, tail = document["tail_start"], document["tail"]
-            entries = await self.tails.read(document["log"], start, min(stop, begins)) if start < begins else []
-            entries += map(Entry.from_json, tail[max(start - begins, 0) : max(stop - begins, 0)])
-            if len(entries) < stop - start:
-                if await self._document(session_id, log=document["log"]) is None:  # deleted meanwhile
-                    return []
-                raise CorruptStore(
-                    f"session {session_id!r} lacks some of its entries {start} to {stop}: restore a copy, or delete it"
-                )
-        return [entry for entry in entries if kind in (None, entry.kind)]
+            return whole(await self._logs.read(log, start, stop), log, start, stop, kind)
 
     async def find(self, query: Query) -> Page[Header]:
         with explained(self.url):
-            order = [("updated_at", DESCENDING), ("_id", DESCENDING)]
-            cursor = self.sessions.find(self.expiry.alive(condition(query)), HEADER).sort(order).limit(query.limit + 1)
+            order = [("header.updated_at", DESCENDING), ("_id", DESCENDING)]
+            cursor = self.sessions.find(condition(query), HEADER).sort(order).limit(query.limit + 1)
             documents = await maybe(cursor.to_list())
-        page = Page.of(documents, query.limit, lambda document: (document["updated_at"], document["_id"]))
+        page = Page.of(documents, query.limit, lambda document: (document["header"]["updated_at"], document["_id"]))
         found = [header for document in page.items if (header := readable(document))]
         return Page(sorted(found, key=recency, reverse=True), page.cursor)
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, *, expected: int | None) -> None:
         with explained(self.url):
-            document = await maybe(self.sessions.find_one_and_delete({"_id": session_id}, {"log": 1}))
-            if document:
-                await maybe(self.buckets.delete_many({"log": document["log"]}))
-        self.tails.forget(session_id)
+            this = {"header.version": expected, **ALIVE} if expected is not None else await self._broken(session_id)
+            if this is None or not await self._logs.bury(session_id, this):
+                raise await self._conflict(session_id, expected)
+
+    async def prune(self, log: str, keep: int) -> None:
+        with explained(self.url):
+            await self._logs.prune(log, keep)
 
     async def close(self) -> None:
         with pymongo.timeout(_FAREWELL):  # else it waits for a server that is gone
             await maybe(self.client.close())
 
-    # -- reading
+    async def touch(self, log: str, until: float | None) -> None:
+        with explained(self.url):
+            await self._logs.touch(log, moment(until))
 
-    async def _document(self, session_id: str, what: Any = HEADER, **more: Any) -> dict[str, Any] | None:
-        """A session's document, all of it for None, and its tail remembered; None where there is none, or it has expired."""
-        found: dict[str, Any] | None = await maybe(self.sessions.find_one({"_id": session_id, **more}, what))
-        if found is None or self.expiry.over(found):
-            self.tails.forget(session_id)
-            return None
-        if "log" in found:
-            self.tails.saw(found)
-            self.expiry.saw(found)
-        return found
-
-    # -- more
+    async def logs(self) -> list[str]:
+        with explained(self.url):
+            return await self._logs.ids()
 
     async def wait(self, session_id: str, version: int, timeout: float) -> None:
-        """Return when the version may be another one, told by a change stream, or after `timeout` seconds."""
-        give_up = time.monotonic() + timeout
-        stream = await self._stream(session_id, timeout) if self._feeds else None
-        if stream is None:
-            await asyncio.sleep(min(_POLL, timeout)) if self.asynchronous else time.sleep(min(_POLL, timeout))
-            return
-        with explained(self.url):
-            try:
-                found = await maybe(self.sessions.find_one({"_id": session_id}, {"version": 1}))
-                while (found["version"] if found else 0) == version and time.monotonic() < give_up:
-                    if await maybe(stream.try_next()) is not None:
-                        return
-            finally:
-                await maybe(stream.close())
+        waiting = self.feed.wait(session_id, version, timeout)
+        await waiting if self.asynchronous else background(waiting)
 
-    async def _stream(self, session_id: str, timeout: float) -> Any:
-        """A change stream of one session; None where the server has none (a standalone one)."""
-        match = [{"$match": {"documentKey._id": session_id}}]
-        with explained(self.url):
-            try:
-                return await maybe(self.sessions.watch(match, max_await_time_ms=round(timeout * 1000)))
-            except OperationFailure:
-                self._feeds = False
-                return None
+    async def close(self) -> None:
+        self.feed.stop()
+        await maybe(self.client.close())
+
+    async def _document(self, session_id: str, what: Any = HEADER) -> dict[str, Any] | None:
+        """The document of a session, its tail remembered; None where there is none, or it has expired."""
+        found: dict[str, Any] | None = await maybe(self.sessions.find_one({"_id": session_id, **ALIVE}, what))
+        if found is not None:
+            self.tails.saw(found)
+        return found
+
+    async def _conflict(self, session_id: str, expected: int | None) -> Conflict:
+        document = await self._document(session_id)
+        return conflict(session_id, expected, to_header(document) if document else None)
+
+    async def _broken(self, session_id: str) -> dict[str, Any] | None:
+        """What is true of a session's document only as long as it has a header, this one, which cannot be read."""
+        document = await self._document(session_id)
+        if document is None or readable(document):
+            return None
+        return {"header": document["header"]}
+
+    # -- more
 
     async def check(self, repair: bool) -> dict[str, JSON]:
         """What `sessile doctor` shows: the round trip, the server's version and durability, the schema, lost buckets."""
@@ -173,9 +151,9 @@ class MongoEngine:
             begin = time.perf_counter()
             await maybe(self.client.admin.command("ping"))
             latency = time.perf_counter() - begin
-            lost = await self.tails.lost()
-            if repair and lost:
-                await maybe(self.buckets.delete_many({"log": {"$in": lost}}))
+            lost = await self._logs.unnamed()
+            if repair:
+                await self._logs.repair(lost)
         return {
             "latency_ms": round(latency * 1000, 3),
             "server": f"MongoDB {server['version']}",
@@ -191,21 +169,28 @@ class MongoEngine:
             check_version(server["version"], self.url)
             done = await self._version()
             if done is None:
-                user = [("user_id", ASCENDING), ("updated_at", DESCENDING), ("_id", DESCENDING)]
-                some = [IndexModel(field, partialFilterExpression={field: {"$gt": ""}}) for field in ("parent", "root")]
-                await maybe(self.sessions.create_indexes([IndexModel(user), *some]))
-                await maybe(self.buckets.create_indexes([IndexModel([("log", 1), ("start", 1)]), IndexModel("session")]))
+                await self._make_indexes()
                 version = {"$max": {"version": SCHEMA}}
                 with suppress(DuplicateKeyError):  # two at once
                     await maybe(self.database["sessile_schema"].update_one({"_id": self.name}, version, upsert=True))
-            await self.expiry.prepare()
+            if self.ttl is not None:  # by which the server removes what has expired: only where something ever does
+                for collection in (self.sessions, self._logs.buckets.collection):
+                    await maybe(collection.create_index("expires_at", expireAfterSeconds=0))
         self._checked = self._ready = True
         return done or 0, SCHEMA
+
+    async def _make_indexes(self) -> None:
+        user = [("header.user_id", ASCENDING), ("header.updated_at", DESCENDING), ("_id", DESCENDING)]
+        names = ("header.parent", "header.root")
+        some = [IndexModel(name, partialFilterExpression={name: {"$gt": ""}}) for name in names]
+        await maybe(self.sessions.create_indexes([IndexModel(user), *some]))
+        await maybe(self._logs.buckets.collection.create_index([("log", ASCENDING), ("start", ASCENDING)]))
 
     async def _version(self) -> int | None:
         found = await maybe(self.database["sessile_schema"].find_one({"_id": self.name}))
         if found is None:
-            if await maybe(self.sessions.find_one({"log": {"$exists": False}}, {"_id": 1})):
+            others = {"header": {"$exists": False}, "kept": {"$exists": False}}
+            if await maybe(self.sessions.find_one(others, {"_id": 1})):
                 raise CorruptStore(f"there is a collection {self.name!r} that is not sessile's: pass another collection")
             return None
         if found["version"] > SCHEMA:

@@ -1,20 +1,27 @@
-"""Where entries are written: into the tail in a session's document, of which the older part becomes a bucket when it is full."""
+"""Where entries are written: into the tail in a session's document, of which the older part becomes a bucket when it is full.
+
+Whatever step is the last before a crash, a range is read whole or not at all. All that decides about a log is in one
+document: whose tail it is, where that begins and how long it is. A commit is one update of it. The bucket that a commit
+needs is written before, of entries that are committed already, so that it is true whether the update comes or not. Pruning
+sets the new end in the document first: what is still in buckets behind that does not exist any more. A delete moves the
+tail within the document. Buckets are only removed once no document names them, and a reader who is at it meanwhile finds
+one missing, which it looks for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import attrs
-from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
-from sessile.ids import RESERVED, new_id
 from sessile.log import Entry
 from sessile.native import maybe
-from sessile_mongodb.documents import HEADER, collect
-from sessile_mongodb.expiry import Expiry
+from sessile_mongodb.deadlines import ALIVE, EXPIRED, FOREVER, Deadlines, date, extended
+from sessile_mongodb.documents import HEADER, header_changes, new_header
+from sessile_mongodb.logs import Logs
 
 TAIL = 128  # entries that a tail may have
 KEPT = 50  # entries that stay in it when the others become a bucket: "the last 50" are nearly always there
@@ -24,121 +31,135 @@ _SESSIONS = 10_000  # sessions whose tails are remembered
 
 @attrs.frozen
 class Tail:
-    """What is remembered of a log: its id, where its tail begins, and how many bytes that has.
+    """What is remembered of a session: its log at a version, where the tail begins, its bytes, and the deadlines."""
 
-    log: made anew with each session, so that one made under the id of a deleted one has nothing of it.
-    """
-
+    version: int
     log: str
     start: int
-    bytes: int
+    size: int
+    header_until: int
+    until: int
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Tail:
+        header, tail = document["header"], document["tail"]
+        return cls(header["version"], tail["log"], tail["start"], tail["size"], header["until"], tail["until"])
+
+
+@attrs.frozen
+class _Commit:
+    """A commit to a session that is there. where: matches while it is at the version. sets, extends: fields of the document,
+    extended by `$max`. after: the tail then, entries left aside."""
+
+    session_id: str
+    where: Mapping[str, Any]
+    sets: Mapping[str, Any]
+    extends: Mapping[str, Any]
+    after: Tail
 
 
 class Tails:
-    """The tails and buckets of a collection."""
+    """What commits do to the documents of a collection. ttl: of the store, see `Deadlines`."""
 
-    def __init__(self, sessions: Any, buckets: Any, expiry: Expiry) -> None:
+    def __init__(self, sessions: Any, logs: Logs, ttl: float | None) -> None:
         self.sessions = sessions
-        self.buckets = buckets
-        self.expiry = expiry
+        self.logs = logs
+        self.buckets = logs.buckets
+        self.deadlines = Deadlines(ttl)
         self._known: dict[str, Tail] = {}
 
-    def saw(self, document: Mapping[str, Any]) -> None:
-        """Remember the tail of a session's document."""
-        self._remember(document["_id"], Tail(document["log"], document["tail_start"], document["tail_bytes"]))
-
-    def forget(self, session_id: str) -> None:
-        """The session is not there any more."""
-        self._known.pop(session_id, None)
-
-    async def begin(self, session_id: str, fields: Mapping[str, Any], texts: list[str]) -> bool:
-        """Insert the document of a new session. Returns whether there was none."""
-        tail = Tail(new_id(), 0, sum(map(len, texts)))
-        document = {
-            "_id": session_id,
-            "own": session_id.startswith(RESERVED),
-            "log": tail.log,
-            **fields,
-            "tail_start": 0,
-            "tail_bytes": tail.bytes,
-            "tail": texts,
-        }
+    async def begin(self, session_id: str, changes: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
+        """Write the header of a new session and the tail of its log. Returns whether there was none."""
+        texts = [entry.json for entry in entries]
+        header = new_header(session_id, changes)
+        header["until"], until = self.deadlines.born(session_id)
+        tail = {"log": header["log"], "start": 0, "size": sum(map(len, texts)), "until": until, "entries": texts}
+        document = {"header": header, "tail": tail}
+        change = {"$set": document, "$max": {"expires_at": date(until)}}
         for _ in range(2):
             try:
-                await maybe(self.sessions.insert_one(document))
+                await maybe(self.sessions.update_one({"_id": session_id, "header": {"$exists": False}}, change, upsert=True))
             except DuplicateKeyError:
-                if not await self.expiry.clear(session_id):
+                if not await self.logs.bury(session_id, EXPIRED):
                     return False
             else:
-                self._remember(session_id, tail)
+                self._remember(session_id, Tail.of(document))
                 return True
         return False
 
-    async def append(self, session_id: str, version: int, fields: Mapping[str, Any], texts: list[str], position: int) -> bool:
-        """Set the header's fields and add to the tail, in one update. Returns whether the session was at that version.
-
-        position: of the first entry.
-        """
-        if not texts:
-            return await self._update(session_id, version, {"$set": fields})
+    async def append(self, session_id: str, version: int, changes: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
+        """Set the header's fields and add to the tail, in one update. Returns whether the session was at that version."""
         tail = self._known.get(session_id)
-        if tail is None:
-            document = await maybe(self.sessions.find_one(self._at(session_id, version), HEADER))
+        if tail is None or tail.version != version:
+            document = await maybe(self.sessions.find_one({"_id": session_id, "header.version": version, **ALIVE}, HEADER))
             if document is None:
                 return False
-            self.saw(document)
-            tail = self._known[session_id]
+            tail = Tail.of(document)
+        commit = await self._commit(session_id, tail, changes)
+        texts = [entry.json for entry in entries]
         size = sum(map(len, texts))
-        if position - tail.start >= TAIL or tail.bytes + size > _BYTES:
-            return await self._roll(session_id, version, fields, texts)
-        change = {"$set": fields, "$push": {"tail": {"$each": texts}}, "$inc": {"tail_bytes": size}}
-        return await self._update(session_id, version, change, Tail(tail.log, tail.start, tail.bytes + size))
+        if texts and (entries[0].position - tail.start >= TAIL or tail.size + size > _BYTES):
+            return await self._roll(commit, texts)
+        more = {"$push": {"tail.entries": {"$each": texts}}, "$inc": {"tail.size": size}} if texts else {}
+        return await self._update(commit, attrs.evolve(commit.after, size=tail.size + size), **more)
 
-    async def _roll(self, session_id: str, version: int, fields: Mapping[str, Any], texts: list[str]) -> bool:
-        """As `append`, where the older part of the tail becomes a bucket. One that nobody comes to refer to does no harm:
-        its entries were committed, so whatever else has them has the same."""
-        document = await maybe(self.sessions.find_one(self._at(session_id, version)))
-        if document is None:
-            return False
-        log, old, start = document["log"], document["tail"], document["tail_start"]
-        kept = old[-KEPT:] if sum(map(len, old[-KEPT:])) < _BYTES // 2 else []
-        stop = start + len(old) - len(kept)
-        if stop > start:
-            bucket = {"_id": f"{log}:{start}:{stop}", "log": log, "session": session_id, "start": start, "stop": stop}
-            bucket.update(entries=old[: stop - start], **self.expiry.fields(2))
-            with suppress(DuplicateKeyError):
-                await maybe(self.buckets.insert_one(bucket))
-        tail = Tail(log, stop, sum(map(len, kept)) + sum(map(len, texts)))
-        sets = {**fields, "tail": [*kept, *texts], "tail_start": tail.start, "tail_bytes": tail.bytes}
-        return await self._update(session_id, version, {"$set": sets}, tail)
+    async def _commit(self, session_id: str, tail: Tail, changes: Mapping[str, Any]) -> _Commit:
+        """What is to be done. Where the log's deadline becomes later, its buckets' do so first."""
+        where = {"_id": session_id, "header.version": tail.version, **({} if tail.header_until == FOREVER else ALIVE)}
+        header_until, until = self.deadlines.later(tail.header_until, tail.until)
+        extends: dict[str, Any] = {}
+        if header_until > tail.header_until:
+            extends["header.until"] = header_until
+        if until > tail.until:
+            extends.update(extended("tail", until))
+            if tail.start:
+                await self.buckets.keep(tail.log, until)
+        after = attrs.evolve(tail, version=changes["version"], header_until=header_until, until=until)
+        return _Commit(session_id, where, header_changes(changes), extends, after)
 
-    async def _update(self, session_id: str, version: int, change: Mapping[str, Any], tail: Tail | None = None) -> bool:
-        done = await maybe(self.sessions.update_one(self._at(session_id, version), change))
-        if done.matched_count and tail is not None:
-            self._remember(session_id, tail)
+    async def _roll(self, commit: _Commit, texts: list[str]) -> bool:
+        """As `append`, where the older part of the tail becomes a bucket."""
+        log = ""  # that has a bucket written ahead
+        while (document := await maybe(self.sessions.find_one(commit.where))) is not None:
+            tail = document["tail"]
+            old, until = tail["entries"], max(tail["until"], commit.after.until)
+            rest = old[-KEPT:] if sum(map(len, old[-KEPT:])) < _BYTES // 2 else []
+            past = old[: len(old) - len(rest)]
+            if past:
+                log = tail["log"]
+                await self.buckets.add(log, tail["start"], past, until)
+            entries = [*rest, *texts]
+            after = attrs.evolve(commit.after, start=tail["start"] + len(past), size=sum(map(len, entries)), until=until)
+            sets = {"tail.start": after.start, "tail.size": after.size, "tail.entries": entries}
+            # not if the log has been touched meanwhile and would outlive the bucket
+            if await self._update(commit, after, {"tail.until": tail["until"]}, sets):
+                return True
+        if log:
+            await self.logs.drop_unnamed(log)
+        return False
+
+    async def _update(
+        self,
+        commit: _Commit,
+        after: Tail,
+        where: Mapping[str, Any] | None = None,
+        sets: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> bool:
+        change = {"$set": {**commit.sets, **(sets or {})}, **more}
+        if commit.extends:
+            change["$max"] = commit.extends
+        done = await maybe(self.sessions.update_one({**commit.where, **(where or {})}, change))
+        if done.matched_count:
+            self._remember(commit.session_id, after)
         return bool(done.matched_count)
 
-    def _at(self, session_id: str, version: int) -> dict[str, Any]:
-        return self.expiry.alive({"_id": session_id, "version": version})
+    def saw(self, document: Mapping[str, Any]) -> None:
+        """Remember the tail of a session's document."""
+        with suppress(KeyError, TypeError):  # a header that is broken
+            self._remember(document["_id"], Tail.of(document))
 
     def _remember(self, session_id: str, tail: Tail) -> None:
         if len(self._known) >= _SESSIONS:
             self._known.clear()
         self._known[session_id] = tail
-
-    async def read(self, log: str, start: int, stop: int) -> list[Entry]:
-        """The entries `start` to `stop` of a log, from its buckets."""
-        where = {"log": log, "start": {"$lt": stop}, "stop": {"$gt": start}}
-        buckets = await maybe(self.buckets.find(where).sort("start", ASCENDING).to_list())
-        return collect(buckets, start, stop)
-
-    async def lost(self) -> list[str]:
-        """The logs of deleted sessions of which there are buckets yet: a delete was cut short."""
-        by_log = [{"$group": {"_id": "$log", "session": {"$first": "$session"}}}]
-        cursor = await maybe(self.buckets.aggregate(by_log))
-        lost: list[str] = []
-        while rows := await maybe(cursor.to_list(1000)):
-            names = {"_id": {"$in": [row["session"] for row in rows]}}
-            there = {document["log"] for document in await maybe(self.sessions.find(names, {"log": 1}).to_list())}
-            lost += [row["_id"] for row in rows if row["_id"] not in there]
-        return lost
