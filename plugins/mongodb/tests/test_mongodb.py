@@ -1,32 +1,23 @@
-"""What is particular to the MongoDB store: tails that become buckets, expiry, lost buckets."""
+"""What is particular to the MongoDB store: what lies where, and what it takes and refuses."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from tests.proxy import Proxy
 from tests.servers import wait_until
 
-from sessile import MongoSessionStore, Session, SessionManager
-from sessile.errors import InvalidInput
-
-
-@pytest.fixture
-def url(mongodb_server: Any) -> str:
-    return mongodb_server.url()
-
-
-@pytest.fixture
-def database(url: str) -> Any:
-    with MongoClient(url) as client:
-        yield client.get_default_database()
+from sessile import Session
+from sessile.errors import Conflict, CorruptStore, InvalidInput, Missing
+from sessile.stores import open_store
+from sessile.testing.fixtures import Driven, born, commit, say
 
 
 def test_a_full_tail_becomes_a_bucket(url: str, database: Any) -> None:
-    with Session("s", store=url) as one, Session("s", store=MongoSessionStore(url)) as other:
+    with Session("s", store=url) as one, Session("s", store=open_store(url)) as other:
         for number in range(300):
             (one, other)[number // 20 % 2].add_message("user", f"{number}")
         one.add_messages([("user", "x" * 1000)] * 400)
@@ -36,14 +27,14 @@ def test_a_full_tail_becomes_a_bucket(url: str, database: Any) -> None:
             assert [message.text for message in session.messages] == expected
             assert session.verify()
         assert [message.text for message in one.get_history(60)] == expected[-60:]
-        document = database["sessions"].find_one({"_id": "s"})
-        assert len(document["tail"]) <= 128
+        tail = database["sessions"].find_one({"_id": "s"})["tail"]
+        assert len(tail["entries"]) <= 128
         buckets = [*database["sessions_buckets"].find().sort("start")]
         assert len(buckets) > 3
         assert buckets[0]["start"] == 0
-        assert max(bucket["stop"] for bucket in buckets) == document["tail_start"]
+        assert max(bucket["stop"] for bucket in buckets) == tail["start"]
         one.delete()
-    assert database["sessions_buckets"].count_documents({}) == 0
+    assert database["sessions"].count_documents({}) == database["sessions_buckets"].count_documents({}) == 0
 
 
 def test_what_is_too_large_for_a_document_is_refused(url: str) -> None:
@@ -56,25 +47,51 @@ def test_what_is_too_large_for_a_document_is_refused(url: str) -> None:
         assert [len(message.text) for message in session.messages] == [1, 9_000_000, 9_000_000]
 
 
-def test_what_is_to_stay_never_expires(url: str, database: Any) -> None:
-    def expiring() -> set[str]:
-        where = {"expires_at": {"$exists": True}}
-        return {document["_id"] for document in database["sessions"].find(where)} | {
-            bucket["session"] for bucket in database["sessions_buckets"].find(where)
-        }
+@pytest.mark.parametrize("face", ["blocking", "async"])
+@pytest.mark.parametrize("odd", ["\ud800", "a\x00b", "$a", "a.b", "kept.$"])
+def test_ids_that_are_odd_in_bson(url: str, odd: str, face: str) -> None:
+    store = open_store(url)
+    driven = Driven(store if face == "blocking" else store.asynchronous)
+    log = f"{odd.replace('.', '')}.{odd}"
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...], type[Exception] | None]] = [
+        (driven.load, (odd,), None),
+        (driven.load_last, (odd, 3), None),
+        (driven.wait, (odd, 7, 0.1), None),
+        (driven.read, (log, 0, 1), Missing),
+        (driven.prune, (log, 0), None),
+        (driven.touch, (log, None), None),
+        (lambda: driven.delete(odd, expected=1), (), Conflict),
+        (lambda: commit(driven, born(odd).after({"log": log}), say("x"), say("y")), (), None),
+        (lambda: driven.delete(odd, expected=driven.load(odd).version), (), None),
+        (driven.prune, (log, 1), None),
+        (driven.touch, (log, None), None),
+        (driven.read, (log, 0, 1), None),
+        (driven.prune, (log, 0), None),
+        (driven.read, (log, 0, 1), Missing),
+    ]
+    for call, arguments, error in calls:
+        if odd == "\ud800":
+            with pytest.raises(InvalidInput, match=r"cannot hold .*surrogate"):
+                call(*arguments)
+        elif error is not None:
+            with pytest.raises(error):
+                call(*arguments)
+        else:
+            call(*arguments)
+    driven.close()
 
-    with Session("root", store=url) as root:
-        for _ in range(3):
-            root.add_messages([("user", "a")] * 100)
-    store = MongoSessionStore(url, ttl=86400)
-    child = Session("root", store=store).fork(session_id="child")
-    for _ in range(3):
-        child.add_messages([("user", "b")] * 100)
-    child.fork(session_id="grandchild").add_message("user", "c")
-    assert expiring() == {"child", "grandchild"}, "what they were forked from was to stay"
-    Session("grandchild", store=url).add_message("user", "d")
-    assert expiring() == set(), "a store without ttl has changed it"
-    assert Session("grandchild", store=url).message_count == 602
+
+def test_a_header_that_cannot_be_read_is_deleted_and_its_log_is_not(url: str, database: Any) -> None:
+    store = open_store(url)
+    header = commit(store, born("s"), say("a"))
+    database["sessions"].update_one({"_id": "s"}, {"$unset": {"header.until": "", "header.details": ""}})
+    with pytest.raises(CorruptStore, match="document of session 's' is broken"):
+        store.load("s")
+    store.delete("s", expected=None)
+    assert store.load("s") is None
+    assert [entry.body["content"] for entry in store.read(header.log, 0, 1)] == ["a"]
+    with pytest.raises(Conflict):
+        store.delete("s", expected=None)
     store.close()
 
 
@@ -84,17 +101,6 @@ def test_an_older_collection_learns_to_expire(url: str, database: Any) -> None:
     Session("s", store=f"{url}?ttl=86400").add_message("user", "b")
     for name in ("sessions", "sessions_buckets"):
         assert database[name].index_information()["expires_at_1"]["expireAfterSeconds"] == 0
-
-
-def test_buckets_of_a_delete_that_was_cut_short_are_found(url: str, database: Any) -> None:
-    with SessionManager(url) as manager:
-        session = manager.create_session(session_id="s")
-        for number in range(150):
-            session.add_message("user", f"{number}")
-        database["sessions"].delete_one({"_id": "s"})
-        assert manager.store.check()["index"] == "1 logs of deleted sessions left"
-        assert manager.store.check(repair=True)["index"] == "1 logs of deleted sessions removed"
-        assert database["sessions_buckets"].count_documents({}) == 0
 
 
 def test_closing_does_not_wait_for_a_server_that_is_gone(url: str) -> None:

@@ -11,7 +11,7 @@ then the filters here keep an expired header from everybody.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sessile.ids import RESERVED
@@ -53,7 +53,7 @@ def moment(until: float | None) -> int:
 
 def date(until: int) -> datetime:
     """A deadline as the TTL indexes have it."""
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=until)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=until)
 
 
 class Deadlines:

@@ -45,7 +45,7 @@ class Feed:
         self._waiting[session_id].add(changed)
         try:
             await asyncio.wait_for(self._change(session_id, version, changed), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             pass
         finally:
             self._waiting[session_id].discard(changed)
