@@ -15,15 +15,24 @@ class Proxy:
 
     cut: how likely an answer is lost: its connection is closed instead of passing it on, when the server has done the work.
     frozen: nothing is passed on any more; nobody is told, as when a network goes.
-    rewrite: bytes in answers, and what a client gets instead.
+    rewrite: bytes in answers, and what a client gets instead. reword: bytes in what a client sends, and what the server gets.
     connections: how many were made. round_trips: how often a client has sent something after an answer.
     """
 
-    def __init__(self, url: str, *, cut: float = 0.0, seed: int = 0, rewrite: tuple[bytes, bytes] = (b"", b"")) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cut: float = 0.0,
+        seed: int = 0,
+        rewrite: tuple[bytes, bytes] = (b"", b""),
+        reword: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
         self.server = urlsplit(url)
         self.cut = cut
         self.frozen = False
         self.rewrite = rewrite
+        self.reword = reword
         self.cuts = self.connections = self.round_trips = 0
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -91,6 +100,7 @@ class _Connection:
                 if source is self.client:
                     self.proxy.round_trips += not self.asked
                     self.asked = True
+                    data = data.replace(*self.proxy.reword) if self.proxy.reword[0] else data
                 else:
                     if self.asked and self.proxy.cut and self.proxy.lost():
                         break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,16 @@ class MongoEngine:
             return await self._logs.ids()
 
     async def wait(self, session_id: str, version: int, timeout: float) -> None:
-        waiting = self.feed.wait(session_id, version, timeout)
-        await waiting if self.asynchronous else background(waiting)
+        await self._on_background(self.feed.wait(session_id, version, timeout))
 
     async def close(self) -> None:
-        self.feed.stop()
         await maybe(self.client.close())
+        if self.feed.running:
+            await self._on_background(self.feed.close())
+
+    async def _on_background(self, awaitable: Awaitable[None]) -> None:
+        """Await what runs on the background loop, where the async face already is."""
+        await awaitable if self.asynchronous else background(awaitable)
 
     async def _document(self, session_id: str, what: Any = HEADER) -> dict[str, Any] | None:
         """The document of a session, its tail remembered; None where there is none, or it has expired."""

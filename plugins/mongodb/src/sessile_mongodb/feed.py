@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import InvalidOperation, OperationFailure
@@ -25,7 +26,7 @@ _SEEN = 10_000  # sessions whose versions are remembered
 
 
 class Feed:
-    """What wakes those who wait. `wait` runs on the background loop; `stop` may be called anywhere."""
+    """What wakes those who wait. Its methods run on the background loop."""
 
     def __init__(self, store: MongoSessionStore) -> None:
         self.url = store.url
@@ -52,10 +53,16 @@ class Feed:
             if not self._waiting[session_id]:
                 del self._waiting[session_id]
 
-    def stop(self) -> None:
-        """Let it end soon."""
+    @property
+    def running(self) -> bool:
+        """Is there a client that has to be closed?"""
+        return self._task is not None
+
+    async def close(self) -> None:
+        """End it. Who waits returns."""
         if (task := self._task) is not None:
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _change(self, session_id: str, version: int, changed: asyncio.Future[SessileError | None]) -> None:
         await self._listening.wait()
@@ -78,21 +85,22 @@ class Feed:
         except SessileError as problem:
             error = problem
         finally:
-            self._task = None
-            self._listening.set()  # who waits for that learns that it is over
-            self._wake([*self._waiting], error)
+            self._task = None  # who waits from now on begins anew
+            self._listening.set()
             self._listening = asyncio.Event()
+            self._wake([*self._waiting], error)
             await client.close()
 
     async def _listen(self) -> None:
         """Wake those whose session has changed, until nobody has waited for some time."""
         waited = time.monotonic()
-        async for session_ids in self._changes():
-            self._wake(session_ids)
-            if self._waiting:
-                waited = time.monotonic()
-            elif time.monotonic() - waited > _IDLE:
-                break
+        async with aclosing(self._changes()) as changes:
+            async for session_ids in changes:
+                self._wake(session_ids)
+                if self._waiting:
+                    waited = time.monotonic()
+                elif time.monotonic() - waited > _IDLE:
+                    break
 
     def _wake(self, session_ids: list[str], error: SessileError | None = None) -> None:
         for session_id in session_ids:
@@ -101,7 +109,7 @@ class Feed:
                 if not changed.done():
                     changed.set_result(error)
 
-    async def _changes(self) -> AsyncIterator[list[str]]:
+    async def _changes(self) -> AsyncGenerator[list[str], None]:
         """The ids of sessions that have changed; now and then none."""
         milliseconds = round(min(_TURN, self.timeout / 2) * 1000)
         self._seen.clear()
