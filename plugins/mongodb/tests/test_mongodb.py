@@ -10,7 +10,7 @@ import pytest
 from tests.proxy import Proxy
 from tests.servers import wait_until
 
-from sessile import Session
+from sessile import MongoSessionStore, Session
 from sessile.errors import Conflict, CorruptStore, InvalidInput, Missing
 from sessile.stores import open_store
 from sessile.testing.fixtures import Driven, born, commit, say
@@ -56,7 +56,7 @@ def test_ids_that_are_odd_in_bson(url: str, odd: str, face: str) -> None:
     calls: list[tuple[Callable[..., Any], tuple[Any, ...], type[Exception] | None]] = [
         (driven.load, (odd,), None),
         (driven.load_last, (odd, 3), None),
-        (driven.wait, (odd, 7, 0.1), None),
+        (driven.wait, (odd, 7, 5.0), None),
         (driven.read, (log, 0, 1), Missing),
         (driven.prune, (log, 0), None),
         (driven.touch, (log, None), None),

@@ -24,9 +24,9 @@ class Buckets:
     async def add(self, log: str, start: int, texts: Sequence[str], until: int) -> None:
         """Write one, or let the one live as long that is there: who wrote that had the same entries and lost."""
         stop = start + len(texts)
-        bucket = {"log": log, "start": start, "stop": stop, "entries": texts}
+        bucket = {"start": start, "stop": stop, "entries": texts}
         change = {"$setOnInsert": bucket, "$max": {"expires_at": date(until)}}
-        await maybe(self.collection.update_one({"_id": f"{log}:{start}:{stop}"}, change, upsert=True))
+        await maybe(self.collection.update_one({"_id": f"{log}:{start}:{stop}", "log": log}, change, upsert=True))
 
     async def read(self, log: str, start: int, stop: int) -> list[Entry]:
         """The entries from `start` on, up to `stop` or the first that is missing. Buckets may overlap, with the same entries."""
@@ -49,7 +49,7 @@ class Buckets:
         for bucket in await maybe(self.collection.find(longer, {"start": 1}).to_list()) if keep else ():
             rest = {"$each": [], "$slice": keep - bucket["start"]}
             change = {"$push": {"entries": rest}, "$set": {"stop": keep}}
-            await maybe(self.collection.update_one({"_id": bucket["_id"], "stop": {"$gt": keep}}, change))
+            await maybe(self.collection.update_one({"_id": bucket["_id"], "log": log, "stop": {"$gt": keep}}, change))
 
     async def ends(self) -> AsyncIterator[dict[str, int]]:
         """{log: the position that its buckets go to}, of a thousand logs at a time."""

@@ -4,13 +4,14 @@ A header and each log have a deadline of their own, `until`, in milliseconds sin
 the server removes it, is the latest of them; every bucket that a document names lives at least as long as its log. For ever
 is a deadline, too, the last there is, so that `$max` extends any of them and shortens none.
 
-The server's clock decides (`$$NOW`), as clients' may differ. It removes what has expired only once a minute or so: until
-then the filters here keep an expired header from everybody.
+The server removes what has expired only once a minute or so: until then `alive` and `over` keep an expired header from
+everybody. They go by the client's clock, which also makes the deadlines; clients' clocks have to agree within `MARGIN`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,30 +21,35 @@ FOREVER = 253_402_214_400_000  # the last day of the year 9999
 MARGIN = 0.1  # of `ttl`, that a log lives longer than its header, at least
 _AHEAD = 0.3  # of `ttl`, that it does when that is extended: this is done about once in a fifth of the time
 
-NOW = {"$toLong": "$$NOW"}
-_UNTIL = {"$ifNull": ["$header.until", FOREVER]}  # a header that is broken is there
-ALIVE = {"header": {"$exists": True}, "$expr": {"$gt": [_UNTIL, NOW]}}
-EXPIRED = {"header": {"$exists": True}, "$expr": {"$lte": [_UNTIL, NOW]}}
-
-# A stage of an update: when the server may remove the document.
-SETTLE = {
-    "$set": {
-        "expires_at": {
-            "$toDate": {
-                "$reduce": {
-                    "input": {"$ifNull": ["$kept", []]},
-                    "initialValue": "$tail.until",
-                    "in": {"$max": ["$$value", "$$this.until"]},
-                }
-            }
-        }
+# A stage of an update: when the server may remove the document; at once where it has no log.
+_LATEST = {
+    "$reduce": {
+        "input": {"$ifNull": ["$kept", []]},
+        "initialValue": {"$ifNull": ["$tail.until", 0]},
+        "in": {"$max": ["$$value", "$$this.until"]},
     }
 }
+SETTLE = {"$set": {"expires_at": {"$toDate": {"$toLong": _LATEST}}}}
 
 
 def now() -> int:
     """This moment, in milliseconds since 1970."""
     return int(time.time() * 1000)
+
+
+def alive() -> dict[str, Any]:
+    """What is true of a document whose header has not expired."""
+    return {"header.until": {"$gt": now()}}
+
+
+def expired() -> dict[str, Any]:
+    """What is true of a document whose header has."""
+    return {"header.until": {"$lte": now()}}
+
+
+def over(header: Any) -> bool:
+    """Has a header expired? One that is broken has not."""
+    return isinstance(header, Mapping) and header.get("until", FOREVER) <= now()
 
 
 def moment(until: float | None) -> int:

@@ -16,7 +16,7 @@ from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
 from sessile.log import UNSEEN, Header
 from sessile.store import Query
-from sessile_mongodb.deadlines import now
+from sessile_mongodb.deadlines import alive
 
 # Header fields that the database may be asked for; the others are JSON texts in `details`.
 FIELDS = (
@@ -78,8 +78,8 @@ def readable(document: Mapping[str, Any]) -> Header | None:
 
 
 def condition(query: Query) -> dict[str, Any]:
-    """The filter of a query. The client's clock does for a list, where it costs less than the server's."""
-    parts: list[dict[str, Any]] = [{"header.own": query.reserved, "header.until": {"$gt": now()}}]
+    """The filter of a query."""
+    parts: list[dict[str, Any]] = [{"header.own": query.reserved, **alive()}]
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
     parts += [{f"header.{name}": value} for name, value in asked.items() if value is not None]
     if query.status is None:

@@ -18,7 +18,7 @@ from sessile.log import Entry, Header
 from sessile.native import Guard, maybe
 from sessile.store import Page, Query, conflict, recency, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
-from sessile_mongodb.deadlines import ALIVE, moment
+from sessile_mongodb.deadlines import alive, moment, over
 from sessile_mongodb.documents import HEADER, condition, readable, to_header
 from sessile_mongodb.feed import Feed
 from sessile_mongodb.logs import Logs
@@ -64,7 +64,7 @@ class MongoEngine:
                         self._ready = await self._version() == SCHEMA and self.ttl is None
                         self._checked = True
             document = await self._document(session_id, what)
-        return (to_header(document), document["tail"].get("entries", [])) if document else (None, [])
+        return (to_header(document), document.get("tail", {}).get("entries", [])) if document else (None, [])
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         with explained(self.url):
@@ -96,17 +96,13 @@ class MongoEngine:
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
         with explained(self.url):
-            this = {"header.version": expected, **ALIVE} if expected is not None else await self._broken(session_id)
+            this = {"header.version": expected, **alive()} if expected is not None else await self._broken(session_id)
             if this is None or not await self._logs.bury(session_id, this):
                 raise await self._conflict(session_id, expected)
 
     async def prune(self, log: str, keep: int) -> None:
         with explained(self.url):
             await self._logs.prune(log, keep)
-
-    async def close(self) -> None:
-        with pymongo.timeout(_FAREWELL):  # else it waits for a server that is gone
-            await maybe(self.client.close())
 
     async def touch(self, log: str, until: float | None) -> None:
         with explained(self.url):
@@ -130,9 +126,10 @@ class MongoEngine:
 
     async def _document(self, session_id: str, what: Any = HEADER) -> dict[str, Any] | None:
         """The document of a session, its tail remembered; None where there is none, or it has expired."""
-        found: dict[str, Any] | None = await maybe(self.sessions.find_one({"_id": session_id, **ALIVE}, what))
-        if found is not None:
-            self.tails.saw(found)
+        found: dict[str, Any] | None = await maybe(self.sessions.find_one({"_id": session_id}, what))
+        if found is None or "header" not in found or over(found["header"]):
+            return None
+        self.tails.saw(found)
         return found
 
     async def _conflict(self, session_id: str, expected: int | None) -> Conflict:

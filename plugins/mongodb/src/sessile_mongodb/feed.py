@@ -40,6 +40,8 @@ class Feed:
 
     async def wait(self, session_id: str, version: int, timeout: float) -> None:
         """Return when the version may be another one, or after `timeout` seconds."""
+        with explained(self.url):
+            session_id.encode()  # else it would spoil the query for all
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
         changed = asyncio.get_running_loop().create_future()

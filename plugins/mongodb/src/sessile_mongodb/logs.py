@@ -13,18 +13,12 @@ from sessile.log import Entry
 from sessile.native import maybe
 from sessile.store import missing
 from sessile_mongodb.buckets import Buckets, batches
-from sessile_mongodb.deadlines import NOW, SETTLE, extended
+from sessile_mongodb.deadlines import SETTLE, extended, now
 
 _TAIL, _KEPT = "tail", "kept.$"  # where a log's tail is, as the path for an update
 _WHERE = {"tail.log": 1, "tail.start": 1, "kept.log": 1, "kept.start": 1}
 _LEFT = {"$or": [{"$gt": ["$$part.start", 0]}, {"$ne": ["$$part.entries", []]}]}
 _ALL = {"$concatArrays": [{"$ifNull": ["$kept", []]}, ["$tail"]]}
-# The update that removes a header and keeps its log, if that has entries. Kept logs that have expired go.
-_BURY = [
-    {"$set": {"kept": {"$filter": {"input": _ALL, "as": "part", "cond": {"$and": [{"$gt": ["$$part.until", NOW]}, _LEFT]}}}}},
-    {"$unset": ["header", "tail"]},
-    SETTLE,
-]
 _EMPTY = {"header": {"$exists": False}, "kept": []}  # a document of which nothing is left
 
 
@@ -56,8 +50,14 @@ class Logs:
         raise missing(log, start, stop)
 
     async def bury(self, session_id: str, condition: Mapping[str, Any]) -> bool:
-        """Remove a header that meets a condition, and nothing of its log. Returns whether there was one."""
-        done = await maybe(self.sessions.update_one({"_id": session_id, **condition}, _BURY))
+        """Remove a header that meets a condition, and nothing of its log. Returns whether there was one.
+
+        Kept logs that have expired go, too.
+        """
+        stay = {"$and": [{"$gt": ["$$part.until", now()]}, _LEFT]}
+        kept = {"$filter": {"input": _ALL, "as": "part", "cond": stay}}
+        update = [{"$set": {"kept": kept}}, {"$unset": ["header", "tail"]}, SETTLE]
+        done = await maybe(self.sessions.update_one({"_id": session_id, **condition}, update))
         if done.matched_count:
             await self._remove_empty(session_id)
         return bool(done.matched_count)

@@ -17,8 +17,8 @@ class MongoSessionStore(NativeStore):
 
     url: `mongodb://user:password@host:port/database`, with the driver's parameters such as `?tls=true`; the database is
     "sessile" where none is named. collection: several stores may share a database. ttl: seconds after its last change
-    that a session expires (None: never); what it was forked from lives on with it. pool_size: connections at most.
-    timeout: seconds for every answer, and for connecting.
+    that a session expires (None: never); what it inherits lives as long. pool_size: connections at most, two for all who
+    watch aside. timeout: seconds for every answer, and for connecting.
 
     A commit is on the disks of a majority when it returns (`w=majority`, `j=true`), unless the URL says otherwise.
     """

@@ -19,7 +19,7 @@ from pymongo.errors import DuplicateKeyError
 
 from sessile.log import Entry
 from sessile.native import maybe
-from sessile_mongodb.deadlines import ALIVE, EXPIRED, FOREVER, Deadlines, date, extended
+from sessile_mongodb.deadlines import FOREVER, Deadlines, alive, date, expired, extended, over
 from sessile_mongodb.documents import HEADER, header_changes, new_header
 from sessile_mongodb.logs import Logs
 
@@ -80,7 +80,7 @@ class Tails:
             try:
                 await maybe(self.sessions.update_one({"_id": session_id, "header": {"$exists": False}}, change, upsert=True))
             except DuplicateKeyError:
-                if not await self.logs.bury(session_id, EXPIRED):
+                if not await self.logs.bury(session_id, expired()):
                     return False
             else:
                 self._remember(session_id, Tail.of(document))
@@ -91,8 +91,8 @@ class Tails:
         """Set the header's fields and add to the tail, in one update. Returns whether the session was at that version."""
         tail = self._known.get(session_id)
         if tail is None or tail.version != version:
-            document = await maybe(self.sessions.find_one({"_id": session_id, "header.version": version, **ALIVE}, HEADER))
-            if document is None:
+            document = await maybe(self.sessions.find_one({"_id": session_id, "header.version": version}, HEADER))
+            if document is None or over(document["header"]):
                 return False
             tail = Tail.of(document)
         commit = await self._commit(session_id, tail, changes)
@@ -105,7 +105,7 @@ class Tails:
 
     async def _commit(self, session_id: str, tail: Tail, changes: Mapping[str, Any]) -> _Commit:
         """What is to be done. Where the log's deadline becomes later, its buckets' do so first."""
-        where = {"_id": session_id, "header.version": tail.version, **({} if tail.header_until == FOREVER else ALIVE)}
+        where = {"_id": session_id, "header.version": tail.version, **({} if tail.header_until == FOREVER else alive())}
         header_until, until = self.deadlines.later(tail.header_until, tail.until)
         extends: dict[str, Any] = {}
         if header_until > tail.header_until:
