@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -169,21 +170,24 @@ def test_a_bucket_written_ahead_of_a_delete_goes(url: str, database: Any, keep: 
 
 def test_a_log_that_is_touched_while_it_gets_a_bucket_has_that_as_long(url: str, database: Any) -> None:
     with closing(open_store(f"{url}?ttl=86400")) as store, closing(open_store(url)) as other:
-        header = fill(store, born("s"), 100)
+        header = fill(store, born("s"), 150)
         until = time.time() + 30 * 86400
+        written: list[str] = []
 
         def touch(step: str) -> bool:
-            if step != "update sessions":
-                return True
-            other.touch(header.log, until)
-            return False
+            if written and step == "update sessions":
+                other.touch(header.log, until)
+                return False
+            written.extend([step] if step == "update sessions_buckets" else [])
+            return True
 
         steps.before = touch
         fill(store, header, LENGTH)
         assert steps.before is None
         buckets = [*database["sessions_buckets"].find()]
         assert buckets
-        assert all(bucket["expires_at"].timestamp() >= until - 86400 for bucket in buckets)
+        until = database["sessions"].find_one({"_id": "s"})["tail"]["until"]
+        assert all(bucket["expires_at"] >= datetime(1970, 1, 1) + timedelta(milliseconds=until) for bucket in buckets)
 
 
 def test_who_reads_while_a_log_is_pruned_has_it_whole_or_not(url: str) -> None:

@@ -79,19 +79,17 @@ def readable(document: Mapping[str, Any]) -> Header | None:
 
 def condition(query: Query) -> dict[str, Any]:
     """The filter of a query."""
-    parts: list[dict[str, Any]] = [{"header.own": query.reserved, **alive()}]
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    parts += [{f"header.{name}": value} for name, value in asked.items() if value is not None]
-    if query.status is None:
-        parts.append({"header.status": {"$nin": [*UNSEEN]}})
+    found: dict[str, Any] = {f"header.{name}": value for name, value in asked.items() if value is not None}
+    found.update({"header.own": query.reserved, **alive()})
+    found.setdefault("header.status", {"$nin": [*UNSEEN]})
     if query.prefix:
-        parts.append({"_id": {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}})
-    if query.before is not None:
-        parts.append({"header.updated_at": {"$lt": query.before}})
-    if query.after is not None:
-        parts.append({"header.updated_at": {"$gte": query.after}})
+        found["_id"] = {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}
+    bounds = {"$lt": query.before, "$gte": query.after}
+    if bounds := {operator: moment for operator, moment in bounds.items() if moment is not None}:
+        found["header.updated_at"] = bounds
     if (behind := query.behind()) is not None:
         time, session_id = behind
         later = {"header.updated_at": time, "_id": {"$lt": session_id}}
-        parts.append({"$or": [{"header.updated_at": {"$lt": time}}, later]})
-    return {"$and": parts}
+        found["$or"] = [{"header.updated_at": {"$lt": time}}, later]
+    return found
