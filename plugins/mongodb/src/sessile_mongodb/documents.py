@@ -42,12 +42,15 @@ def new_header(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The header of a new session as it lies in its document; without the details that are empty."""
     fields = {name: value for name, value in changes.items() if name in FIELDS}
     details = {name: to_json(value) for name, value in changes.items() if _is_detail(name) and value not in _EMPTY}
-    return {**fields, "own": session_id.startswith(RESERVED), "details": details}
+    own = session_id.startswith(RESERVED)
+    return {**fields, "own": own, "hidden": own or changes["status"] in UNSEEN, "details": details}
 
 
-def header_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+def header_changes(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes of header fields as they are set in a document."""
     fields = {f"header.{name}": value for name, value in changes.items() if name in FIELDS}
+    if "status" in changes:
+        fields["header.hidden"] = session_id.startswith(RESERVED) or changes["status"] in UNSEEN
     return {**fields, **{f"header.details.{name}": to_json(value) for name, value in changes.items() if _is_detail(name)}}
 
 
@@ -81,8 +84,12 @@ def condition(query: Query) -> dict[str, Any]:
     """The filter of a query."""
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
     found: dict[str, Any] = {f"header.{name}": value for name, value in asked.items() if value is not None}
-    found.update({"header.own": query.reserved, **alive()})
-    found.setdefault("header.status", {"$nin": [*UNSEEN]})
+    found.update(alive())
+    if query.status is None and not query.reserved:
+        found["header.hidden"] = False
+    else:
+        found["header.own"] = query.reserved
+        found.setdefault("header.status", {"$nin": [*UNSEEN]})
     if query.prefix:
         found["_id"] = {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}
     bounds = {"$lt": query.before, "$gte": query.after}

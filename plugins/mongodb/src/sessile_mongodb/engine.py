@@ -88,7 +88,7 @@ class MongoEngine:
     async def find(self, query: Query) -> Page[Header]:
         with explained(self.url):
             order = [("header.updated_at", DESCENDING), ("_id", DESCENDING)]
-            cursor = self.sessions.find(condition(query), HEADER).sort(order).limit(query.limit + 1)
+            cursor = self.sessions.find(condition(query), {"tail": 0, "kept": 0}).sort(order).limit(query.limit + 1)
             documents = await maybe(cursor.to_list())
         page = Page.of(documents, query.limit, lambda document: (document["header"]["updated_at"], document["_id"]))
         found = [header for document in page.items if (header := readable(document))]

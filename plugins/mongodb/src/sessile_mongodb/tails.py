@@ -115,7 +115,7 @@ class Tails:
             if tail.start:
                 await self.buckets.keep(tail.log, until)
         after = attrs.evolve(tail, version=changes["version"], header_until=header_until, until=until)
-        return _Commit(session_id, where, header_changes(changes), extends, after)
+        return _Commit(session_id, where, header_changes(session_id, changes), extends, after)
 
     async def _roll(self, commit: _Commit, texts: list[str]) -> bool:
         """As `append`, where the older part of the tail becomes a bucket."""
