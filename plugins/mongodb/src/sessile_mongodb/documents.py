@@ -16,7 +16,7 @@ from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
 from sessile.log import UNSEEN, Header
 from sessile.store import Query
-from sessile_mongodb.deadlines import alive
+from sessile_mongodb.deadlines import over
 
 # Header fields that the database may be asked for; the others are JSON texts in `details`.
 FIELDS = (
@@ -73,7 +73,9 @@ def to_header(document: Mapping[str, Any]) -> Header:
 
 
 def readable(document: Mapping[str, Any]) -> Header | None:
-    """A header for a list; None for a broken one, which must not hide the others."""
+    """A header for a list; None for one that has expired, or that is broken, which must not hide the others."""
+    if over(document["header"]):
+        return None
     try:
         return to_header(document)
     except CorruptStore:
@@ -81,10 +83,9 @@ def readable(document: Mapping[str, Any]) -> Header | None:
 
 
 def condition(query: Query) -> dict[str, Any]:
-    """The filter of a query."""
+    """The filter of a query; `readable` leaves out what has expired, which is rarely there."""
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
     found: dict[str, Any] = {f"header.{name}": value for name, value in asked.items() if value is not None}
-    found.update(alive())
     if query.status is None and not query.reserved:
         found["header.hidden"] = False
     else:
