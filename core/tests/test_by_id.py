@@ -54,6 +54,8 @@ def test_what_is_exported_is_the_callers(store: HierarchicalSessionStore) -> Non
         ({"messages": [{"role": "user", "content": "x"}, {"role": "nobody", "content": "x"}]}, "not 'nobody'"),
         ({"state": [1]}, "'state' of an exported session is a dict"),
         ({"state": {"k": {1}}}, "is a set"),
+        ({"state": {"": 1}}, "a state key is a non-empty string"),
+        ({"state": {"app:admin": True}}, "is not the session's own, but of the scope 'app'"),
         ({"metadata": {"k": b""}}, "is a bytes"),
         ({"title": 5}, "'title' of an exported session is a str"),
     ],

@@ -168,10 +168,10 @@ async def _counted(pages: Iterable[list[Entry]], done: int, total: int, progress
         progress(done + entries[-1].position + 1, total)
 
 
-async def load(h: Handle, path: str | os.PathLike[str]) -> None:
-    """Make what a file holds this session's: what `save` wrote any session's, what `export` wrote a new one's only."""
+async def load(h: Handle, path: str | os.PathLike[str], *, new: bool = False) -> None:
+    """Make what a file holds this session's: what `save` wrote any session's (new: a new one's), `export` a new one's only."""
     archive = await h.face.call(read_archive, path)
     if archive is None:
-        await restore(h, await h.face.call(read_saved, path))
+        await restore(h, await h.face.call(read_saved, path), new=new)
     else:
         await restore_archive(h.commits, archive, h.session_id, user_id=h.user_id)

@@ -7,7 +7,6 @@ methods cannot compare and set, so what a store promises to many writers holds w
 from __future__ import annotations
 
 import asyncio
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sessile.encoding import JSON
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED, owner_of
+from sessile.locks import Lock
 from sessile.log import Entry, Header
 from sessile.memory_store import MemorySessionStore
 from sessile.store import Page, Query, conflict, whole
@@ -67,7 +67,7 @@ class DocumentStore:
     def __init__(self, documents: Any) -> None:
         self._documents = documents
         self._locks: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Lock]] = {}
-        self._guard = threading.Lock()
+        self._guard = Lock()
 
     async def load(self, session_id: str) -> Header | None:
         held = await self._held(session_id)

@@ -120,8 +120,9 @@ class SessionManager:
             stored = archives.restore_archive(self._commits, found, session_id, user_id=user_id, progress=progress)
             return Session(run(stored), store=self.store)
         about = archives.about(path)
-        session = self.create_session(user_id or about["user_id"], session_id or about["session_id"])
-        run(archives.load(session._handle, path))
+        owner = about["user_id"] if user_id is None else user_id
+        session = Session(about["session_id"] if session_id is None else session_id, user_id=owner, store=self.store)
+        run(archives.load(session._handle, path, new=True))
         return session
 
     def save(self, session: AnySession) -> None:

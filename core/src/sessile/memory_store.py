@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +10,7 @@ import attrs
 from sessile.arguments import checked
 from sessile.encoding import JSON
 from sessile.errors import Closed
+from sessile.locks import Lock
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, whole
 
@@ -22,7 +22,7 @@ class _Kept:
 
 
 _named: defaultdict[str, _Kept] = defaultdict(_Kept)
-_lock = threading.Lock()
+_lock = Lock()
 
 
 class MemorySessionStore:
@@ -50,7 +50,9 @@ class MemorySessionStore:
             header = self._at(kept, session_id, expected)
             changed = header.after(changes) if header else Header.from_dict(changes)
             if entries:
-                kept.logs.setdefault(changed.log, []).extend(entries)
+                log = kept.logs.setdefault(changed.log, [])
+                del log[header.head if header else 0 :]  # what a commit left that was interrupted (Ctrl-C) before its last line
+                log.extend(entries)
             kept.headers[session_id] = changed
 
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:

@@ -6,9 +6,9 @@ the past it last saw, so that a turn reads only what others said meanwhile.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
+from sessile.locks import Lock
 from sessile.log import Entry, Header
 from sessile.messages import Message, from_entry
 
@@ -64,7 +64,7 @@ class Past:
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
         self._log = header.log
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._add(messages)
 
     def _add(self, messages: Iterable[Message]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from sessile.encoding import JSON, copied, from_json, json_value, to_json
-from sessile.errors import InvalidInput, SessileError
+from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.ids import RESERVED
@@ -71,9 +71,18 @@ def read_saved(path: str | os.PathLike[str]) -> SavedSession:
     return SavedSession(first["session_id"], first["user_id"], first["about"], drafts)
 
 
-async def restore(h: Handle, saved: SavedSession) -> None:
-    """Make a saved file's messages and state the session's. What differs stays in the log and counts no more."""
-    await h.commit_after(lambda header: _restored(h, header, saved))
+async def restore(h: Handle, saved: SavedSession, *, new: bool = False) -> None:
+    """Make a saved file's messages and state the session's, in one commit. What differs stays in the log and counts no more.
+
+    new: `SessionExists` where there is a session already.
+    """
+
+    async def prepare(header: Header) -> Change | None:
+        if new and header.version:
+            raise SessionExists(f"session {h.session_id!r} exists already: delete it first, or import under another session_id")
+        return await _restored(h, header, saved)
+
+    await h.commit_after(prepare)
 
 
 async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | None:

@@ -165,6 +165,13 @@ def _place(key: str) -> tuple[str, str]:
     return (scope, plain) if colon and scope in (*_SHARED, "temp") else ("", key)
 
 
+def check_own_key(key: object) -> None:
+    """`InvalidState` for what is no key of a session's own state."""
+    _check_key(key)
+    if scope := _place(str(key))[0]:
+        raise InvalidState(f"state key {key!r} is not the session's own, but of the scope {scope!r}: leave it out")
+
+
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not _place(key)[1]:
         raise InvalidState(f"a state key is a non-empty string, not {key!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from sessile.addresses import shown
 from sessile.background import background
 from sessile.documents import DocumentStore, is_document_store
 from sessile.errors import InvalidInput
+from sessile.locks import Lock
 from sessile.plugins import Plugins, installed
 from sessile.registry import Registration
 from sessile.shown import shorten
 from sessile.store import Store, is_store
 
-_lock = threading.Lock()
+_lock = Lock()
 _Key = tuple[object, ...]
 _opened: dict[_Key, list[Any]] = {}  # (process, registration, URL) -> [store, users]
 

@@ -11,9 +11,11 @@ from sessile.encoding import JSON, json_value
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.ids import new_id
 from sessile.log import DEFAULT_USER
-from sessile.messages import as_message
+from sessile.messages import as_message, draft
+from sessile.saving import SavedSession, restore
 from sessile.session.blocking import Session
 from sessile.session.default import DefaultSessionStore
+from sessile.state import check_own_key
 
 _SHARED = "shared"  # the metadata key of the sharing flag
 
@@ -121,11 +123,10 @@ class HierarchicalSessionStore(DefaultSessionStore):
         `InvalidInput` for what is no exported session; nothing is written then.
         """
         data = _checked(data)
-        session = self.manager.create_session(
-            data["user_id"], session_id or data["session_id"], title=data["title"], metadata=data["metadata"]
-        )
-        session.set_history(data["messages"])
-        session.set_state(data["state"])
+        about = {name: data[name] for name in ("title", "metadata", "state")}
+        saved = SavedSession(data["session_id"], data["user_id"], about, [draft(said) for said in data["messages"]])
+        session = Session(saved.session_id if session_id is None else session_id, user_id=saved.user_id, store=self.manager.store)
+        run(restore(session._handle, saved, new=True))
         return session.session_id
 
     def _existing(self, session_id: str) -> Session:
@@ -154,5 +155,7 @@ def _checked(data: object) -> dict[str, Any]:
             raise InvalidInput(f"{name!r} of an exported session is a {kind.__name__}, not {checked[name]!r:.60}")
     for name in ("metadata", "state"):
         checked[name] = json_value(checked[name], name)
+    for key in checked["state"]:
+        check_own_key(key)
     checked["messages"] = [as_message(said) for said in checked["messages"]]
     return checked

@@ -16,6 +16,21 @@ except ImportError:  # Windows, where a folder whose lock is held cannot be remo
     fcntl = None  # type: ignore[assignment]
 
 _POLL = 0.002  # seconds between two attempts
+_opened: set[int] = set()  # descriptors of locks: a child that is forked must not hold on to them when this process dies
+
+
+def _close(descriptor: int) -> None:
+    _opened.discard(descriptor)
+    os.close(descriptor)
+
+
+def _close_all() -> None:
+    while _opened:
+        os.close(_opened.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all)
 
 
 @contextmanager
@@ -29,12 +44,14 @@ def locked(folder: Path, timeout: float) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)  # which lets go of the lock
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file open, too
+        _close(descriptor)
 
 
 def _acquire(path: str, give_up: float, folder: Path, timeout: float) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        _opened.add(descriptor)
         try:
             while not _taken(descriptor):
                 if time.monotonic() > give_up:
@@ -43,9 +60,9 @@ def _acquire(path: str, give_up: float, folder: Path, timeout: float) -> int:
             if _is_file_at(path, descriptor):
                 return descriptor
         except BaseException:
-            os.close(descriptor)
+            _close(descriptor)
             raise
-        os.close(descriptor)  # the folder was removed while this waited, and may have been made anew
+        _close(descriptor)  # the folder was removed while this waited, and may have been made anew
 
 
 def _taken(descriptor: int) -> bool:

@@ -74,6 +74,22 @@ def explained(url: str, prefix: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def unread_answers_lost(client: Any) -> Iterator[None]:
+    """Drop a blocking client's connections where Ctrl-C or a signal's handler interrupts a call.
+
+    The client gives such a connection back before its answer is read, and the next to use it would take that for its own.
+    """
+    try:
+        yield
+    except Exception:  # the client knows what to do
+        raise
+    except BaseException:
+        pools = client.disconnect_connection_pools if hasattr(client, "disconnect_connection_pools") else None
+        pools() if pools else client.connection_pool.disconnect()
+        raise
+
+
 def _explained(url: str, prefix: str, error: exceptions.RedisError) -> StoreError:
     text = str(error)
     if _IN_A_SCRIPT.search(text):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -16,7 +16,7 @@ from sessile.log import Entry, Header
 from sessile.native import Guard, maybe
 from sessile.store import Page, Query, conflict, whole
 from sessile_redis.checking import check
-from sessile_redis.connecting import check_version, explained, make_client, one_server
+from sessile_redis.connecting import check_version, explained, make_client, one_server, unread_answers_lost
 from sessile_redis.feed import Feed
 from sessile_redis.index import Index
 from sessile_redis.keys import IDENTITY, Keys, Place, from_hash, from_list, to_hash
@@ -37,6 +37,7 @@ class RedisEngine:
         self.url = store.url
         self.asynchronous = asynchronous
         self.cluster = store.cluster
+        self.asynchronous = asynchronous
         self.client = make_client(
             store.url,
             cluster=store.cluster,
@@ -54,8 +55,10 @@ class RedisEngine:
         self._feeding = Guard(asynchronous)
         self._timeout = store.timeout
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(self.url, self.keys.prefix)
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with nullcontext() if self.asynchronous else unread_answers_lost(self.client), explained(self.url, self.keys.prefix):
+            yield
 
     # -- reading
 

@@ -151,7 +151,7 @@ class SQLiteSessionStore:
             return [log for (log,) in db.execute(sql)] if db else []
 
     def close(self) -> None:
-        with self._guard:
+        with self._alone():
             self._closed = True
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
@@ -165,7 +165,7 @@ class SQLiteSessionStore:
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
-        with self._guard:
+        with self._alone():
             before = version(self.path, self.table) if self.path.exists() else 0
             self._write(lambda db: None)
         return before, len(MIGRATIONS)
@@ -260,7 +260,7 @@ class SQLiteSessionStore:
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something on the connection; where it fails, nothing of it stays."""
         db: sqlite3.Connection | None = None
-        with self._guard:
+        with self._alone():
             try:
                 db = self._connect()
                 return work(db)
@@ -274,7 +274,7 @@ class SQLiteSessionStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """The connection, or None while there is no file: reading makes none."""
-        with self._guard:
+        with self._alone():
             if not self._exists():
                 yield None
                 return
@@ -289,7 +289,6 @@ class SQLiteSessionStore:
         return self._connection is not None or self.path.exists()
 
     def _connect(self) -> sqlite3.Connection:
-        self._check_process()
         if self._closed:
             raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
         if self._connection is None:
@@ -318,9 +317,11 @@ class SQLiteSessionStore:
                     raise
                 time.sleep(0.01)
 
-    def _check_process(self) -> None:
-        if self._process != os.getpid():  # a connection must not be used on after a fork
+    def _alone(self) -> threading.RLock:
+        """The lock of the connection. A forked child has another: neither serves there, as the parent may be using both."""
+        if self._process != os.getpid():
             self._process, self._connection, self._guard = os.getpid(), None, threading.RLock()
+        return self._guard
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
