@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessile import MemorySessionStore, Session
+from sessile.errors import InvalidState
 from sessile.log import Entry, Header
 from sessile.messages import Message
 
@@ -135,3 +136,14 @@ def test_fields_of_newer_versions_survive_a_round_trip(value: object) -> None:
     assert Header.from_dict(data).to_dict() == data
     plain = {"position": 3, "kind": "message", "id": "i", "time": 1.0, "body": {}, "newer": value}
     assert Entry.from_json(Entry.from_dict(plain).json) == Entry.from_dict(plain)
+
+
+def test_what_is_no_preference_or_number_is_named() -> None:
+    session = Session("s", store="memory://")
+    session.set_state("user:preferences", 5)
+    session.set_state("n", 10**400)
+    for call in (lambda: session.update_preference("a", 1), lambda: session.get_preference("a")):
+        with pytest.raises(InvalidState, match="preferences are a dict"):
+            call()
+    with pytest.raises(InvalidState, match="too large"):
+        session.increment_state("n", 1.5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session
-from sessile.errors import Closed
+from sessile.errors import Closed, ModelError
 
 
 class Steps:
@@ -181,3 +181,29 @@ def test_text_that_was_streamed_before_tool_calls_is_kept_once_when_an_async_rea
     store = MemorySessionStore()
     asyncio.run(main())
     assert kept(store) == [("x", False), ("Let me look. ", False)]
+
+
+def test_a_character_that_was_cut_in_two_is_kept_whole() -> None:
+    class Cut:
+        def generate(self, request: Request) -> str:
+            assert request.emit is not None
+            for piece in ("hello ", "\ud83d", "\ude00 world", "\ud83d"):
+                request.emit(piece)
+            raise ValueError("broken off")
+
+    session = Session("s", store="memory://", agent=Agent(model=Cut()))
+    with pytest.raises(ValueError, match="broken off"):
+        list(session.stream("hi"))
+    assert session.messages[-1].text == "hello \U0001f600 world\ufffd"
+    assert session.messages[-1].metadata == {"interrupted": True}
+
+
+def test_what_is_no_text_is_not_streamed() -> None:
+    class Wrong:
+        def generate(self, request: Request) -> str:
+            assert request.emit is not None
+            request.emit(5)  # type: ignore[arg-type]
+            return "never"
+
+    with pytest.raises(ModelError, match="emit was given 5"):
+        list(Session("s", store="memory://", agent=Agent(model=Wrong())).stream("hi"))

@@ -53,6 +53,22 @@ def url_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[st
     return urlunsplit(parts._replace(query=others)), options
 
 
+def path_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
+    """A path's URL without its parameters, and those; as `url_options`, but `InvalidInput` for one that is not in `kinds`."""
+    from urllib.parse import parse_qsl
+
+    address, _, query = url.partition("?")
+    options = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in kinds or not text:
+            raise InvalidInput(f"{name}={text!r} in {url!r} is no parameter of this store: it has {', '.join(kinds)}")
+        try:
+            options[name] = kinds[name](text)
+        except ValueError as error:
+            raise InvalidInput(f"{name}={text!r} in {url!r} is no number") from error
+    return address, options
+
+
 def shown(url: str) -> str:
     """A URL as it may be shown: without passwords. Where it cannot be told what is one, nothing but the scheme."""
     scheme, _, rest = url.partition("://")

@@ -6,7 +6,7 @@ One that falls between a tool call and its results is moved behind the last of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import attrs
@@ -85,17 +85,23 @@ async def snapshots(h: Handle) -> list[Snapshot]:
     Each names the one before it, and the header names the automatic ones: no log has to be searched.
     """
     header = await h.refresh()
-    found: dict[str, Snapshot] = {}  # by id: a fork may have begun at an automatic one
+    found = {s.id: s async for s in _latest_first(h, header)}  # by id: a fork may have begun at an automatic one
+    return sorted(found.values(), key=lambda s: (s.depth, s.position))
+
+
+async def _latest_first(h: Handle, header: Header) -> AsyncIterator[Snapshot]:
+    """The snapshots, each as soon as it is known: who looks for one stops there."""
+    automatic = [list(at) for at in header.automatic]
     at = header.last_snapshot
-    while at is not None:
+    while at is not None or automatic:
+        if at is None or (automatic and automatic[-1] >= list(at)):
+            depth, position = automatic.pop()
+            yield Snapshot.of(header, depth, await h.entry(depth, position))
+            continue
         entry = await h.entry(*at)
         if header.holds(*at):
-            found[entry.id] = Snapshot.of(header, at[0], entry)
+            yield Snapshot.of(header, at[0], entry)
         at = entry.body["previous"]
-    for depth, position in header.automatic:
-        entry = await h.entry(depth, position)
-        found[entry.id] = Snapshot.of(header, depth, entry)
-    return sorted(found.values(), key=lambda s: (s.depth, s.position))
 
 
 async def mark_at(h: Handle, header: Header, target: Target) -> list[int] | None:
@@ -113,10 +119,7 @@ async def mark_at(h: Handle, header: Header, target: Target) -> list[int] | None
 async def resolve(h: Handle, header: Header, point: Any) -> Target:
     """What a point comes to. `InvalidInput` for one that is none of this session's."""
     if isinstance(point, str):
-        found = [s for s in await snapshots(h) if point in (s.id, s.label)]
-        if not found:
-            raise InvalidInput(f"session {h.session_id!r} has no snapshot {point!r}: session.snapshots() lists those there are")
-        point = found[-1]
+        point = await _named(h, header, point)
     if isinstance(point, Snapshot):
         return await _at_snapshot(h, header, point)
     if isinstance(point, Message) and point.id is not None:
@@ -128,6 +131,14 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
         f"{point!r:.60} is no point of session {h.session_id!r}: pass a snapshot, its label, a message, or a number of messages "
         f"up to {header.count}"
     )
+
+
+async def _named(h: Handle, header: Header, name: str) -> Snapshot:
+    """The latest snapshot of an id or label."""
+    async for snapshot in _latest_first(h, header):
+        if name in (snapshot.id, snapshot.label):
+            return snapshot
+    raise InvalidInput(f"session {h.session_id!r} has no snapshot {name!r}: session.snapshots() lists those there are")
 
 
 async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:

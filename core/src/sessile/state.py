@@ -17,6 +17,7 @@ from sessile.log import STATE, Change, Draft, Header
 Policy = str | Callable[[str, JSON, JSON], JSON]
 POLICIES = ("ours", "theirs", "raise")
 _SHARED = ("user", "app")
+_PREFERENCES = "user:preferences"
 _WHOLE = 2048  # characters of JSON up to which a state entry always carries the whole state, not only what changed
 _BLOCK = 64  # positions in which the state is written whole at least once, where it changes
 ABSENT: Any = object()  # the value of a key that is not there
@@ -83,7 +84,10 @@ async def increment_state(h: Handle, key: str, increment: float = 1, default: fl
         for name, value in ((f"state[{key!r}]", old), ("increment", increment)):
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise InvalidState(f"{name} is {value!r:.60}, to which nothing can be added: it must be a number")
-        return old + increment
+        try:
+            return old + increment
+        except OverflowError as error:  # an integer that no float holds, and a float
+            raise InvalidState(f"state[{key!r}] is too large for {increment!r} to be added: {error}") from error
 
     return await update_state(h, key, added, default)
 
@@ -212,7 +216,7 @@ async def restore_state(h: Handle) -> dict[str, Any]:
 async def update_preference(h: Handle, name: str, value: JSON) -> None:
     """Set a preference of the user, seen in all of the user's sessions."""
     _check_key(name)
-    await update_state(h, "user:preferences", lambda old: {**old, name: value}, {})
+    await update_state(h, _PREFERENCES, lambda old: {**_preferences(old), name: value}, {})
 
 
 async def get_preference(h: Handle, name: str, default: JSON = None) -> JSON:
@@ -222,5 +226,10 @@ async def get_preference(h: Handle, name: str, default: JSON = None) -> JSON:
 
 async def get_preferences(h: Handle) -> dict[str, Any]:
     """All preferences of the user."""
-    found: dict[str, Any] = await get_state(h, "user:preferences", {})
+    return _preferences(await get_state(h, _PREFERENCES, {}))
+
+
+def _preferences(found: JSON) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise InvalidState(f"the state key {_PREFERENCES!r} is {found!r:.60}, and preferences are a dict: delete it, or set one")
     return found

@@ -121,8 +121,15 @@ def _discard(_: str) -> None:
 
 
 def _emit(sink: Sink, arrived: list[str], chunk: str) -> None:
+    if not isinstance(chunk, str):
+        raise ModelError(f"a model streams pieces of text: emit was given {chunk!r:.60}")
     sink(chunk)  # first: what a reader never got has not arrived
     arrived.append(chunk)
+
+
+def _whole_text(pieces: Sequence[str]) -> str:
+    """The text that arrived in pieces, which may have cut a character in two."""
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def _through_layers(h: Handle, turn: Turn) -> Message:
@@ -286,7 +293,7 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
     """
     try:
         if turn.arrived and turn.reply is None:
-            partial = message("assistant", "".join(turn.arrived), {"interrupted": True})
+            partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
             await _store(h, turn, [draft(partial, turn.id)], final=True)
         elif len(turn.said) == 1:
             h.unanswered = turn

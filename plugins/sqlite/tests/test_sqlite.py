@@ -36,7 +36,7 @@ def test_two_tables_in_one_file_do_not_meet(tmp_path: Path) -> None:
     assert two.load("s") is None
     Session("s", store=two).add_message("user", "in two")
     assert [m.content for m in Session("s", store=one).messages] == ["in one"]
-    assert Session("s", store=f"sqlite:///{tmp_path / 'x.db'}?table=chats").message_count == 1
+    assert Session("s", store=f"sqlite:///{tmp_path / 'x.db'}?table_name=chats").message_count == 1
     with pytest.raises(InvalidInput, match="no plain name"):
         SQLiteSessionStore(tmp_path / "x.db", table_name="x; DROP TABLE y")
 
@@ -152,7 +152,15 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
 
 def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert SQLiteSessionStore.from_url("sqlite:///a/b.db").path == Path("a/b.db").absolute()
-    assert SQLiteSessionStore.from_url("sqlite:////a/b%20c.db?table=t").path == Path("/a/b c.db")
+    assert SQLiteSessionStore.from_url("sqlite:////a/b%20c.db?table_name=t").path == Path("/a/b c.db")
     for wrong in ("sqlite://host/x.db", "sqlite:x.db", "sqlite:///"):
         with pytest.raises(InvalidInput, match="names no path"):
             SQLiteSessionStore.from_url(wrong)
+
+
+def test_what_a_url_cannot_say_is_refused(tmp_path: Path) -> None:
+    path = f"sqlite:///{tmp_path / 'x.db'}"
+    assert SQLiteSessionStore.from_url(f"{path}?lock_timeout=1.5").lock_timeout == 1.5
+    for parameter in ("tble=q", "table_name=", "lock_timeout=soon"):
+        with pytest.raises(InvalidInput, match=parameter.partition("=")[0]):
+            Session("s", store=f"{path}?{parameter}")

@@ -30,7 +30,7 @@ class Index:
         for field in FIELDS:
             if fields.get(field):
                 marked = self._marked(field, fields[field])
-                marked.mkdir(parents=True, exist_ok=True)
+                marked.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if not (marked / folder).exists():
                     (marked / folder).touch()
                     sync_folder(marked)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from sessile.addresses import url_path
+from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
 from sessile.errors import Closed, SessileError
 from sessile.ids import RESERVED, file_name, owner_of
@@ -42,16 +42,18 @@ class FileSessionStore:
 
     @classmethod
     def from_url(cls, url: str) -> FileSessionStore:
-        """`file:///folder` or `file:/folder`, an absolute path; `file:folder`, a relative one."""
-        rest = url.removeprefix("file:")
+        """`file:///folder` or `file:/folder`, an absolute path; `file:folder`, a relative one; `?lock_timeout=…`."""
+        address, options = path_options(url, {"lock_timeout": float})
+        rest = address.removeprefix("file:")
         if not rest or rest.startswith("//"):
-            return cls("/" + url_path(url, "file").lstrip("/"))
-        return cls(unquote(rest))
+            return cls("/" + url_path(address, "file").lstrip("/"), **options)
+        return cls(unquote(rest), **options)
 
     @classmethod
     def absolute_url(cls, url: str) -> str:
-        """The same folder, from wherever it is opened."""
-        return f"file://{quote(str(cls.from_url(url).path))}"
+        """The same folder and patience, from wherever it is opened."""
+        store = cls.from_url(url)
+        return f"file://{quote(str(store.path))}?lock_timeout={store.lock_timeout}"
 
     @staticmethod
     def usual_url(home: Path) -> str:
@@ -209,8 +211,8 @@ class FileSessionStore:
 
     def _make(self, folder: Folder) -> None:
         if not folder.path.is_dir():
-            self.path.mkdir(parents=True, exist_ok=True)
-            folder.path.mkdir(exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # names tell who talks, and when
+            folder.path.mkdir(mode=0o700, exist_ok=True)
             sync_folder(self.path)
 
     def _remember(self, folder: Folder, known: Known | None) -> None:

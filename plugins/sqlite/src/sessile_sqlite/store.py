@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
-from sessile.addresses import url_path
+from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
 from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, CorruptStore, InvalidInput, LockTimeout, StoreError
@@ -56,15 +56,15 @@ class SQLiteSessionStore:
 
     @classmethod
     def from_url(cls, url: str) -> SQLiteSessionStore:
-        """`sqlite:///relative.db` or `sqlite:////absolute.db`; `?table=NAME` for another table name."""
-        table = parse_qs(urlsplit(url).query).get("table", ["sessions"])[0]
-        return cls(url_path(url, "sqlite"), table)
+        """`sqlite:///relative.db` or `sqlite:////absolute.db`; the other parameters as `?table_name=…&lock_timeout=…`."""
+        address, options = path_options(url, {"table_name": str, "lock_timeout": float})
+        return cls(url_path(address, "sqlite"), **options)
 
     @classmethod
     def absolute_url(cls, url: str) -> str:
-        """The same file and table, from wherever it is opened."""
+        """The same file, table and patience, from wherever it is opened."""
         store = cls.from_url(url)
-        return f"sqlite:///{quote(str(store.path))}?table={store.table}"
+        return f"sqlite:///{quote(str(store.path))}?table_name={store.table}&lock_timeout={store.lock_timeout}"
 
     @staticmethod
     def usual_url(home: Path) -> str:
