@@ -147,3 +147,17 @@ def test_what_is_no_preference_or_number_is_named() -> None:
             call()
     with pytest.raises(InvalidState, match="too large"):
         session.increment_state("n", 1.5)
+
+
+def test_equal_values_that_are_written_differently_are_changes(store: MemorySessionStore) -> None:
+    session = Session("s", store=store, metadata={"m": 1})
+    session.add_message("user", "a", {"m": 1})
+    session.set_state("k", 1)
+    for value in (True, 1.0):
+        session.metadata = {"m": value}
+        session.set_history([{"role": "user", "content": "a", "metadata": {"m": value}}])
+        other = session.fork()
+        other.set_state("k", value)
+        assert repr(session.metadata) == repr(session.messages[0].metadata) == repr({"m": value})
+        assert repr(session.diff(other).state) == repr({"k": (value, 1)})
+        assert repr(session.merge(other).state) == repr({"k": value})

@@ -67,12 +67,9 @@ def _dict_problem(value: dict[Any, Any], path: str) -> str:
     return ""
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def same(one: object, other: object) -> bool:
+    """Are two JSON values the same? 1, 1.0 and True are equal to Python, but are written differently."""
+    return one is other or (one == other and to_json(one) == to_json(other))
 
 
 def copied(value: JSON) -> JSON:

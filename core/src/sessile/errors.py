@@ -20,6 +20,10 @@ class InvalidArgument(InvalidInput, TypeError):
     """A call with a value that a parameter does not take, or with a keyword that is none; nothing was done."""
 
 
+class ReadOnly(SessileError, TypeError):
+    """Something that is there to be read was to be changed in place; the text names the verb that changes it."""
+
+
 class InvalidSessionId(InvalidInput):
     """A session or user id that cannot be a safe, unique path, key and column."""
 

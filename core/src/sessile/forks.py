@@ -165,7 +165,7 @@ async def children(h: Handle) -> list[Header]:
     """The headers of the sessions that were forked from this one (or from a deleted fork of it), newest change first."""
     header = await h.refresh()
     found = await _family(h, header)
-    below = [other for other in found.values() if _shown_above(other, found) == header.log]
+    below = [other.copy() for other in found.values() if _shown_above(other, found) == header.log]
     return sorted(below, key=recency, reverse=True)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sessile.arguments import Count
-from sessile.encoding import JSON
+from sessile.encoding import JSON, same
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
-from sessile.messages import ABOUT, Message, as_messages, draft, from_entry, message
+from sessile.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.past import KEPT
 from sessile.points import state_at
 
@@ -50,6 +50,7 @@ async def observe(h: Handle, stored: Iterable[Message]) -> None:
     """Call `on_user_message` or `on_agent_message` for each of these stored messages."""
     for said in stored:
         if (hook := _OBSERVERS.get(said.role)) and h.plugins.implementations(hook):
+            (said,) = handed_out([said])
             await h.hook(hook, message=said, content=said.content, metadata=said.metadata)
 
 
@@ -57,7 +58,7 @@ async def get_history(h: Handle, limit: Count | None = None) -> list[Message]:
     """The messages that count, oldest first: all of them, or the last `limit`.
 
     Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
-    or whose tool calls have no results, have `open` set. What other processes committed is seen.
+    or whose tool calls have no results, have `open` set. What other processes committed is seen. All are copies.
     """
     header = await h.refresh(min(limit or 0, KEPT))
     if limit == 0:
@@ -65,7 +66,7 @@ async def get_history(h: Handle, limit: Count | None = None) -> list[Message]:
     messages: list[Message] = []
     for turn in await h.past(header, limit):
         messages += turn.messages if turn.id is None else turn.shown()
-    return messages if limit is None else messages[-limit:]
+    return handed_out(messages if limit is None else messages[-limit:])
 
 
 async def get_messages(h: Handle) -> list[Message]:
@@ -105,4 +106,4 @@ async def _instead(h: Handle, header: Header, wanted: Sequence[Message]) -> Chan
 def _same(old: Message, new: Message) -> bool:
     """Does a message say what another says? What the log knows of it, such as its time, counts only where it is given."""
     said = {name for name in (*old, *new) if name not in ABOUT}
-    return new.get("id", old["id"]) == old["id"] and all(new.get(name) == old.get(name) for name in said)
+    return new.get("id", old["id"]) == old["id"] and all(same(new.get(name), old.get(name)) for name in said)

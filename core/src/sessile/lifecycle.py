@@ -10,7 +10,7 @@ from typing import Any
 
 from sessile.arguments import Count
 from sessile.deletion import delete_session
-from sessile.encoding import JSON, json_value
+from sessile.encoding import JSON, copied, json_value, same
 from sessile.errors import SessionExists
 from sessile.handle import Handle
 from sessile.history import get_history
@@ -50,17 +50,28 @@ async def set_fields(h: Handle, **fields: JSON) -> None:
 
 
 def _has(header: Header, fields: Mapping[str, JSON]) -> bool:
-    return bool(header.version) and all(getattr(header, name) == value for name, value in fields.items())
+    return bool(header.version) and all(same(getattr(header, name), value) for name, value in fields.items())
 
 
 async def get_metadata(h: Handle) -> dict[str, Any]:
     """What was said about the session when it was created or since: a dict of JSON values (a copy)."""
-    return dict((await h.refresh()).metadata)
+    metadata: dict[str, Any] = copied((await h.refresh()).metadata)
+    return metadata
 
 
 async def set_metadata(h: Handle, metadata: Mapping[str, JSON]) -> None:
     """Replace the session's metadata."""
     await set_fields(h, metadata=json_value(dict(metadata), "metadata"))
+
+
+async def change_metadata(h: Handle, values: Mapping[str, JSON], gone: Iterable[str] = ()) -> None:
+    """Set some keys of the session's metadata, and remove others, in one commit; what others set meanwhile stays."""
+
+    def changed(header: Header) -> Change | None:
+        metadata = {key: value for key, value in {**header.metadata, **values}.items() if key not in gone}
+        return None if _has(header, {"metadata": metadata}) else Change(fields={"metadata": metadata})
+
+    await h.commit(changed, on_conflict="rebase")
 
 
 async def get_title(h: Handle) -> str:
@@ -116,7 +127,7 @@ async def get_context(h: Handle) -> dict[str, Any]:
         "created_at": moment(header.created_at).isoformat(),
         "updated_at": moment(header.updated_at or header.created_at).isoformat(),
         "message_count": header.count,
-        "metadata": dict(header.metadata),
+        "metadata": copied(header.metadata),
         "state": await get_state(h),
     }
 

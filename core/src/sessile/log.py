@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from sessile.encoding import JSON, from_json, to_json
+from sessile.encoding import JSON, copied, from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED, new_id
 
@@ -214,6 +214,13 @@ class Header:
             "created_at": self.created_at,
             "updated_at": self.updated_at,
         }
+
+    def copy(self) -> Header:
+        """The same header for somebody else: what is changed in its dicts and lists changes nothing in this one's."""
+        fields = {name: copied(value) if isinstance(value, (dict, list)) else value for name, value in self.__dict__.items()}
+        copy = object.__new__(Header)
+        copy.__dict__.update(fields)
+        return copy
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JSON]) -> Header:

@@ -84,8 +84,8 @@ class SessionManager:
 
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
-        page: Page[Header] = self._call(self.store.find, Query(**query))
-        return page
+        page = self._call(self.store.find, Query(**query))
+        return Page([header.copy() for header in page], page.cursor)
 
     def each(self, **query: Any) -> Iterator[Header]:
         """All headers that a query finds, page by page (of `limit`, by default 1,000)."""

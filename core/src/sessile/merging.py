@@ -9,7 +9,7 @@ import attrs
 
 from sessile.arguments import Check
 from sessile.drive import HasHandle
-from sessile.encoding import JSON, json_value
+from sessile.encoding import JSON, copied, json_value, same
 from sessile.errors import AccessDenied, InvalidInput
 from sessile.forks import begin_fork
 from sessile.handle import Handle
@@ -41,7 +41,7 @@ async def merge(h: Handle, other: AnySession, *, policy: Policy = "ours", sessio
     sides = [await _turns_after(side, now, both) for side, now in ((h, ours_now), (theirs, theirs_now))]
     drafts = [Draft(MESSAGE, m.body, id=m.id, turn=m.turn, time=m.time, raw=m.raw) for m in _by_time(*sides)]
     fields = {"title": json_value(title, "title"), "count": begin.count + len(drafts)}
-    if state != begin.state:
+    if not same(state, begin.state):
         drafts.append(state_draft(state))
         fields["state"] = state
     return await begin_fork(h, ours_now, begin, session_id, Change(drafts, fields))
@@ -70,9 +70,9 @@ def _merged_state(base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, 
     merged: dict[str, Any] = {}
     for key in sorted({*ours, *theirs}):
         was, our, their = (state.get(key, ABSENT) for state in (base, ours, theirs))
-        if our == their or their == was:
+        if same(our, their) or same(their, was):
             value = our
-        elif our == was:
+        elif same(our, was):
             value = their
         else:
             value = decide(policy, key, our, their)
@@ -106,7 +106,7 @@ async def diff(h: Handle, a: Point | AnySession, b: Point | AnySession | None = 
         begin.count,
         await _messages_after(handle_a, line_a, both),
         await _messages_after(handle_b, line_b, both),
-        {key: pair for key, pair in changed.items() if pair[0] != pair[1]},
+        {key: (copied(one), copied(other)) for key, (one, other) in changed.items() if not same(one, other)},
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from sessile.encoding import JSON, from_json, json_value
-from sessile.errors import InvalidMessage
+from sessile.encoding import JSON, copied, from_json, json_value
+from sessile.errors import InvalidMessage, ReadOnly
 from sessile.foreign import is_call, to_plain
 from sessile.ids import new_id
 from sessile.log import Draft, Entry
@@ -15,6 +15,7 @@ from sessile.shown import shorten
 
 ROLES = ("system", "user", "assistant", "tool")
 ABOUT = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
+_NESTED = frozenset((dict, list))  # what can be changed in place
 _YEAR_10000 = 253_402_300_800  # seconds since 1970: later moments have no date
 
 
@@ -53,7 +54,7 @@ class Message(dict[str, Any]):
         return f"Message({', '.join(f'{k}={v!r}' for k, v in self.items())})"
 
     def _read_only(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a message is read-only: use .replace(content=…) for a changed copy")
+        raise ReadOnly("a message is read-only: use .replace(content=…) for a changed copy")
 
     __setitem__ = __delitem__ = __setattr__ = __ior__ = _read_only
     update = setdefault = pop = popitem = clear = _read_only
@@ -230,13 +231,24 @@ def _assistants(said: Message) -> Message:
 def draft(said: Message, turn: str | None = None) -> Draft:
     """The log entry to be of a message. Its id and time are kept where it has them, so that a copy is known as the same."""
     if ABOUT.isdisjoint(said):
-        return Draft("message", said, turn=turn)
+        return Draft("message", _own(said), turn=turn)
     body = {name: value for name, value in said.items() if name not in ABOUT}
-    return Draft("message", body, id=said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
+    return Draft("message", _own(body), id=said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
 
 
 def from_entry(entry: Entry) -> Message:
-    """The message that a "message" entry holds."""
+    """The message that a "message" entry holds; its values are copies."""
+    body = _own(entry.body)
     if entry.turn is None:
-        return Message(entry.body, id=entry.id, timestamp=entry.time)
-    return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
+        return Message(body, id=entry.id, timestamp=entry.time)
+    return Message(body, id=entry.id, timestamp=entry.time, turn=entry.turn)
+
+
+def handed_out(messages: Iterable[Message]) -> list[Message]:
+    """The same messages for somebody else: what is changed in these changes nothing in those."""
+    return [said if (body := _own(said)) is said else Message(body) for said in messages]
+
+
+def _own(body: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a message's values; the very same where all are text and numbers, as nearly always."""
+    return body if _NESTED.isdisjoint(map(type, body.values())) else copied(body)

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from sessile.encoding import JSON, copied, from_json, json_value, to_json
+from sessile.encoding import JSON, copied, from_json, json_value, same, to_json
 from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
@@ -99,7 +99,7 @@ async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | 
         back = reverted(header, None, count=0, state=was, base=base)
         drafts = [*back.drafts, *saved.drafts]
         fields.update({**back.fields, "count": len(saved.drafts), "mark": None})
-    if state != header.state:
+    if not same(state, header.state):
         drafts = [*drafts, state_draft(state)]
         fields["state"] = state
     return Change(drafts, fields) if drafts or not header.version else None

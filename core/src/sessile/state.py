@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sessile.encoding import JSON, copied, json_value, to_json
+from sessile.encoding import JSON, copied, json_value, same, to_json
 from sessile.errors import Conflict, InvalidInput, InvalidState, SessionNotFound
 from sessile.handle import Handle
 from sessile.log import STATE, Change, Draft, Header
@@ -121,8 +121,8 @@ def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy
     resolved = {}
     for key, ours in sets.items():
         theirs = header.state.get(key, ABSENT)
-        same = theirs == seen.state.get(key, ABSENT) or theirs == ours
-        resolved[key] = ours if same else decide(policy, key, ours, theirs)
+        agreed = same(theirs, seen.state.get(key, ABSENT)) or same(theirs, ours)
+        resolved[key] = ours if agreed else decide(policy, key, ours, theirs)
     return resolved
 
 
@@ -149,7 +149,7 @@ def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None)
     gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is ABSENT}
     values = {k: v for k, v in sets.items() if v is not ABSENT}
     state = {k: v for k, v in {**header.state, **values}.items() if k not in gone}
-    if state == header.state and to_json(state) == to_json(header.state):  # 1 and True are equal, but not the same
+    if same(state, header.state):
         return None
     within = header.base >= 0 and header.base // _BLOCK == header.head // _BLOCK
     if within and len(to_json(state)) > _WHOLE:
@@ -179,6 +179,11 @@ def check_own_key(key: object) -> None:
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not _place(key)[1]:
         raise InvalidState(f"a state key is a non-empty string, not {key!r}")
+
+
+def is_shared(key: str) -> bool:
+    """Does this key belong to other sessions as well ("user:" and "app:")?"""
+    return _place(key)[0] in _SHARED
 
 
 async def _home(h: Handle, scope: str) -> dict[str, Any]:

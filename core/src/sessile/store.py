@@ -214,4 +214,4 @@ def missing(log: str, start: int, stop: int) -> Missing:
 def conflict(session_id: str, expected: int | None, header: Header | None) -> Conflict:
     """The error of a store whose header of a session is at another version than `expected`."""
     what = "can be read" if expected is None else f"is not at version {expected} any more"
-    return Conflict(f"session {session_id!r} {what}", header)
+    return Conflict(f"session {session_id!r} {what}", header and header.copy())

@@ -16,13 +16,13 @@ import attrs
 from sessile import context
 from sessile.agent import Agent
 from sessile.drive import is_async
-from sessile.encoding import JSON
+from sessile.encoding import JSON, copied
 from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
 from sessile.handle import Handle
 from sessile.history import add_messages, commit_drafts, get_history, observe
 from sessile.ids import new_id
 from sessile.log import Draft, Header
-from sessile.messages import Message, as_reply, draft, message
+from sessile.messages import Message, as_reply, draft, handed_out, message
 from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
@@ -153,7 +153,7 @@ async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
 async def _greet(h: Handle, agent: Agent, header: Header) -> None:
     """Call `on_agent_start` once for an agent in a handle, and store what it resumes with."""
     h.greeted.add(agent)
-    arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": header.metadata}
+    arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": copied(header.metadata)}
     resumed = next((messages for messages in await h.hook("on_agent_start", **arguments) if messages), None)
     if resumed and not header.count:
         await add_messages(h, resumed)
@@ -246,7 +246,7 @@ async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
     agent = turn.agent
     window = agent.window or getattr(model, "window", None) or context.WINDOW
     past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
-    messages = context.prompt(
+    chosen = context.prompt(
         [other for other in past if other.id != turn.id],
         turn.said,
         instructions=agent.instructions,
@@ -254,6 +254,7 @@ async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
         budget=agent.budget or getattr(model, "budget", None) or context.BUDGET,
         count_tokens=getattr(model, "count_tokens", None) or context.estimate_tokens,
     )
+    messages = handed_out(chosen)  # what a model or a plugin does to them stays with it
     arguments = {"session": h.session, "turn": turn}
     built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
     return built

@@ -28,6 +28,7 @@ from sessile.arguments import Seconds, checked_class
 from sessile.drive import Awaiting, awaited
 from sessile.encoding import JSON
 from sessile.messages import Message, message
+from sessile.session import write_through
 from sessile.session.base import BaseSession
 
 A = TypeVar("A", bound="AsyncSession")
@@ -75,14 +76,14 @@ class AsyncSession(BaseSession):
     update_preference = awaited(state.update_preference)
     get_preference = awaited(state.get_preference)
     get_preferences = awaited(state.get_preferences)
-    state = property(awaited(state.get_state))
+    state = property(awaited(write_through.get_state))
 
     def watch(self, timeout: Seconds | None = None) -> AsyncIterator[Message]:
         """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
         return watching.awatch(self._handle, timeout)
 
     # the session itself
-    metadata = property(awaited(lifecycle.get_metadata))
+    metadata = property(awaited(write_through.get_metadata))
     set_metadata = awaited(lifecycle.set_metadata)
     title = property(awaited(lifecycle.get_title))
     set_title = awaited(lifecycle.set_title)

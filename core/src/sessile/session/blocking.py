@@ -29,6 +29,7 @@ from sessile.drive import Blocking, blocking, run
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 from sessile.messages import Message, message
+from sessile.session import write_through
 from sessile.session.base import BaseSession
 
 S = TypeVar("S", bound="Session")
@@ -119,14 +120,14 @@ class Session(BaseSession):
     update_preference = blocking(state.update_preference)
     get_preference = blocking(state.get_preference)
     get_preferences = blocking(state.get_preferences)
-    state = property(blocking(state.get_state))
+    state = property(blocking(write_through.get_state), blocking(write_through.set_state))
 
     def watch(self, timeout: Seconds | None = None) -> Iterator[Message]:
         """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
         return watching.watch(self._handle, timeout)
 
     # the session itself
-    metadata = property(blocking(lifecycle.get_metadata), blocking(lifecycle.set_metadata))
+    metadata = property(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
     title = property(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
     status = property(blocking(lifecycle.get_status))
     created_at = property(blocking(lifecycle.created_at))

@@ -88,7 +88,7 @@ class HierarchicalSessionStore(DefaultSessionStore):
     def share_session(self, session_id: str, shared: bool = True) -> bool:
         """Set the flag that a session may be shown to others; what that means is the application's."""
         session = self._existing(session_id)
-        session.metadata = {**session.metadata, _SHARED: shared}
+        session.metadata[_SHARED] = shared
         return True
 
     def unshare_session(self, session_id: str) -> bool:
