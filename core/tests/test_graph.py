@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound
@@ -92,6 +93,60 @@ def test_a_point_never_separates_a_call_from_its_results(new: Callable[..., Sess
     assert session.fork(session.messages[1]).message_count == 4
     session.revert(2)
     assert [m.role for m in session.messages] == ["user", "assistant", "tool", "tool"]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_counted_from_the_end_a_point_is_before_a_call_not_behind_its_results(face: str) -> None:
+    call = {"role": "assistant", "tool_calls": [{"id": f"c{n}", "name": "f", "arguments": {}} for n in (1, 2)]}
+    results = [{"role": "tool", "content": f"{n}", "tool_call_id": f"c{n}"} for n in (1, 2)]
+    said = [("user", "q"), call, *results]
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=MemorySessionStore())
+    session.add_messages([*said, ("assistant", "a")])
+    counts = [session.fork(-back).message_count for back in range(1, 6)]
+    assert counts == [4, 1, 1, 1, 0]
+    session.revert(-1)
+    back = session.revert(-1)  # the last message is a result
+    assert [m.role for m in session.messages] == ["user"]
+    session.revert(back)
+    session.revert(3)  # from the beginning: behind the results
+    assert session.message_count == 4
+    session.set_history(said[:3])  # one result is missing
+    session.revert(-1)
+    assert session.message_count == 1
+    session.set_history([call])
+    session.revert(-1)
+    assert session.messages == []
+    alone = opener(face, loop)("alone", store=MemorySessionStore())
+    alone.add_messages([call, *results])
+    alone.revert(-1)
+    assert alone.message_count == 0
+    loop.close()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_the_state_goes_back_with_a_revert_and_stays_with_a_new_history(face: str) -> None:
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=MemorySessionStore())
+    session.set_state("before", 1)
+    for n in (1, 2):
+        session.add_message("user", f"{n}")
+        session.set_state("n", n)
+    session.set_state("user:kept", 1)
+    session.set_state("temp:kept", 1)
+    shared = {"user:kept": 1, "temp:kept": 1}
+    session.set_history([("user", "other"), ("user", "and more")])
+    assert session.state == {"before": 1, "n": 2, **shared}
+    point = session.revert(1)
+    assert session.state == {"before": 1, "n": 2, **shared}
+    session.revert(0)
+    assert session.state == shared  # nothing that was said before counts, and no state is the session's own
+    session.revert(point)
+    session.set_history([])
+    assert session.state == {"before": 1, "n": 2, **shared}
+    session.add_message("user", "a")
+    assert session.fork(0).state == {"user:kept": 1}
+    loop.close()
 
 
 def test_forks_of_forks_share_what_was_said(new: Callable[..., Session]) -> None:

@@ -30,6 +30,9 @@ async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | No
 async def revert(h: Handle, point: Point) -> Snapshot:
     """Make the session count up to `point` only. Returns a snapshot of where it was: revert to that, and it is undone.
 
+    The state becomes what it was when the last message up to there was said; behind `revert(0)` it is empty ("user:", "app:"
+    and "temp:" keys stay: they are not the session's). -1 takes back the last message, with the call and all the results
+    where that is a tool's result.
     Raises `InvalidInput` for a point that is none of this session's; nothing is written then.
     """
 

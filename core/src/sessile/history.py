@@ -82,7 +82,7 @@ async def message_count(h: Handle) -> int:
 async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     """Make these messages the history. What was there stays in the log but counts no more.
 
-    A history that only goes on from the present one is appended; the same one changes nothing.
+    A history that only goes on from the present one is appended; the same one changes nothing. The state stays as it is.
     """
     wanted = as_messages(messages)
 

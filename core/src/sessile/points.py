@@ -1,7 +1,8 @@
 """Points of a session: what a snapshot, a label, a message or a number of messages comes to.
 
 A point is a `Snapshot`, its id or label, a `Message`, or a number of messages from the beginning (negative: from the end).
-One that falls between a tool call and its results is moved behind the last of them.
+One that falls between a tool call and its results is moved behind the last of them; one that was counted from the end is
+moved before the call, so that -1 always takes something back.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
         part, entry = await find_message(h, header, point.id)
         return await _at_entry(h, part, await _whole(h, part, entry))
     if isinstance(point, int) and not isinstance(point, bool) and -header.count <= point <= header.count:
-        return await _at_count(h, header, point if point >= 0 else header.count + point)
+        return await _at_count(h, header, point) if point >= 0 else await _at_count(h, header, header.count + point, back=True)
     raise InvalidInput(
         f"{point!r:.60} is no point of session {h.session_id!r}: pass a snapshot, its label, a message, or a number of messages "
         f"up to {header.count}"
@@ -159,12 +160,21 @@ async def find_message(h: Handle, header: Header, message_id: str) -> tuple[Segm
     raise InvalidInput(f"message {message_id!r} does not count in session {h.session_id!r}: it is another's, or was reverted")
 
 
-async def _at_count(h: Handle, header: Header, count: int) -> Target:
-    """The point where `count` messages had been said: each entry carries its number, so it is a binary search."""
+async def _at_count(h: Handle, header: Header, count: int, *, back: bool = False) -> Target:
+    """The point where `count` messages had been said. back: before a tool call that it would separate from its results."""
     if count == header.count:
         return await end_of(h, header.segments[-1])
-    if not count:
-        return Target()
+    while count:
+        part, entry = await _counted(h, header, count)
+        whole = await _whole(h, part, entry)
+        if whole is entry or not back:
+            return await _at_entry(h, part, whole)
+        count -= 1
+    return Target()
+
+
+async def _counted(h: Handle, header: Header, count: int) -> tuple[Segment, Entry]:
+    """The message number `count`, and its range: each entry carries its number, so it is a binary search."""
     async for part in h.ranges(header):
         first = await h.entry(part.depth, part.start)
         if first.count > count or (first.count == count and first.kind != MESSAGE):
@@ -173,7 +183,7 @@ async def _at_count(h: Handle, header: Header, count: int) -> Target:
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if (await h.entry(part.depth, middle)).count >= count else (middle + 1, high)
-        return await _at_entry(h, part, await _whole(h, part, await h.entry(part.depth, low)))
+        return part, await h.entry(part.depth, low)
     raise InvalidInput(f"session {h.session_id!r} has no {count} messages")
 
 
