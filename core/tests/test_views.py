@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, hookimpl
-from sessile.errors import Closed, SessileError
+from sessile.errors import Closed, InvalidInput, SessileError
 
 FACES = ["blocking", "async"]
 
@@ -192,3 +192,54 @@ def test_a_blocking_view_in_its_own_event_loop_says_that_it_would_wait_for_itsel
             taken[0].get_state("k")
 
     use("async", work, plugins=[Takes()], store=AsyncStore())
+
+
+def test_an_async_session_is_closed_by_code_without_a_loop(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Closing:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_session_close(self, session_id: str) -> None:
+            closed.append(f"{self.name} {session_id}")
+
+    class AwaitedClosing(Closing):
+        async def on_session_close(self, session_id: str) -> None:
+            await asyncio.sleep(0)
+            closed.append(f"{self.name} {session_id}")
+
+    async def main() -> AsyncSession:
+        session = AsyncSession("s", store=f"sqlite:///{tmp_path}/x.db", plugins=[Closing("plain"), AwaitedClosing("awaited")])
+        await session.add_message("user", "a")
+        with pytest.raises(InvalidInput, match="an event loop runs here"):
+            _ = session.blocking
+        return session
+
+    session = asyncio.run(main())
+    assert session.blocking.message_count == 1
+    session.blocking.close()
+    session.blocking.close()
+    assert session.closed
+    assert sorted(closed) == ["awaited s", "plain s"]
+    with pytest.raises(Closed):
+        session.store.load("s")
+    with pytest.raises(Closed):
+        asyncio.run(session.add_message("user", "b"))
+
+
+def test_a_stream_whose_loop_is_gone_holds_up_no_close() -> None:
+    class Words:
+        async def generate(self, request: Request) -> str:
+            request.emit("one ")
+            await asyncio.sleep(3600)
+            return "never"
+
+    loop = asyncio.new_event_loop()
+    session = AsyncSession("s", store=MemorySessionStore(), agent=Agent(model=Words()))
+    stream = session.stream("go")
+    assert loop.run_until_complete(anext(stream)) == "one "
+    session.blocking.close()
+    assert session.closed
+    loop.run_until_complete(stream.aclose())
+    loop.close()

@@ -25,7 +25,7 @@ _own: contextvars.ContextVar[Running] = contextvars.ContextVar("the streamed tur
 class Running:
     """A turn that is being streamed, as who closes its session sees it."""
 
-    def __init__(self, h: Handle, interrupt: Callable[[], object]) -> None:
+    def __init__(self, h: Handle, interrupt: Callable[[], bool]) -> None:
         self._h = h
         self._interrupt = interrupt
         self.closed = False  # was the session closed meanwhile?
@@ -40,10 +40,13 @@ class Running:
         """Is it the turn that this very code runs in? Then it cannot be waited for."""
         return _own.get(None) is self
 
-    def stop(self) -> None:
-        """Interrupt the turn, as its session is being closed; `ended` is set once what had arrived is stored."""
+    def stop(self) -> bool:
+        """Interrupt the turn, as its session is being closed; `ended` is set once what had arrived is stored.
+
+        False where it is never set, as the event loop of the turn does not run any more.
+        """
         self.closed = True
-        self._interrupt()
+        return self._interrupt()
 
     def end(self) -> None:
         """Say that the turn has ended."""
@@ -83,7 +86,11 @@ def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
         running.end()
         pieces.put(_END)
 
-    running = Running(h, gone.set)
+    def interrupt() -> bool:
+        gone.set()
+        return True
+
+    running = Running(h, interrupt)
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="sessile-stream")
     thread.start()
     silent = True
@@ -122,8 +129,13 @@ async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIt
         running.end()
         loop.call_soon(pieces.put_nowait, _END)
 
+    def interrupt() -> bool:
+        if loop.is_running():
+            loop.call_soon_threadsafe(task.cancel)
+        return loop.is_running()
+
     task = asyncio.ensure_future(work())
-    running = Running(h, lambda: loop.call_soon_threadsafe(task.cancel))
+    running = Running(h, interrupt)
     task.add_done_callback(end)
     silent = True
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessile import (
     archives,
@@ -25,11 +25,16 @@ from sessile import (
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
 from sessile.arguments import Seconds, checked_class
+from sessile.background import running_loop
 from sessile.drive import Awaiting, awaited
 from sessile.encoding import JSON
+from sessile.errors import InvalidInput
 from sessile.messages import Message, message
 from sessile.session import write_through
 from sessile.session.base import BaseSession
+
+if TYPE_CHECKING:
+    from sessile.session.blocking import Session
 
 A = TypeVar("A", bound="AsyncSession")
 
@@ -39,7 +44,7 @@ class AsyncSession(BaseSession):
     """A `Session` whose methods are awaited, and whose properties that read the store too: `await session.messages`.
 
     Blocking stores, models, tools and hooks run in worker threads; async ones are awaited. Another user's session is
-    refused at the first use, or by `async with`.
+    refused at the first use, or by `async with`. `blocking` is the session for code that cannot await.
     """
 
     _face = Awaiting
@@ -129,6 +134,17 @@ class AsyncSession(BaseSession):
         """Make what a saved file holds this session's content (see `Session.load`)."""
         await archives.load(self._handle, path)
         return self
+
+    @property
+    def blocking(self) -> Session:
+        """The same session for code without an event loop, such as an `atexit` function: `session.blocking.close()`.
+
+        `InvalidInput` where an event loop runs, which every verb of it would hold up.
+        """
+        if running_loop() is not None:
+            raise InvalidInput("an event loop runs here, which a blocking session holds up: await this one's methods")
+        found: Any = self._seen_by(False)
+        return found  # type: ignore[no-any-return]
 
     async def __aenter__(self: A) -> A:
         await self._handle.open()
