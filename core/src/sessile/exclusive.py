@@ -7,21 +7,26 @@ taken from a holder that is gone.
 
 from __future__ import annotations
 
+import contextvars
 import time
 from contextlib import suppress
+from typing import Any
 
+from sessile.background import running_loop
 from sessile.drive import run
-from sessile.errors import InvalidInput, SessionNotFound
+from sessile.errors import InvalidInput, LeaseLost, SessileError, SessionNotFound
 from sessile.handle import Handle
 from sessile.leases import held, in_use
 from sessile.log import Change, Header
 
 _PAUSE = 0.02  # seconds between two attempts
+_acquired: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("the leases that this code has", default=())
 
 
 class Lease:
     """Exclusive use of a session, for `with` or `async with`: only its own handle may commit meanwhile.
 
+    Tasks and threads that share the handle are kept apart where each asks for a lease: the second waits for the first.
     token: the fencing token, once it is held.
     """
 
@@ -31,52 +36,89 @@ class Lease:
         self._h = h
         self._timeout = timeout
         self._seconds = timeout if lease is None else lease
-        self.token: int | None = None
+        self._written: dict[str, Any] | None = None  # the lease, as it is in the header if it is held
+        self._entered = False  # is the handle this one's?
+        self._task: Any = None  # where it was acquired; None: in no task
+
+    @property
+    def token(self) -> int | None:
+        return self._written["token"] if self._written else None
 
     async def acquire(self) -> None:
-        """Wait for the lease and take it. `LockTimeout` where others have it all the time."""
+        """Wait for the lease and take it. `LockTimeout` where others have it all the time.
+
+        `InvalidInput` where this very task, or thread, has it already: it would wait for itself.
+        """
         h = self._h
-        if h.token is not None:
-            raise InvalidInput(f"this handle of session {h.session_id!r} has the lease already: open another to wait for it")
+        self._task = _current_task()
+        if any(mine.is_of(h) and self._task in (None, mine._task) for mine in _acquired.get()):
+            raise InvalidInput(
+                f"session {h.session_id!r} is used exclusively here already: a second lease would wait for the first"
+            )
         give_up = time.time() + self._timeout
-        await h.refresh()
-        while not await self._take():
-            if time.time() > give_up:
-                raise in_use(h.session_id, self._timeout)
-            await h.face.pause(_PAUSE)
+        while not h.alone.acquire(blocking=False):
+            await self._pause(give_up)
+        self._entered = True
+        try:
             await h.refresh()
+            while not await self._take():
+                await self._pause(give_up)
+                await h.refresh()
+        except BaseException:
+            with suppress(SessileError):
+                await h.refresh()  # a cancelled commit may have landed
+            await self.release()
+            raise
+        _acquired.set((*_acquired.get(), self))
+
+    async def _pause(self, give_up: float) -> None:
+        if time.time() > give_up:
+            raise in_use(self._h.session_id, self._timeout)
+        await self._h.face.pause(_PAUSE)
+
+    def is_of(self, h: Handle) -> bool:
+        """Is it held, and by this handle or a view of it?"""
+        return self.token is not None and self._h.alone is h.alone
 
     async def _take(self) -> bool:
-        h = self._h
-        taken: list[int] = []
-
         def take(header: Header) -> Change | None:
-            taken.clear()
+            self._written = None
             if held(header.lease):
                 return None
-            taken.append((header.lease or {}).get("token", 0) + 1)
-            return Change(fields={"lease": {"token": taken[0], "until": time.time() + self._seconds}})
+            return self._write((header.lease or {}).get("token", 0) + 1)
 
-        await h.commit(take, on_conflict="rebase", leased=True)
-        self.token = h.token = taken[0] if taken else None
-        return bool(taken)
+        await self._h.commit(take, on_conflict="rebase", leased=True)
+        self._h.token = self.token
+        return self.token is not None
+
+    def _write(self, token: int) -> Change:
+        self._written = {"token": token, "until": time.time() + self._seconds}
+        return Change(fields={"lease": self._written})
 
     async def renew(self) -> None:
         """Hold on for as long again. `LeaseLost` where it is over already."""
-        await self._h.commit(lambda header: Change(fields={"lease": {"token": self.token, "until": time.time() + self._seconds}}))
+        if (token := self.token) is None:
+            raise LeaseLost(f"the lease on session {self._h.session_id!r} is not held: acquire it first")
+        await self._h.commit(lambda header: self._write(token))
 
     async def release(self) -> None:
         """Give the lease back, if it is still held."""
-        h, token = self._h, self.token
-        self.token = h.token = None
-        over = {"token": token, "until": 0.0}
+        h, written = self._h, self._written
+        if not self._entered:
+            return
 
         def give_back(header: Header) -> Change | None:
-            return Change(fields={"lease": over}) if (header.lease or {}).get("token") == token else None
+            return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease == written else None
 
-        if not h.closed:
-            with suppress(SessionNotFound):  # deleted, and its lease with it
-                await h.commit(give_back, on_conflict="rebase", leased=True)
+        h.token = self._written = None
+        _acquired.set(tuple(lease for lease in _acquired.get() if lease is not self))
+        try:
+            if written and not h.closed:
+                with suppress(SessionNotFound):  # deleted, and its lease with it
+                    await h.commit(give_back, on_conflict="rebase", leased=True)
+        finally:
+            self._entered = False
+            h.alone.release()
 
     def __enter__(self) -> Lease:
         run(self.acquire())
@@ -91,3 +133,12 @@ class Lease:
 
     async def __aexit__(self, *_: object) -> None:
         await self.release()
+
+
+def _current_task() -> Any:
+    """The task that this code runs in; None outside of event loops, as in a blocking layer's thread."""
+    if running_loop() is None:
+        return None
+    import asyncio
+
+    return asyncio.current_task()

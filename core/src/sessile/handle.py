@@ -7,6 +7,7 @@ The verbs of a session (history, state, turn, graph, …) are async functions of
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -73,6 +74,7 @@ class Handle:
         self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
         self.greeted: set[Any] = set()  # agents that on_agent_start was called for
         self.token: int | None = None  # of the lease it holds (see `exclusive.py`)
+        self.alone = threading.Lock()  # held by the task or thread that has the lease, or is the next to wait for it
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None
         self._past: Past | None = None

@@ -1,0 +1,162 @@
+"""Exclusive use: tasks and threads that share one handle are kept apart, as handles are (see the conformance kit)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from tests.faces import FACES, opener
+
+from sessile import AsyncSession, MemorySessionStore, Session
+from sessile.errors import InvalidInput, LeaseLost, LockTimeout
+
+ROUNDS = 5
+
+
+def test_threads_that_share_a_handle_have_it_one_after_the_other() -> None:
+    session = Session("s", store=MemorySessionStore())
+    seen: list[int] = []
+    together = threading.Barrier(3)
+
+    def work() -> None:
+        together.wait()
+        for _ in range(ROUNDS):
+            with session.exclusive(timeout=30):
+                before = session.message_count
+                session.add_message("user", "a")
+                session.add_message("user", "b")
+                seen.append(session.message_count - before)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [2] * 3 * ROUNDS
+
+
+def test_tasks_that_share_a_handle_have_it_one_after_the_other() -> None:
+    async def main() -> list[int]:
+        seen: list[int] = []
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+
+            async def work() -> None:
+                for _ in range(ROUNDS):
+                    async with session.exclusive(timeout=30):
+                        before = await session.message_count
+                        await session.add_message("user", "a")
+                        await asyncio.sleep(0)
+                        await session.add_message("user", "b")
+                        seen.append(await session.message_count - before)
+
+            async with session.exclusive(timeout=30):  # tasks begun here wait like any other
+                begun = [asyncio.create_task(work()) for _ in range(3)]
+                await asyncio.sleep(0)
+            await asyncio.gather(*begun)
+        return seen
+
+    assert asyncio.run(main()) == [2] * 3 * ROUNDS
+
+
+def test_a_second_lease_in_the_same_place_says_so() -> None:
+    session = Session("s", store=MemorySessionStore())
+    with session.exclusive(timeout=30) as lease:
+        with pytest.raises(InvalidInput, match="session 's' is used exclusively here already"), session.exclusive(timeout=30):
+            pass
+        assert lease.token is not None
+        session.add_message("user", "still mine")
+        with Session("other", store=session.store).exclusive(timeout=1):
+            pass
+    with session.exclusive(timeout=1):
+        session.add_message("user", "again")
+
+    async def main() -> None:
+        async with AsyncSession("s", store=session.store) as awaited, awaited.exclusive(timeout=30):
+            with pytest.raises(InvalidInput, match="used exclusively here already"):
+                await awaited.exclusive(timeout=30).acquire()
+            with pytest.raises(InvalidInput, match="used exclusively here already"):  # in a thread that it waits for
+                await asyncio.to_thread(awaited._seen_by(False).exclusive(timeout=30).__enter__)
+            await awaited.add_message("user", "mine")
+
+    asyncio.run(main())
+    assert session.message_count == 3
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_who_waits_too_long_for_a_shared_handle_hears_of_it(face: str) -> None:
+    store = MemorySessionStore()
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=store)
+    holder: Any = session if face == "blocking" else session.blocking
+    with holder.exclusive(timeout=30):
+        outcome: list[type[BaseException]] = []
+
+        def other() -> None:
+            try:
+                if face == "blocking":
+                    session.exclusive(timeout=0.05).__enter__()
+                else:
+                    loop.run_until_complete(session.exclusive(timeout=0.05).__aenter__())
+            except Exception as error:
+                outcome.append(type(error))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert outcome == [LockTimeout]
+        holder.add_message("user", "still mine")
+    with holder.exclusive(timeout=1):
+        pass
+    loop.close()
+
+
+def test_a_cancelled_wait_or_an_error_leaves_the_handle_free() -> None:
+    async def main() -> None:
+        store = MemorySessionStore()
+        async with AsyncSession("s", store=store) as session:
+            async with session.exclusive(timeout=30):
+                waiting = asyncio.create_task(session.exclusive(timeout=30).acquire())
+                await asyncio.sleep(0)
+                waiting.cancel()
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
+            lease = session.exclusive(timeout=1)
+            with pytest.raises(ZeroDivisionError):
+                async with lease:
+                    _ = 1 / 0
+            await lease.release()  # once more: nothing to give back
+            with pytest.raises(LeaseLost, match="acquire it first"):
+                await lease.renew()
+            async with session.exclusive(timeout=1):
+                await session.add_message("user", "a")
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_while_the_lease_is_committed_gives_it_back() -> None:
+    class Slow(MemorySessionStore):
+        """A store whose next commit takes until it is let go."""
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            begun.set()
+            assert go_on.wait(10)
+            super().commit(*args, **kwargs)
+
+    begun, go_on = threading.Event(), threading.Event()
+    store = Slow()
+
+    async def main() -> None:
+        async with AsyncSession("s", store=store) as session:
+            asking = asyncio.create_task(session.exclusive(timeout=1000).acquire())
+            await asyncio.to_thread(begun.wait)
+            asking.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+        with Session("s", store=store, timeout=1) as other:
+            other.add_message("user", "at once")
+
+    asyncio.run(main())
