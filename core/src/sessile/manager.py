@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -45,34 +46,59 @@ class Hit:
 
 @checked_class
 class SessionManager:
-    """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`."""
+    """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`.
+
+    A manager that `user` returns is bound to one user: a call that names another raises `AccessDenied`.
+    """
+
+    user_id: str | None = None  # the user that it is bound to; None: it is everybody's
 
     def __init__(self, store: Any = None, *, backend: str | None = None) -> None:
         found, self._release = find_store(store, backend)
         self.store: Any = found
         self._commits = Commits(Blocking(), found)
 
+    def user(self, user_id: str) -> SessionManager:
+        """A manager of the same store that is bound to a user: what it makes, lists, opens and deletes is this user's.
+
+        Another user's session is not listed or found, and raises `AccessDenied` where it is named. Closing is left to this one.
+        """
+        bound = copy.copy(self)
+        bound.user_id = check_id(self._whose(user_id), "user id")
+        bound._release = lambda: None
+        return bound
+
+    def _whose(self, user_id: str | None) -> str | None:
+        """Whose sessions a call is about; None: everybody's."""
+        if self.user_id is not None and user_id not in (None, self.user_id):
+            raise AccessDenied(f"this manager is bound to user {self.user_id!r}: it has no access to what is {user_id!r}'s")
+        return self.user_id or user_id
+
     def create_session(
         self,
-        user_id: str = DEFAULT_USER,
+        user_id: str | None = None,
         session_id: str | None = None,
         *,
         title: str = "",
         metadata: dict[str, JSON] | None = None,
         **options: Any,
     ) -> Session:
-        """Store a new session and open it. `SessionExists` where the id is taken. Options are those of `Session`."""
+        """Store a new session and open it. `SessionExists` where the id is taken. Options are those of `Session`.
+
+        user_id: default the user that the manager is bound to, else "default_user".
+        """
         from sessile.session import Session
 
+        user_id = self._whose(user_id) or DEFAULT_USER
         session = Session(session_id, user_id=user_id, store=self.store, metadata=metadata, **options)
         run(lifecycle.create(session._handle, title))
         return session
 
     def get_session(self, session_id: str, user_id: str | None = None, **options: Any) -> Session | None:
-        """Open a stored session; None where there is none. `AccessDenied` where it is not this user's."""
+        """Open a stored session; None where there is none. `AccessDenied` where it is not this user's (None: anybody's)."""
         from sessile.session import Session
 
-        session = Session(session_id, user_id=user_id, store=self.store, **options)
+        session = Session(session_id, user_id=self._whose(user_id), store=self.store, **options)
         return session if run(session._handle.open()).version else None
 
     def get_sessions_for_user(self, user_id: str, limit: int = 50) -> builtins.list[Session]:
@@ -80,11 +106,11 @@ class SessionManager:
         from sessile.session import Session
 
         page = self.list(user_id=user_id, limit=limit)
-        return [Session(header.session_id, user_id=user_id, store=self.store) for header in page.items]
+        return [Session(header.session_id, user_id=header.user_id, store=self.store) for header in page.items]
 
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
-        page = self._call(self.store.find, Query(**query))
+        page = self._call(self.store.find, Query(**{**query, "user_id": self._whose(query.get("user_id"))}))
         return Page([header.copy() for header in page], page.cursor)
 
     def each(self, **query: Any) -> Iterator[Header]:
@@ -99,7 +125,7 @@ class SessionManager:
     def exists(self, session_id: str) -> bool:
         """Is there such a session?"""
         header = self._call(self.store.load, check_id(session_id))
-        return header is not None and not header.hidden
+        return header is not None and not header.hidden and self.user_id in (None, header.user_id)
 
     def import_session(
         self,
@@ -111,14 +137,16 @@ class SessionManager:
     ) -> Session:
         """Store a session that `Session.export` or `save` wrote to a file, and open it. `SessionExists` where its id is taken.
 
-        session_id, user_id: default those it had. progress: called with the number of entries stored, and of all.
+        session_id, user_id: default those it had; a bound manager makes it its user's. progress: called with the number of
+        entries stored, and of all.
         """
         from sessile.session import Session
 
+        user_id = self._whose(user_id)
         found = archives.read_archive(path)
         if found is not None:
             stored = archives.restore_archive(self._commits, found, session_id, user_id=user_id, progress=progress)
-            return Session(run(stored), store=self.store)
+            return Session(run(stored), user_id=user_id, store=self.store)
         about = archives.about(path)
         owner = about["user_id"] if user_id is None else user_id
         session = Session(about["session_id"] if session_id is None else session_id, user_id=owner, store=self.store)
@@ -127,6 +155,7 @@ class SessionManager:
 
     def save(self, session: AnySession) -> None:
         """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
+        self._whose(run(session._handle.open()).user_id)
         run(lifecycle.mark_saved(session._handle))
 
     def delete(self, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
@@ -135,6 +164,7 @@ class SessionManager:
         Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
         """
         log = ""
+        user_id = self._whose(user_id)
         if user_id is not None:
             header = run(self._commits.load(check_id(session_id)))
             if header is None:
@@ -146,7 +176,8 @@ class SessionManager:
 
     def delete_user(self, user_id: str) -> int:
         """Delete all sessions of a user, and the state that they share; returns how many sessions there were."""
-        own = (self._commits.load(f"{RESERVED}user:{check_id(user_id, 'user id')}"),)
+        self._whose(check_id(user_id, "user id"))
+        own = (self._commits.load(f"{RESERVED}user:{user_id}"),)
         count = self._delete_all(self.each(user_id=user_id))
         self._delete_all(filter(None, map(run, own)))
         return count
@@ -172,7 +203,9 @@ class SessionManager:
         return sum(run(deletion.delete_session(self._commits, session_id, log=log)) for session_id, log in found)
 
     def clear_all(self) -> int:
-        """Delete every session and all shared state of this store; returns how many sessions there were."""
+        """Delete every session and all shared state of this store (a bound manager: of its user); returns how many there were."""
+        if self.user_id is not None:
+            return self.delete_user(self.user_id)
         shared = run(deletion.find_all(self._commits, Query(limit=1000), prefixes=_SHARED))
         count = self._delete_all(self.each())
         self._delete_all(shared)
@@ -181,8 +214,10 @@ class SessionManager:
     def sweep(self, *, repair: bool = False, older_than: float = 3600) -> int:
         """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
 
-        older_than: seconds after which whoever began one is taken to be gone.
+        older_than: seconds after which whoever began one is taken to be gone. `AccessDenied` for a bound manager.
         """
+        if self.user_id is not None:
+            raise AccessDenied(f"this manager is bound to user {self.user_id!r}, and a sweep goes through everybody's sessions")
         return run(deletion.sweep(self._commits, repair=repair, older_than=older_than))
 
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
@@ -191,6 +226,7 @@ class SessionManager:
         At most `limit`. A blank text, a NUL or a lone surrogate finds nothing. `InvalidInput` for a text or user id that is
         no string, or a limit that is no number from 0.
         """
+        user_id = self._whose(user_id)
         if not limit or not text.strip() or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
         if hasattr(self.store, "search"):
