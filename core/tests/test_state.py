@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.faces import FACES, opener
 
 from sessile import MemorySessionStore, Session
 from sessile.errors import InvalidState
@@ -161,3 +165,32 @@ def test_equal_values_that_are_written_differently_are_changes(store: MemorySess
         assert repr(session.metadata) == repr(session.messages[0].metadata) == repr({"m": value})
         assert repr(session.diff(other).state) == repr({"k": (value, 1)})
         assert repr(session.merge(other).state) == repr({"k": value})
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_what_is_as_wanted_only_for_a_handle_that_is_behind_is_committed(store: MemorySessionStore, face: str) -> None:
+    loop = asyncio.new_event_loop()
+    one, two = (opener(face, loop)("s", store=store) for _ in "12")
+
+    def both(first: Callable[[Any], None], second: Callable[[Any], None]) -> None:
+        for session, change in ((one, first), (two, second), (one, first)):
+            change(session)
+
+    both(lambda s: s.set_state("k", 1), lambda s: s.set_state("k", 2))
+    assert two.get_state("k") == 1
+    both(lambda s: s.delete_state("k"), lambda s: s.set_state("k", 2))
+    assert two.get_state("k") is None
+    both(lambda s: s.set_state({"k": 1}), lambda s: s.set_state("new", 2))
+    assert two.state == {"k": 1}
+    both(lambda s: s.set_state("user:k", 1), lambda s: s.set_state("user:k", 2))
+    assert two.get_state("user:k") == 1
+    one.set_state("k", 5)
+    two.set_state("k", 1)
+    assert one.update_state("k", lambda old: max(old, 4)) == two.get_state("k") == 4
+    both(lambda s: setattr(s, "title", "a"), lambda s: setattr(s, "title", "b"))
+    assert two.title == "a"
+    both(lambda s: setattr(s, "metadata", {"a": 1}), lambda s: setattr(s, "metadata", {}))
+    assert two.metadata == {"a": 1}
+    both(lambda s: s.archive(), lambda s: s.add_message("user", "a"))
+    assert two.status == "archived"
+    loop.close()

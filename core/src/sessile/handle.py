@@ -145,13 +145,16 @@ class Handle:
         header = self._header
         if header is None or self.closed:
             header = await self.open()
-        attempt = 0
+        attempt, newest = 0, False
         while True:
             if not leased and (header.lease is not None or self.token is not None):
                 header = self._see(await self.commits.until_free(header, self.token))
             change = make(header)
             if change is None:
-                return []
+                if newest:
+                    return []
+                header, newest = await self.refresh(), True  # it is as wanted: is it still, or did others change it?
+                continue
             now = time.time()
             if not attempt:
                 give_up = now + self.timeout
@@ -164,7 +167,7 @@ class Handle:
                 if (on_conflict or self.on_conflict) == "raise" or now > give_up:
                     raise
                 attempt += 1
-                header = await self._newest(conflict.header, attempt)
+                header, newest = await self._newest(conflict.header, attempt), True
             else:
                 self._header = after
                 if self._past is not None:
@@ -213,6 +216,18 @@ class Handle:
             kept = await self._read_past(header, limit)
         self._past = kept if kept.count <= 2 * KEPT else None
         return kept.last(limit)
+
+    async def last_turn(self, header: Header) -> PastTurn | None:
+        """The last turn; outside of turns, the last user's message and what follows it. None where nothing was said."""
+        limit = 1
+        while True:
+            turns = await self.past(header, limit)
+            if not turns or len(turns) > 1 or turns[0].id is not None or turns[0].messages[0]["role"] == "user":
+                break
+            if limit >= header.count:
+                break
+            limit = 4 * len(turns[0].messages)  # it may have begun before what was read
+        return turns[-1] if turns else None
 
     async def _read_past(self, header: Header, limit: int | None) -> Past:
         if limit is None:
