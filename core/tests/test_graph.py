@@ -246,6 +246,25 @@ def test_turns_are_undone_and_redone() -> None:
     assert session.verify()
 
 
+def test_undo_and_regenerate_find_the_last_turn_however_much_a_handle_has_read() -> None:
+    store = MemorySessionStore()
+    first = Session("s", store=store)
+    say(first, "earlier", "asked")
+    first.add_messages([("assistant", str(n)) for n in range(600)])
+    for read in (lambda s: None, lambda s: s.get_history(1), lambda s: s.messages):
+        session = Session("s", store=store, agent=Agent(model="echo"))
+        read(session)
+        assert texts(session.regenerate()) == "earlier asked asked"
+        session.undo()
+        assert texts(session) == "earlier"
+        session.redo()
+        assert session.message_count == 602
+    unasked = Session("unasked", store=store)
+    unasked.add_messages([("assistant", "a"), ("assistant", "b")])
+    Session("unasked", store=store).undo()
+    assert unasked.messages == []
+
+
 def test_editing_and_answering_anew_are_forks() -> None:
     class Counting:
         count = 0

@@ -142,7 +142,8 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
 
 async def regenerate(h: Handle) -> Any:
     """A fork in which the last turn is answered anew. Returns the fork. `InvalidInput` where there is no turn to answer."""
-    asked = [said for turn in await h.past(await h.refresh(), 1) for said in turn.messages if said.role == "user"]
+    last = await h.last_turn(await h.refresh())
+    asked = [said for said in last.messages if said.role == "user"] if last else []
     if not asked:
         raise InvalidInput(f"there is no turn to answer anew in session {h.session_id!r}")
     return await edit(h, asked[0], asked[0].content)

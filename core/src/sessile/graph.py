@@ -49,10 +49,10 @@ async def undo(h: Handle) -> Snapshot:
     """
 
     async def back(header: Header) -> Change:
-        turns = await h.past(header, 1)
-        if not turns:
+        last = await h.last_turn(header)
+        if last is None:
             raise InvalidInput(f"there is no turn to undo in session {h.session_id!r}")
-        target = await before(h, header, turns[-1].messages[0]["id"])
+        target = await before(h, header, last.messages[0]["id"])
         return await _back(h, header, target, "before undo", redo=await _redo_stack(h, header), undone=True)
 
     return await _snapshot_in(h, await h.commit_after(back))
