@@ -187,6 +187,14 @@ def test_what_is_as_wanted_only_for_a_handle_that_is_behind_is_committed(store: 
     one.set_state("k", 5)
     two.set_state("k", 1)
     assert one.update_state("k", lambda old: max(old, 4)) == two.get_state("k") == 4
+    one.set_state("k", "no number")
+    two.set_state("k", 4)
+    assert one.increment_state("k") == 5
+    with pytest.raises(InvalidState, match="state\\['user:k'\\] is 'text'"):
+        both(lambda s: s.increment_state("user:k"), lambda s: s.set_state("user:k", "text"))
+    asked: list[Any] = []
+    one.update_state("k", lambda old: asked.append(old) or old)
+    assert asked == [5]  # nobody changed it meanwhile
     both(lambda s: setattr(s, "title", "a"), lambda s: setattr(s, "title", "b"))
     assert two.title == "a"
     both(lambda s: setattr(s, "metadata", {"a": 1}), lambda s: setattr(s, "metadata", {}))

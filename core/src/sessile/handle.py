@@ -149,12 +149,18 @@ class Handle:
         while True:
             if not leased and (header.lease is not None or self.token is not None):
                 header = self._see(await self.commits.until_free(header, self.token))
-            change = make(header)
-            if change is None:
-                if newest:
-                    return []
-                header, newest = await self.refresh(), True  # it is as wanted: is it still, or did others change it?
-                continue
+            change, failure = None, None
+            try:
+                change = make(header)
+            except Exception as error:
+                failure = error
+            if change is None:  # nothing to do, or nothing that can be done; but that may be long past
+                known, header, newest = header, header if newest else await self.refresh(), True
+                if header.version != known.version:
+                    continue
+                if failure is not None:
+                    raise failure
+                return []
             now = time.time()
             if not attempt:
                 give_up = now + self.timeout
