@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,9 @@ class Said:
     state: dict[str, Any]
     turn: Any = None
     call: str = ""  # the id of the tool call that it makes or answers
+
+    def saying(self) -> tuple[Any, ...]:
+        return self.role, self.content, self.metadata, self.call
 
     def shown(self, open_turns: set[int]) -> tuple[Any, ...]:
         return self.role, self.content, self.metadata, id(self.turn) in open_turns
@@ -229,13 +233,14 @@ class SessionMachine(RuleBasedStateMachine):
             else [{k: v for k, v in said.items() if k not in ("id", "turn", "open", "timestamp")} for said in shown]
         )
         session.set_history([*kept, *[("user", text) for text in new]])
-        if keep < len(plain.said):
-            was, plain.said = plain.said[:keep], []
-            for said in was:
-                plain.say(said.role, said.content, said.metadata, call=said.call)
-            plain.undone = []
-        for text in new:
-            plain.say("user", text)
+        wanted = [said.saying() for said in plain.said[:keep]] + [("user", text, {}, "") for text in new]
+        present = [said.saying() for said in plain.said]
+        if same(wanted[: len(present)], present):
+            wanted = wanted[len(present) :]
+        else:
+            plain.said, plain.undone = [], []
+        for said in wanted:
+            plain.say(*said[:3], call=said[3])
 
     # -- going back
 
@@ -505,14 +510,14 @@ def test_sessions_are_what_lists_and_dicts_are(kind: str, face: str, request: py
     store = open_store(url)
     open_in_face = opener(face, loop)
     full = request.config.getoption("--full")
-    few = settings(
+    quick = settings(
         max_examples=300 if full else 10,
         stateful_step_count=50 if full else 25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(
-        lambda: SessionMachine(lambda *args, **options: open_in_face(*args, store=store, **options)), settings=few
-    )
-    store.close()
-    loop.close()
+    try:
+        run_state_machine_as_test(functools.partial(SessionMachine, functools.partial(open_in_face, store=store)), settings=quick)
+    finally:
+        store.close()
+        loop.close()
