@@ -20,6 +20,8 @@ GROUPS = {
     "model": ("plugins/openai", "plugins/smollm"),
 }
 
+pytest_plugins = ["pytester"]
+
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 
 

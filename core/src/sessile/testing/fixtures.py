@@ -11,6 +11,8 @@ from sessile.drive import Blocking, run
 from sessile.ids import new_log_id
 from sessile.log import Change, Draft, Header, stamp
 from sessile.stores import open_store as open_url
+from sessile.testing import plugin
+from sessile.testing.limits import within
 
 capability = pytest.mark.capability
 CONFUSABLE = ("user/alice", "user:alice", "user_alice", "user%2falice", "User_alice", "user alice", "üser", "aux", "a" * 255)
@@ -50,13 +52,14 @@ class StoreFixtures:
     """Override `store_url`; for a store that cannot be opened by a URL, `open_store`."""
 
     many_processes = True  # False for a store that one process cannot share with another: those tests are left out
+    seconds = 10.0  # that a simple test may take, about 1,000 calls; heavy ones may take longer, as their `patience` says
 
     @pytest.fixture
     def store_url(self) -> str:
         raise pytest.UsageError("define the fixture store_url: a URL that opens an empty store of yours")
 
     @pytest.fixture
-    def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
+    def open_store(self, store_url: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], Any]]:
         """A function that opens the store, each time anew, on the same data."""
         opened: list[Driven] = []
 
@@ -65,9 +68,19 @@ class StoreFixtures:
             return opened[-1]
 
         yield open_again
-        for store in opened:
-            store.close()
+        if not hung(request):
+            within(self.seconds, f"close: {type(self).__name__}", lambda: [store.close() for store in opened])
 
     @pytest.fixture
     def store(self, open_store: Callable[[], Any]) -> Any:
-        return open_store()
+        return within(self.seconds, f"opening: {type(self).__name__}", open_store)
+
+    @pytest.fixture
+    def in_full(self, request: pytest.FixtureRequest) -> bool:
+        """Are the heavy repetitions to run in full?"""
+        return plugin.in_full(request.node)
+
+
+def hung(request: pytest.FixtureRequest) -> bool:
+    """Did a test of this store hang? A thread that was left behind may hold what its closing waits for."""
+    return plugin.findings(request.config).hangs[type(request.instance).__name__] > 0

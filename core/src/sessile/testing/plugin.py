@@ -1,22 +1,39 @@
-"""The pytest plugin: counts what the conformance kit found for each store and capability, and prints it at the end."""
+"""The pytest plugin: each conformance test has a time limit, and what was found of a store is printed at the end."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-_REWRITTEN = ("waist", "together", "deleting", "sharing", "machine", "graph_machine", "processes", "plugin_conformance")
+from sessile.testing.limits import Overtime, leave_what_hangs, within
+
+_REWRITTEN = (
+    "waist",
+    "together",
+    "deleting",
+    "sharing",
+    "machine",
+    "graph_machine",
+    "processes",
+    "plugin_conformance",
+)
 pytest.register_assert_rewrite(*(f"sessile.testing.{name}" for name in _REWRITTEN))
 
 _STORE, _CAPABILITY = "sessile.store", "sessile.capability"  # properties of a test that its reports carry
+_FINDINGS = "sessile-findings"
+_FULL = 20  # times as long a heavy test may take under --full
+_HANGS = 2  # tests that hang, after which no other of the store is run
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "capability(name): what a conformance test is about")
-    config.pluginmanager.register(_Findings())
+    text = "capability(name, patience=1): what a conformance test is about, and how many times longer than most it may take"
+    config.addinivalue_line("markers", text)
+    config.pluginmanager.register(_Findings(), _FINDINGS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,8 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
     for item in items:
         if capability := _capability(item):
-            store = getattr(getattr(item, "cls", None), "__name__", item.nodeid)
-            item.user_properties += [(_STORE, store), (_CAPABILITY, capability)]
+            item.user_properties += [(_STORE, _store(item)), (_CAPABILITY, capability)]
+
+
+def _store(item: pytest.Item) -> str:
+    return str(getattr(getattr(item, "cls", None), "__name__", item.nodeid))
 
 
 def _capability(item: pytest.Item) -> str:
@@ -38,11 +58,32 @@ def _needs_processes(item: pytest.Item) -> bool:
     return _capability(item) in ("many processes", "kill -9")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Run a conformance test under its time limit; without one in a debugger."""
+    mark = pyfuncitem.get_closest_marker("capability")
+    if mark and not pyfuncitem.config.getoption("usepdb"):
+        patience = mark.kwargs.get("patience", 1)
+        seconds = getattr(pyfuncitem.cls, "seconds", 10) * patience
+        if patience > 1 and in_full(pyfuncitem):
+            seconds *= _FULL
+        what, test = f"{mark.args[0]}: {_store(pyfuncitem)}", pyfuncitem.obj
+        findings(pyfuncitem.config).check_hangs(pyfuncitem)
+        pyfuncitem.obj = lambda **arguments: within(seconds, what, functools.partial(test, **arguments))
+    try:
+        return (yield)
+    except BaseException as error:  # those of pytest.raises and pytest.fail are no Exception
+        if mark and not isinstance(error, Overtime):
+            error.add_note(f"{mark.args[0]}: {_store(pyfuncitem)} does not keep this promise")
+        raise
+
+
 class _Findings:
     """Counts outcomes by store and capability, from the reports alone: tests may run in other processes (pytest-xdist)."""
 
     def __init__(self) -> None:
         self.counts: dict[str, dict[str, Counter[str]]] = {}
+        self.hangs: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         about = {name: str(value) for name, value in report.user_properties}
@@ -50,14 +91,42 @@ class _Findings:
             counts = self.counts.setdefault(about[_STORE], {}).setdefault(about[_CAPABILITY], Counter())
             counts[report.outcome] += 1
 
+    def pytest_exception_interact(self, node: Any, call: pytest.CallInfo[Any]) -> None:
+        if call.excinfo and call.excinfo.errisinstance(Overtime):
+            if not self.hangs:
+                leave_what_hangs()
+            self.hangs[_store(node)] += 1
+
+    def check_hangs(self, item: pytest.Item) -> None:
+        """Fail a test of a store that hung before: it would only wait."""
+        if self.hangs[_store(item)] >= _HANGS:
+            pytest.fail(f"{_capability(item)}: {_store(item)}: not run, as {_HANGS} tests hung before", pytrace=False)
+
+    def failed(self, store: str) -> bool:
+        """Did any test of a store fail so far?"""
+        return any(counts["failed"] for counts in self.counts.get(store, {}).values())
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for store, capabilities in sorted(self.counts.items()):
             terminalreporter.section(f"conformance of {store}")
             for name, counts in capabilities.items():
-                failed = sum(counts.values()) - counts["passed"]
-                terminalreporter.line(f"{name:24} {counts['passed']:4} passed {failed:4} failed", red=bool(failed))
+                line = f"{name:24} {counts['passed']:4} passed {counts['failed']:4} failed"
+                skipped = f" {counts['skipped']:4} skipped" if counts["skipped"] else ""
+                terminalreporter.line(line + skipped, red=bool(counts["failed"]))
+
+
+def findings(config: pytest.Config) -> _Findings:
+    """What was found up to now."""
+    found = config.pluginmanager.get_plugin(_FINDINGS)
+    assert isinstance(found, _Findings)
+    return found
 
 
 def full(config: pytest.Config) -> bool:
     """Are the heavy repetitions wanted in full: `--full`, where the project defines it, or SESSILE_FULL=1?"""
     return bool(config.getoption("full", False)) or bool(os.environ.get("SESSILE_FULL"))
+
+
+def in_full(item: pytest.Item) -> bool:
+    """Does this test run in full? Not once another of the same store failed: that is to be mended first."""
+    return full(item.config) and not findings(item.config).failed(_store(item))

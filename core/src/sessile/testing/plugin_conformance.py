@@ -74,8 +74,10 @@ class PluginConformance:
 
     allowed_imports: packages beside the standard library that its module may import when plugins are discovered.
     max_modules: how many modules it may bring in then, those of the standard library included.
+    seconds: how long a test may take.
     """
 
+    seconds = 60.0
     allowed_imports: tuple[str, ...] = ()
     max_modules = 40
 

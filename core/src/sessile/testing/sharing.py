@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import Queue
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from sessile.errors import LeaseLost, LockTimeout
 from sessile.session import AsyncSession, Session
 from sessile.testing.fixtures import StoreFixtures, capability
+from sessile.testing.limits import at_once
 
 _LEASE = 0.8  # seconds: no renewal on a slow machine takes as long
 
@@ -36,7 +38,7 @@ class SharingTests(StoreFixtures):
                 if message.text == "end":
                     return
 
-        thread = threading.Thread(target=listen)
+        thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         for text in ("one", "two", "end"):
             speaker.add_message("user", text)
@@ -87,11 +89,7 @@ class SharingTests(StoreFixtures):
                     time.sleep(0.005)
                     counts.append(session.message_count - before)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(*(partial(work, number) for number in range(3)))
         assert counts == [1] * 9
 
     @capability("exclusive")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from sessile.errors import Conflict, SessionNotFound
@@ -18,27 +18,36 @@ from sessile.session import Session
 from sessile.testing import processes
 from sessile.testing.fixtures import StoreFixtures, capability
 from sessile.testing.graph_machine import GraphMachine
+from sessile.testing.limits import at_once
 from sessile.testing.machine import StoreMachine
-from sessile.testing.plugin import full
+
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # the first example that fails is shown: making it smaller takes minutes
 
 
 def _run_machine(machine: Any, open_store: Callable[[], Any], examples: int) -> None:
     run_state_machine_as_test(
         lambda: machine(open_store),  # type: ignore[arg-type]
-        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=20,
+            phases=_PHASES,
+            deadline=None,  # of a step: the test has one
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
 
 
 class TogetherTests(StoreFixtures):
     """The heavy ones; `--full` runs them with more repetitions."""
 
-    @capability("state machine")
-    def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        _run_machine(StoreMachine, open_store, 300 if full(pytestconfig) else 20)
+    @capability("state machine", patience=6)
+    def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], in_full: bool) -> None:
+        _run_machine(StoreMachine, open_store, 300 if in_full else 20)
 
-    @capability("state machine")
-    def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], pytestconfig: pytest.Config) -> None:
-        _run_machine(GraphMachine, open_store, 200 if full(pytestconfig) else 10)  # each compares everything
+    @capability("state machine", patience=6)
+    def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], in_full: bool) -> None:
+        _run_machine(GraphMachine, open_store, 200 if in_full else 10)  # each compares everything
 
     @capability("conflicts")
     def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:
@@ -67,11 +76,7 @@ class TogetherTests(StoreFixtures):
             except Conflict:
                 outcomes[side] = "conflict"
 
-        threads = [threading.Thread(target=work, args=(side,)) for side in (0, 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(lambda: work(0), lambda: work(1))
         return outcomes
 
     @capability("conflicts")
@@ -83,29 +88,29 @@ class TogetherTests(StoreFixtures):
             session.add_message("user", "back?")
         assert store.load("s") is None
 
-    @capability("many processes")
-    def test_many_processes_append_to_one_session(self, store_url: str, pytestconfig: pytest.Config) -> None:
-        writers, appends = (16, 250) if full(pytestconfig) else (4, 25)
+    @capability("many processes", patience=6)
+    def test_many_processes_append_to_one_session(self, store_url: str, in_full: bool) -> None:
+        writers, appends = (16, 250) if in_full else (4, 25)
         processes.many_writers(store_url, "s", writers, appends)
 
-    @capability("many processes")
+    @capability("many processes", patience=6)
     def test_processes_that_open_a_new_store_at_once_all_succeed(self, store_url: str) -> None:
         started = [processes.start_writer(store_url, f"s{number}", "n", 1) for number in range(4)]
         for process in started:
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 0, errors
 
-    @capability("kill -9")
+    @capability("kill -9", patience=6)
     @pytest.mark.parametrize("batch", [1, 3])
-    def test_a_killed_writer_leaves_whole_commits(self, store_url: str, batch: int, pytestconfig: pytest.Config) -> None:
+    def test_a_killed_writer_leaves_whole_commits(self, store_url: str, batch: int, in_full: bool) -> None:
         rng = random.Random(batch)
-        rounds = 100 if full(pytestconfig) else 3
+        rounds = 100 if in_full else 3
         killed = [processes.kill_writer(store_url, f"k{number}", batch, rng) for number in range(rounds)]
         assert sum(killed) >= rounds
 
-    @capability("flat cost")
-    def test_an_append_costs_the_same_in_a_long_log(self, store: Any, pytestconfig: pytest.Config) -> None:
-        length = 100_000 if full(pytestconfig) else 5_000
+    @capability("flat cost", patience=3)
+    def test_an_append_costs_the_same_in_a_long_log(self, store: Any, in_full: bool) -> None:
+        length = 100_000 if in_full else 5_000
         short = Session("short", store=store.store)
         long = Session("long", store=store.store)
         for _ in range(length // 1000):

@@ -22,12 +22,31 @@ class WaistTests(StoreFixtures):
     def test_what_is_committed_is_there_for_everybody(self, store: Any, open_store: Callable[[], Any]) -> None:
         header = commit(store, born("s", user_id="ann", metadata={"k": [1, "ä"]}), say("one"), say("two"))
         header = commit(store, header, Draft("state", {"set": {"a": 1}}), state={"a": 1}, title="T")
-        for opened in (store, open_store()):
+        for opened in (open_store(), store):
             assert opened.load("s") == header
             entries = opened.read(header.log, 0, 3)
             assert [(e.position, e.kind) for e in entries] == [(0, "message"), (1, "message"), (2, "state")]
             assert header.hash == entries[-1].hash
             assert [e.prev for e in entries[1:]] == [e.hash for e in entries[:-1]]
+
+    @capability("commit")
+    def test_all_of_a_commit_is_there_in_its_order(self, store: Any, open_store: Callable[[], Any]) -> None:
+        header = born("s")
+        told = []
+        for size in (1, 2, 3, 7, 100, 500):
+            told += [f"{size}: {index}" for index in range(size)]
+            header = commit(store, header, *(say(text) for text in told[-size:]))
+            for opened in (open_store(), store):
+                assert [e.body["content"] for e in opened.read(header.log, 0, len(told))] == told
+
+    @capability("commit")
+    def test_every_load_returns_what_was_committed_last(self, open_store: Callable[[], Any]) -> None:
+        stores = open_store(), open_store()
+        header = born("s")
+        for index in range(30):
+            header = commit(stores[index % 2], header, say(str(index)))
+            for opened in stores:
+                assert opened.load("s") == header
 
     @capability("commit")
     def test_an_unknown_session_is_none_and_leaves_no_trace(self, store: Any) -> None:
@@ -104,9 +123,12 @@ class WaistTests(StoreFixtures):
         log = header.log
         for start, stop in ((0, 600), (0, 0), (5, 5), (7, 3), (598, 600), (600, 600), (299, 303), (0, 1)):
             assert [e.position for e in store.read(log, start, stop)] == list(range(start, stop))
-        assert [e.body["n"] for e in store.read(log, 101, 106, "my.note")] == [50, 51, 52]
-        assert [e.body["content"] for e in store.read(log, 597, 600, "message")] == ["m299"]
-        assert store.read(log, 0, 600, "un.heard") == []
+        for start, stop in ((101, 106), (100, 105), (100, 106), (101, 105), (4, 5), (5, 5), (599, 600), (0, 600)):
+            odd = [position for position in range(start, stop) if position % 2]
+            assert [(e.position, e.body["n"]) for e in store.read(log, start, stop, "my.note")] == [(p, p // 2) for p in odd]
+            even = [f"m{position // 2}" for position in range(start, stop) if not position % 2]
+            assert [e.body["content"] for e in store.read(log, start, stop, "message")] == even
+            assert store.read(log, start, stop, "un.heard") == []
         for start, stop in ((598, 601), (600, 601), (0, 700), (599, 700)):
             for kind in (None, "message", "un.heard"):
                 with pytest.raises(Missing):
@@ -148,18 +170,27 @@ class WaistTests(StoreFixtures):
     @capability("find")
     def test_pages_hold_each_session_once_though_times_are_equal(self, store: Any) -> None:
         for index in range(23):
-            commit(store, born(f"s{index}", user_id="u"), say("x"), now=float(index // 7))
+            commit(store, born(f"s{index}", user_id="u", root="log.r"), say("x"), now=float(index // 7))
+            commit(store, born(f"t{index}", user_id="v"), say("x"), now=float(index // 7), status="archived")
+            commit(store, born(f"u{index}", user_id="v"), now=float(index // 7), status="deleted")
+        for query in ({"user_id": "u"}, {"status": "active"}, {"root": "log.r"}, {"prefix": "s"}):
+            seen = self._through_pages(store, **query)
+            assert sorted(seen) == sorted(f"s{index}" for index in range(23)), query
+            assert [int(s[1:]) // 7 for s in seen] == sorted((int(s[1:]) // 7 for s in seen), reverse=True)
+        assert sorted(self._through_pages(store)) == sorted(f"{letter}{index}" for letter in "st" for index in range(23))
+        assert len(self._through_pages(store, before=2.0, after=1.0)) == 14
+
+    @staticmethod
+    def _through_pages(store: Any, **query: Any) -> list[str]:
         seen: list[str] = []
         cursor = None
         while True:
-            page = store.find(Query(user_id="u", limit=4, cursor=cursor))
+            page = store.find(Query(limit=4, cursor=cursor, **query))
             seen += [header.session_id for header in page.items]
             assert len(page.items) <= 4
             cursor = page.cursor
             if cursor is None:
-                break
-        assert sorted(seen) == sorted(f"s{index}" for index in range(23))
-        assert [int(s[1:]) // 7 for s in seen] == sorted((int(s[1:]) // 7 for s in seen), reverse=True)
+                return seen
 
     # -- delete, prune and close
 

@@ -1,0 +1,220 @@
+"""Stores with one fault each, for the conformance kit to find. Each is the memory store but for what its docstring says.
+
+Openings of one name share what there is, as those of any store do.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import defaultdict
+from typing import Any
+
+import attrs
+
+from sessile.errors import Conflict, Missing
+from sessile.log import UNSEEN
+from sessile.memory_store import MemorySessionStore
+from sessile.store import Page, Query, conflict
+
+_shared: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+
+
+class Broken(MemorySessionStore):
+    """shared: what the openings of one name have in common beside the sessions."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.shared = _shared[name]
+
+
+class LostUpdate(Broken):
+    """A commit on an older version than the stored one is taken: the last one wins."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        header = self.load(session_id)
+        if header and 0 < expected < header.version:
+            expected = header.version
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+
+
+class TornWrite(Broken):
+    """Of three entries or more in a commit, the last one is not written."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        super().commit(session_id, expected=expected, entries=entries[:-1] if len(entries) > 2 else entries, changes=changes)
+
+
+class DroppedEntry(Broken):
+    """The entry at position 100 is never written."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        kept = [entry for entry in entries if entry.position != 100]
+        super().commit(session_id, expected=expected, entries=kept, changes=changes)
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> Any:
+        there = {entry.position: entry for entry in self.entries(log)}
+        if stop > start and stop - 1 not in there:
+            raise Missing(log)
+        return [e for e in (there.get(position) for position in range(start, stop)) if e and kind in (None, e.kind)]
+
+
+class WrongOrder(Broken):
+    """The entries of one commit lie in the log the other way round, where there are more than four."""
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> Any:
+        entries = super().read(log, start, stop, kind)
+        return sorted(entries, key=lambda entry: (entry.turn, -entry.position)) if len(entries) > 4 else entries
+
+
+class OffByOne(Broken):
+    """A range of one kind has the entry at its end as well."""
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> Any:
+        entries = super().read(log, start, stop, kind)
+        if kind and len(self.entries(log)) > stop > start:
+            entries += super().read(log, stop, stop + 1, kind)
+        return entries
+
+
+class LeakedUsers(Broken):
+    """A list of one user's sessions that goes on behind a cursor is of all users."""
+
+    def find(self, query: Query) -> Any:
+        return super().find(attrs.evolve(query, user_id=None) if query.cursor else query)
+
+
+class LogLeft(Broken):
+    """`prune` of a whole log leaves it."""
+
+    def prune(self, log: str, keep: int) -> None:
+        if keep:
+            super().prune(log, keep)
+
+
+class MetIds(Broken):
+    """Ids that differ in capital letters alone are one."""
+
+    def load(self, session_id: str) -> Any:
+        return super().load(session_id.lower())
+
+    def commit(self, session_id: str, **what: Any) -> None:
+        super().commit(session_id.lower(), **what)
+
+    def delete(self, session_id: str, **what: Any) -> None:
+        super().delete(session_id.lower(), **what)
+
+
+class DoubledEntry(Broken):
+    """Each hundredth commit writes its entries twice."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        self.shared["commits"] = self.shared.get("commits", 0) + 1
+        twice = [*entries, *entries] if self.shared["commits"] % 100 == 0 else entries
+        super().commit(session_id, expected=expected, entries=twice, changes=changes)
+
+
+class GrowingCost(Broken):
+    """A commit takes longer the longer its log is: a millisecond more for 5,000 entries."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        header = self.load(session_id)
+        time.sleep(len(self.entries(header.log)) * 2e-7 if header else 0)
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+
+
+class SwallowedConflict(Broken):
+    """A commit that comes too late is dropped, and nobody is told."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        try:
+            super().commit(session_id, expected=expected, entries=entries, changes=changes)
+        except Conflict:
+            if not expected:
+                raise
+
+
+class LateDelete(Broken):
+    """Other openings see a deleted session a little longer."""
+
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        header = self.load(session_id)
+        super().delete(session_id, expected=expected)
+        self.shared[session_id] = (header, self, time.monotonic() + 0.2)
+
+    def load(self, session_id: str) -> Any:
+        header, by, until = self.shared.get(session_id, (None, self, 0))
+        return super().load(session_id) or (header if by is not self and time.monotonic() < until else None)
+
+
+class Unwritten(Broken):
+    """A commit is acknowledged, and written when the same opening is used again: lost where that is closed before."""
+
+    _waiting: Any = None
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        header = self.load(session_id)
+        if (header.version if header else 0) != expected:
+            raise conflict(session_id, expected, header)
+        self._waiting = functools.partial(super().commit, session_id, expected=expected, entries=entries, changes=changes)
+
+    def _open(self) -> Any:
+        write, self._waiting = self._waiting, None
+        if write:
+            write()
+        return super()._open()
+
+
+class StaleRead(Broken):
+    """Each seventh `load` of a session returns the header before the last one."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        before = super().load(session_id)
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+        self.shared[session_id] = before
+
+    def load(self, session_id: str) -> Any:
+        self.shared[0] = self.shared.get(0, 0) + 1
+        header = super().load(session_id)
+        return self.shared.get(session_id) or header if header and self.shared[0] % 7 == 0 else header
+
+
+class UnconditionalDelete(Broken):
+    """`delete` removes whatever is there."""
+
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        if header := self.load(session_id):
+            super().delete(session_id, expected=header.version)
+
+
+class ShortRange(Broken):
+    """A range beyond the end of a log is cut instead of `Missing`."""
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> Any:
+        return super().read(log, start, min(stop, len(self.entries(log))), kind)
+
+
+class HiddenShown(Broken):
+    """`find` without a status shows those that are being made or deleted as well."""
+
+    def find(self, query: Query) -> Any:
+        if query.status is not None:
+            return super().find(query)
+        assert self._kept
+        shown = [attrs.evolve(h, status="active") if h.status in UNSEEN else h for h in self._kept.headers.values()]
+        return Page.select(shown, query)
+
+
+class Hanging(Broken):
+    """`delete` waits for ever."""
+
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        while True:
+            time.sleep(3600)
+
+
+def _all(kind: type[Broken]) -> list[type[Broken]]:
+    return [found for below in kind.__subclasses__() for found in (below, *_all(below))]
+
+
+FAULTS = {kind.__name__: kind for kind in _all(Broken) if kind is not Hanging}

@@ -1,0 +1,89 @@
+"""The conformance kit finds each fault of a broken store, soon, and says which capability it is about."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from sessile.testing import StoreConformance
+from tests.broken_stores import FAULTS
+
+assert StoreConformance  # imported once, not by each of the runs
+
+# By fault, the capability that a first failure names.
+NAMED = {
+    "LostUpdate": "commit",
+    "TornWrite": "commit",
+    "DroppedEntry": "commit",
+    "WrongOrder": "commit",
+    "OffByOne": "read",
+    "LeakedUsers": "find",
+    "LogLeft": "prune",
+    "MetIds": "isolation",
+    "DoubledEntry": "read",
+    "GrowingCost": "flat cost",
+    "SwallowedConflict": "commit",
+    "LateDelete": "delete",
+    "Unwritten": "commit",
+    "StaleRead": "commit",
+    "UnconditionalDelete": "commit",
+    "ShortRange": "commit",
+    "HiddenShown": "find",
+}
+TESTS = """
+import pytest
+from sessile.ids import new_id
+from sessile.testing import StoreConformance
+from sessile.testing.fixtures import Driven
+from tests import broken_stores
+
+class TestIt(StoreConformance):
+    many_processes = False
+    seconds = {seconds}
+
+    @pytest.fixture
+    def open_store(self):
+        name = new_id()
+        return lambda: Driven(broken_stores.{fault}(name))
+"""
+
+
+def run_kit(pytester: pytest.Pytester, fault: str, *options: str, seconds: int = 10, process: bool = False) -> tuple[str, float]:
+    """What the kit says of a store, and how long it takes."""
+    pytester.makepyfile(test_it=TESTS.format(fault=fault, seconds=seconds))
+    pytester.makeini(f"[pytest]\npythonpath = {Path(__file__).parent.parent}")
+    run = pytester.runpytest_subprocess if process else pytester.runpytest_inprocess
+    begin = time.monotonic()
+    result = run("-p", "no:cacheprovider", *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    return result.stdout.str(), time.monotonic() - begin
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_first_failure_comes_soon_and_names_the_capability(fault: str, pytester: pytest.Pytester) -> None:
+    said, took = run_kit(pytester, fault, "-x")
+    assert f"{NAMED[fault]}: TestIt does not keep this promise" in said, said
+    assert re.search(rf"^{NAMED[fault]} +\d+ passed +1 failed$", said, re.MULTILINE), said
+    assert took < 10
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_store_does_not_hold_the_whole_kit(
+    fault: str, pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not pytestconfig.getoption("full"):
+        pytest.skip("with --full: half a minute for each")
+    monkeypatch.setenv("SESSILE_FULL", "1")
+    said, took = run_kit(pytester, fault)
+    assert re.search(rf"^{NAMED[fault]} +\d+ passed +[1-9]\d* failed$", said, re.MULTILINE), said
+    assert took < 90
+
+
+def test_a_store_that_hangs_is_named_and_left_behind(pytester: pytest.Pytester) -> None:
+    said, _ = run_kit(pytester, "Hanging", seconds=1, process=True)
+    assert "commit: TestIt: not done within 1 s: does Hanging.delete hang?" in said
+    assert said.count("does Hanging.delete hang?") == 2
+    assert re.search(r"watch: TestIt: not run, as 2 tests hung before", said)
