@@ -77,6 +77,8 @@ class NativeAsync:
     test_behaves_like_the_memory_store = None
     test_sessions_are_what_copies_would_be = None
     test_forks_are_whole_wherever_a_delete_ends = None
+    test_another_comes_between_any_two_calls = None
+    test_another_comes_between_any_two_calls_too = None
     test_an_append_costs_the_same_in_a_long_log = None
 
     @pytest.fixture

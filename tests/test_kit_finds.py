@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sessile import MemorySessionStore
+from sessile.errors import CorruptStore
 from sessile.testing import StoreConformance
+from sessile.testing.fixtures import Driven
 from tests.broken_stores import FAULTS
 
 assert StoreConformance  # imported once, not by each of the runs
@@ -36,7 +40,10 @@ NAMED = {
 TESTS = """
 import pytest
 from sessile.ids import new_id
+from sessile import MemorySessionStore
+from sessile.errors import CorruptStore
 from sessile.testing import StoreConformance
+from sessile.testing.fixtures import Driven
 from sessile.testing.fixtures import Driven
 from tests import broken_stores
 
@@ -87,3 +94,15 @@ def test_a_store_that_hangs_is_named_and_left_behind(pytester: pytest.Pytester) 
     assert "commit: TestIt: not done within 1 s: does Hanging.delete hang?" in said
     assert said.count("does Hanging.delete hang?") == 2
     assert re.search(r"watch: TestIt: not run, as 2 tests hung before", said)
+
+
+def test_the_races_find_a_step_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the look at the parent after the claims, a fork loses what it inherited."""
+
+    async def never(commits: Any, log: str) -> bool:
+        return False
+
+    monkeypatch.setattr("sessile.forks.is_dead", never)
+    store = Driven(MemorySessionStore())
+    with pytest.raises((AssertionError, CorruptStore)):
+        StoreConformance().test_another_comes_between_any_two_calls(lambda: store, "fork, begin the parent anew")

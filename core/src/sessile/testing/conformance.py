@@ -2,10 +2,11 @@
 
 from sessile.testing.deleting import DeletingTests
 from sessile.testing.fixtures import Driven as Driven
+from sessile.testing.races import RacesTests
 from sessile.testing.sharing import SharingTests
 from sessile.testing.together import TogetherTests
 from sessile.testing.waist import WaistTests
 
 
-class StoreConformance(SharingTests, DeletingTests, TogetherTests, WaistTests):  # pytest runs the last one first
+class StoreConformance(SharingTests, RacesTests, DeletingTests, TogetherTests, WaistTests):  # pytest runs the last one first
     """All that a store promises. Override `store_url`; for a store that lives in one process, see `many_processes`."""

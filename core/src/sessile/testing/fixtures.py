@@ -15,6 +15,7 @@ from sessile.testing import plugin
 from sessile.testing.limits import within
 
 capability = pytest.mark.capability
+only_in_full = pytest.mark.only_in_full
 CONFUSABLE = ("user/alice", "user:alice", "user_alice", "user%2falice", "User_alice", "user alice", "üser", "aux", "a" * 255)
 
 

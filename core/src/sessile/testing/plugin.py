@@ -17,6 +17,7 @@ _REWRITTEN = (
     "together",
     "deleting",
     "sharing",
+    "races",
     "machine",
     "graph_machine",
     "processes",
@@ -33,11 +34,12 @@ _HANGS = 2  # tests that hang, after which no other of the store is run
 def pytest_configure(config: pytest.Config) -> None:
     text = "capability(name, patience=1): what a conformance test is about, and how many times longer than most it may take"
     config.addinivalue_line("markers", text)
+    config.addinivalue_line("markers", "only_in_full: a conformance test that is left out without --full")
     config.pluginmanager.register(_Findings(), _FINDINGS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if _needs_processes(item) and not getattr(item.cls, "many_processes", True)]  # type: ignore[attr-defined]
+    left_out = [item for item in items if _is_left_out(item)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
     for item in items:
@@ -54,8 +56,11 @@ def _capability(item: pytest.Item) -> str:
     return str(mark.args[0]) if mark else ""
 
 
-def _needs_processes(item: pytest.Item) -> bool:
-    return _capability(item) in ("many processes", "kill -9")
+def _is_left_out(item: pytest.Item) -> bool:
+    if item.get_closest_marker("only_in_full") and not full(item.config):
+        return True
+    many_processes = getattr(getattr(item, "cls", None), "many_processes", True)
+    return _capability(item) in ("many processes", "kill -9") and not many_processes
 
 
 @pytest.hookimpl(wrapper=True)
