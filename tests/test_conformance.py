@@ -17,6 +17,7 @@ from sessile.ids import new_id
 from sessile.stores import open_store
 from sessile.testing import StoreConformance
 from sessile.testing.conformance import Driven
+from tests.servers import MongoServer
 
 
 class TestMemory(StoreConformance):
@@ -77,6 +78,8 @@ class NativeAsync:
     test_behaves_like_the_memory_store = None
     test_sessions_are_what_copies_would_be = None
     test_forks_are_whole_wherever_a_delete_ends = None
+    test_what_a_session_was_forked_from_lives_as_long = None
+    test_an_expired_session_is_none_for_every_method = None
     test_another_comes_between_any_two_calls = None
     test_another_comes_between_any_two_calls_too = None
     test_an_append_costs_the_same_in_a_long_log = None
@@ -111,6 +114,10 @@ class TestRedis(StoreConformance):
     def store_url(self, redis_server: Any) -> str:
         return redis_server.url()
 
+    @pytest.fixture
+    def expiring_store_url(self, redis_server: Any) -> str:
+        return f"{redis_server.url()}?ttl=1"
+
 
 class TestRedisAsync(NativeAsync, TestRedis):
     pass
@@ -130,6 +137,14 @@ class TestMongoDB(StoreConformance):
     @pytest.fixture
     def store_url(self, mongodb_server: Any) -> str:
         return mongodb_server.url()
+
+    @pytest.fixture
+    def expiring_store_url(self, mongodb_server: Any, tmp_path: Path) -> Iterator[str]:
+        """A secantusdb is the test's own: while it removes what has expired, it may answer nobody."""
+        own = MongoServer(tmp_path) if isinstance(mongodb_server, MongoServer) else None
+        yield f"{(own or mongodb_server).url()}?ttl=1"
+        if own:
+            own.stop()
 
 
 class TestMongoDBAsync(NativeAsync, TestMongoDB):

@@ -1,6 +1,7 @@
 """The conformance tests, all of them. Subclass `StoreConformance`, give it a `store_url` fixture, and run pytest."""
 
 from sessile.testing.deleting import DeletingTests
+from sessile.testing.expiring import ExpiringTests
 from sessile.testing.fixtures import Driven as Driven
 from sessile.testing.races import RacesTests
 from sessile.testing.sharing import SharingTests
@@ -8,5 +9,12 @@ from sessile.testing.together import TogetherTests
 from sessile.testing.waist import WaistTests
 
 
-class StoreConformance(SharingTests, RacesTests, DeletingTests, TogetherTests, WaistTests):  # pytest runs the last one first
-    """All that a store promises. Override `store_url`; for a store that lives in one process, see `many_processes`."""
+class StoreConformance(
+    ExpiringTests, SharingTests, RacesTests, DeletingTests, TogetherTests, WaistTests
+):  # pytest runs the last one first
+    """All that a store promises. Override `store_url`; for a store that lives in one process, see `many_processes`; for one
+    that has a `ttl`, `expiring_store_url`; for one that is slow or far away, `seconds`.
+
+    What no test can bring about is left to the store's own: a header that cannot be read (`load` raises `CorruptStore`, and
+    only then `delete(expected=None)` removes it), an answer that is lost, a server that restarts.
+    """

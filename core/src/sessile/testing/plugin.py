@@ -18,6 +18,7 @@ _REWRITTEN = (
     "deleting",
     "sharing",
     "races",
+    "expiring",
     "machine",
     "graph_machine",
     "processes",
