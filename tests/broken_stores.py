@@ -6,6 +6,7 @@ Openings of one name share what there is, as those of any store do.
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections import defaultdict
 from typing import Any
@@ -209,12 +210,18 @@ class Hanging(Broken):
     """`delete` waits for ever."""
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
-        while True:
-            time.sleep(3600)
+        threading.Event().wait()
+
+
+class HangingCommit(Broken):
+    """`commit` waits for ever."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        threading.Event().wait()
 
 
 def _all(kind: type[Broken]) -> list[type[Broken]]:
     return [found for below in kind.__subclasses__() for found in (below, *_all(below))]
 
 
-FAULTS = {kind.__name__: kind for kind in _all(Broken) if kind is not Hanging}
+FAULTS = {kind.__name__: kind for kind in _all(Broken) if not kind.__name__.startswith("Hanging")}

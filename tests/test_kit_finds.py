@@ -62,9 +62,11 @@ def run_kit(pytester: pytest.Pytester, fault: str, *options: str, seconds: int =
     """What the kit says of a store, and how long it takes."""
     pytester.makepyfile(test_it=TESTS.format(fault=fault, seconds=seconds))
     pytester.makeini(f"[pytest]\npythonpath = {Path(__file__).parent.parent}")
-    run = pytester.runpytest_subprocess if process else pytester.runpytest_inprocess
     begin = time.monotonic()
-    result = run("-p", "no:cacheprovider", *options)
+    if process:
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options, timeout=60)
+    else:
+        result = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     return result.stdout.str(), time.monotonic() - begin
 
@@ -94,6 +96,11 @@ def test_a_store_that_hangs_is_named_and_left_behind(pytester: pytest.Pytester) 
     assert "commit: TestIt: not done within 1 s: does Hanging.delete hang?" in said
     assert said.count("does Hanging.delete hang?") == 2
     assert re.search(r"watch: TestIt: not run, as 2 tests hung before", said)
+
+
+def test_the_process_ends_though_a_thread_of_a_pool_hangs(pytester: pytest.Pytester) -> None:
+    said, _ = run_kit(pytester, "HangingCommit", "-k", "async_for", seconds=1, process=True)
+    assert "watch: TestIt: not done within 1 s: does a method hang?" in said
 
 
 def test_the_races_find_a_step_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
