@@ -19,6 +19,8 @@ from sessile.testing import StoreConformance
 from sessile.testing.conformance import Driven
 from tests.servers import MongoServer
 
+PATIENT = 30.0  # seconds: a server shares slow cores with other tests
+
 
 class TestMemory(StoreConformance):
     many_processes = False
@@ -110,6 +112,8 @@ class TestSQLite(StoreConformance):
 
 
 class TestRedis(StoreConformance):
+    seconds = PATIENT
+
     @pytest.fixture
     def store_url(self, redis_server: Any) -> str:
         return redis_server.url()
@@ -124,6 +128,8 @@ class TestRedisAsync(NativeAsync, TestRedis):
 
 
 class TestPostgres(StoreConformance):
+    seconds = PATIENT
+
     @pytest.fixture
     def store_url(self, postgres_server: Any) -> str:
         return postgres_server.url()
@@ -134,6 +140,8 @@ class TestPostgresAsync(NativeAsync, TestPostgres):
 
 
 class TestMongoDB(StoreConformance):
+    seconds = PATIENT
+
     @pytest.fixture
     def store_url(self, mongodb_server: Any) -> str:
         return mongodb_server.url()
