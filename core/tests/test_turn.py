@@ -245,7 +245,7 @@ def test_both_faces_have_the_same_names() -> None:
         return {name for name in dir(cls) if not name.startswith("_")}
 
     assert names(Session) - names(AsyncSession) == {"from_dict"}
-    assert names(AsyncSession) - names(Session) == {"set_metadata", "set_title"}
+    assert names(AsyncSession) - names(Session) == {"blocking", "set_metadata", "set_title"}
 
 
 def test_the_async_face_does_it_all() -> None:
