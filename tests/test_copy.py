@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessile import Session, SessionManager
+from sessile import MemorySessionStore, Session, SessionManager
 from sessile.copying import copy_store
 from sessile.stores import open_store
 from sessile.testing.deleting import Cut, CutStore
@@ -143,3 +143,34 @@ def test_copy_migrate_and_doctor_on_the_command_line(place: Any, kind: str, tmp_
     }
     for text in named.get(kind, ()):
         assert text in doctor
+
+
+def test_a_fork_has_what_it_inherits_though_its_parent_was_changed_while_it_was_copied() -> None:
+    here, there = MemorySessionStore(), MemorySessionStore()
+    parent = Session("parent", store=here)
+    parent.add_message("user", "one")
+    copy_store(here, there)
+    parent.add_message("user", "two")
+    parent.fork(session_id="child")
+
+    class Overtaken(MemorySessionStore):
+        """Somebody else commits just before the parent is brought up."""
+
+        def __init__(self) -> None:
+            self.commits = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            return object.__getattribute__(self, name) if name in ("commit", "commits") else getattr(there, name)
+
+        def commit(self, session_id: str, **how: Any) -> None:
+            self.commits += session_id == "parent"
+            if session_id == "parent" and self.commits == 1:
+                Session("parent", store=there).title = "another"
+            there.commit(session_id, **how)
+
+    assert len(copy_store(here, Overtaken()).problems) == 1
+    child = Session("child", store=there)
+    assert child.verify()
+    assert [message.text for message in child.messages] == ["one", "two"]
+    assert copy_store(here, there).problems == []
+    assert Session("parent", store=there).message_count == 2

@@ -110,14 +110,14 @@ class Copier:
         """
         if not await self._is_beginning(there, header):
             raise Conflict("the target has another session of this id, or it was changed there: it was left as it is")
-        self._logs[header.log] = there.log
-        if there.head == header.head:
-            return False
-        entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
-        content = header.to_dict()
-        fields = {name: content[name] for name in OF_THE_LOG}
-        await self.target.put(there, entries, {**next_version(there, header.updated_at), **fields})
-        return True
+        behind = there.head < header.head
+        if behind:
+            entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
+            content = header.to_dict()
+            fields = {name: content[name] for name in OF_THE_LOG}
+            await self.target.put(there, entries, {**next_version(there, header.updated_at), **fields})
+        self._logs[header.log] = there.log  # now it has all that the source's forks inherit
+        return behind
 
     async def _is_beginning(self, there: Header, header: Header) -> bool:
         """Is what is in the target the beginning of the source's log?"""
