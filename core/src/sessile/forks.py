@@ -113,7 +113,9 @@ async def bring_to_life(
         with suppress(Exception):  # the error that led here says more
             await _give_up(commits, pending)
         if isinstance(error, Conflict):
-            raise SessionExists(f"session {pending.session_id!r} was begun by somebody else while it was forked") from error
+            raise SessionExists(
+                f"session {pending.session_id!r} was begun by somebody else, or cleared away by a sweep, while it was made: try again"
+            ) from error
         raise
 
 
