@@ -1,8 +1,9 @@
-"""A process that does everything at random with a few sessions of two users, and keeps a journal. Run by test_at_once.py.
+"""A process that does everything at random with a few sessions of two users, in three threads. Run by test_at_once.py.
 
     python tests/at_once.py URL OTHER_URL FOLDER NAME SEED SECONDS
 
-The journal is FOLDER/NAME.jsonl: a line before each step and one behind it. What a session says begins with its user's name.
+Each thread keeps a journal, FOLDER/NAME-N.jsonl: a line before each step and one behind it.
+What a session says begins with its user's name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from sessile.copying import copy_store
 from sessile.errors import AccessDenied, InvalidInput, SessileError, SessionExists, SessionNotFound
 
 USERS = ("ann", "bob")
-IDS = ("s0", "s1", "s2", "s3", "s4")  # anybody's: whose session it is, says who begins it
+IDS = ("s0", "s0", "s0", "s0", "s1", "s1", "s2", "s3")  # whose session one of these is, says who begins it
+THREADS = 3  # of a process
 MOST = 12  # sessions of a user; more are deleted again
 GONE = (SessionNotFound, AccessDenied)  # somebody deleted it, and perhaps the other user has begun another
 
@@ -42,7 +45,7 @@ STEPS: dict[str, tuple[int, tuple[type[SessileError], ...]]] = {
     "undo": (4, (*GONE, InvalidInput)),
     "redo": (4, (*GONE, InvalidInput)),
     "fork": (6, (*GONE, InvalidInput, SessionExists)),
-    "edit": (2, (*GONE, InvalidInput)),
+    "edit": (2, (*GONE, InvalidInput, SessionExists)),  # a sweep of all that is not ready yet may take a new one away
     "merge": (3, (*GONE, SessionExists)),
     "export": (3, GONE),
     "import_": (3, (*GONE, SessionExists)),
@@ -81,13 +84,33 @@ def check_user(user: str, texts: Iterable[Any]) -> None:
         assert str(text).startswith(f"{user} "), f"{user} is shown {text!r}"
 
 
+class Hesitant:
+    """A store that now and then takes its time before it does anything: then others are in between more often."""
+
+    def __init__(self, store: Any, draw: random.Random) -> None:
+        self.store, self.draw = store, draw
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.store, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            if self.draw.random() < 0.15:
+                time.sleep(self.draw.choice((0.001, 0.01, 0.05)))
+            return value(*arguments, **more)
+
+        return call
+
+
 class Worker:
     """See the module's text."""
 
     def __init__(self, url: str, other: str, folder: Path, name: str, seed: str) -> None:
         self.draw = random.Random(f"{seed} {name}")
         self.url, self.other, self.folder, self.name = url, other, folder, name
-        self.manager = SessionManager(url)
+        self.opener = SessionManager(url)
+        self.manager = SessionManager(Hesitant(self.opener.store, self.draw))
         self.number = 0
         self.files: list[tuple[str, Path]] = []
         self.opened: dict[tuple[str, str], Opened] = {}
@@ -97,7 +120,7 @@ class Worker:
     def run(self, seconds: float) -> None:
         """Take steps for so long. What must not happen is written to the journal, and raised."""
         over = time.monotonic() + seconds
-        with (self.folder / f"{self.name}.jsonl").open("w") as self.file, self.manager:
+        with (self.folder / f"{self.name}.jsonl").open("w") as self.file, self.opener:
             try:
                 while time.monotonic() < over:
                     self.step()
@@ -116,9 +139,8 @@ class Worker:
         """One step, drawn at random."""
         (verb,) = self.draw.choices(list(STEPS), [weight for weight, _ in STEPS.values()])
         self.number += 1
-        self.user = self.draw.choice(USERS)
         try:
-            one = self.open(self.draw.choice(IDS))
+            one = self.open_any()
             self.begin(verb, one)
             self.write(**{"done": verb, **(getattr(self, verb)(one) or {})})
         except SessileError as error:
@@ -142,6 +164,16 @@ class Worker:
             self.opened[key] = Opened(session, self.user)
         return self.know(self.opened[key])
 
+    def open_any(self) -> Opened:
+        """A session of either user."""
+        session_id = self.draw.choice(IDS)
+        self.user, other = self.draw.sample(USERS, 2)
+        try:
+            return self.open(session_id)
+        except AccessDenied:
+            self.user = other
+            return self.open(session_id)
+
     def know(self, one: Opened) -> Opened:
         if not one.log:
             one.log = log_of(one.session)
@@ -164,7 +196,7 @@ class Worker:
         return f"{self.user} {self.name} {self.number}.{self.draw.randrange(10**6)}"
 
     def target(self) -> str | None:
-        return self.draw.choice([*IDS, None, None])
+        return self.draw.choice([*IDS[3:], None, None])
 
     def said(self, one: Opened, *texts: str) -> dict[str, Any]:
         """What was acknowledged, and by which log."""
@@ -338,8 +370,16 @@ class Worker:
         check_user(self.user, [hit.message.text for hit in self.manager.search(self.user, user_id=self.user, limit=5)])
 
 
+def work(url: str, other: str, folder: Path, name: str, seed: str, seconds: float) -> None:
+    """All that a process does: it ends when its threads have."""
+    workers = [Worker(url, other, folder, f"{name}-{number}", seed) for number in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as threads:
+        for ended in [threads.submit(worker.run, seconds) for worker in workers]:
+            ended.result()
+
+
 def main(url: str, other: str, folder: str, name: str, seed: str, seconds: str) -> None:
-    Worker(url, other, Path(folder), name, seed).run(float(seconds))
+    work(url, other, Path(folder), name, seed, float(seconds))
 
 
 if __name__ == "__main__":

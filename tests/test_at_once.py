@@ -11,7 +11,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -43,7 +42,7 @@ class Started:
         command = [sys.executable, at_once.__file__, self.url, self.other, str(self.folder), name, SEED, str(self.seconds)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.running.append(process)
-        journal = self.folder / f"{name}.jsonl"
+        journal = self.folder / f"{name}-0.jsonl"
         wait_until(journal.stat, f"process {name}", 60, process)
 
     def wait(self, *, kill: bool = False) -> None:
@@ -101,13 +100,6 @@ def test_processes(kind: str, kill: bool, tmp_path: Path, request: pytest.Fixtur
 
 
 def test_threads(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    heavy = full(request.config)
     url, other = url_of("memory", tmp_path), url_of("memory", tmp_path)
-    workers = [at_once.Worker(url, other, tmp_path, f"t{number}", SEED) for number in range(4 if heavy else 2)]
-    seconds = float(SECONDS or (20 if heavy else 3))
-    threads = [threading.Thread(target=worker.run, args=(seconds,)) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once.work(url, other, tmp_path, "t", SEED, float(SECONDS or (20 if full(request.config) else 3)))
     check(url, other, tmp_path)
