@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReadPreference
 from pymongo.errors import DuplicateKeyError
 
@@ -115,7 +116,8 @@ class MongoEngine:
         await self._on_background(self.feed.wait(session_id, version, timeout))
 
     async def close(self) -> None:
-        await maybe(self.client.close())
+        with pymongo.timeout(_FAREWELL):  # else it waits for a server that is gone
+            await maybe(self.client.close())
         if self.feed.running:
             await self._on_background(self.feed.close())
 

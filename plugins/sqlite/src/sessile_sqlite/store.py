@@ -20,6 +20,7 @@ from sessile.encoding import from_json, to_json
 from sessile.errors import Closed, CorruptStore, InvalidInput, LockTimeout, StoreError
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, missing
+from sessile_sqlite import forking
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, prepare, version
 from sessile_sqlite.search import search
@@ -44,7 +45,8 @@ class SQLiteSessionStore:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
-        self._guard = threading.RLock()
+        self.guard = threading.RLock()  # of the connection
+        forking.watch(self)
         self._connection: sqlite3.Connection | None = None
         self._process = os.getpid()
         self._closed = False
@@ -151,7 +153,7 @@ class SQLiteSessionStore:
             return [log for (log,) in db.execute(sql)] if db else []
 
     def close(self) -> None:
-        with self._alone():
+        with self.guard:
             self._closed = True
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
@@ -165,7 +167,7 @@ class SQLiteSessionStore:
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
-        with self._alone():
+        with self.guard:
             before = version(self.path, self.table) if self.path.exists() else 0
             self._write(lambda db: None)
         return before, len(MIGRATIONS)
@@ -260,7 +262,7 @@ class SQLiteSessionStore:
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something on the connection; where it fails, nothing of it stays."""
         db: sqlite3.Connection | None = None
-        with self._alone():
+        with self.guard:
             try:
                 db = self._connect()
                 return work(db)
@@ -274,7 +276,7 @@ class SQLiteSessionStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """The connection, or None while there is no file: reading makes none."""
-        with self._alone():
+        with self.guard:
             if not self._exists():
                 yield None
                 return
@@ -317,11 +319,11 @@ class SQLiteSessionStore:
                     raise
                 time.sleep(0.01)
 
-    def _alone(self) -> threading.RLock:
-        """The lock of the connection. A forked child has another: neither serves there, as the parent may be using both."""
-        if self._process != os.getpid():
-            self._process, self._connection, self._guard = os.getpid(), None, threading.RLock()
-        return self._guard
+    def begin_anew(self) -> sqlite3.Connection | None:
+        """What a forked child does: its connection and lock are its own. Returns the parent's connection."""
+        inherited, self._connection, self.guard = self._connection, None, threading.RLock()
+        self._process = os.getpid()
+        return inherited
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
