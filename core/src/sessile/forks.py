@@ -114,8 +114,7 @@ async def bring_to_life(
             await _give_up(commits, pending)
         if isinstance(error, Conflict):
             raise SessionExists(
-                f"session {pending.session_id!r} was begun by somebody else, or cleared away by a sweep, while it was made: try "
-                "again"
+                f"session {pending.session_id!r} was begun by somebody else, or swept away, while it was made: try again"
             ) from error
         raise
 
