@@ -72,12 +72,6 @@ class Opened:
     log: str = ""
 
 
-def log_of(session: Session) -> str:
-    """The id of the log that an open session has; "" for one that is not stored. `SessionNotFound` once it is deleted."""
-    header = session.to_dict()["header"]
-    return str(header["log"]) if header["version"] else ""
-
-
 def check_user(user: str, texts: Iterable[Any]) -> None:
     """Nobody is shown what another user said."""
     for text in texts:
@@ -176,8 +170,17 @@ class Worker:
 
     def know(self, one: Opened) -> Opened:
         if not one.log:
-            one.log = log_of(one.session)
+            one.log = self.log_of(one.session)
         return one
+
+    def log_of(self, session: Session) -> str:
+        """The id of the log that an open session has; "" for one that is not stored. `SessionNotFound` once it is deleted."""
+        since = time.monotonic()
+        header = session.to_dict()["header"]
+        if not header["version"]:
+            return ""
+        self.write(known=header["log"], since=since, above=[log for log, _ in header["ancestors"]])
+        return str(header["log"])
 
     def forget(self) -> None:
         """Some session is gone: if it was known, somebody must have deleted it."""
@@ -201,7 +204,7 @@ class Worker:
     def said(self, one: Opened, *texts: str) -> dict[str, Any]:
         """What was acknowledged, and by which log."""
         with suppress(SessionNotFound):
-            one.log = one.log or log_of(one.session)
+            one.log = one.log or self.log_of(one.session)
         return {"log": one.log, "texts": texts}
 
     # -- saying
@@ -284,7 +287,7 @@ class Worker:
         child.agent = Agent(model="echo")
         messages = child.messages
         check_user(self.user, [message.text for message in messages])
-        return {"born": log_of(child), "ids": [message.id for message in messages]}
+        return {"born": self.log_of(child), "ids": [message.id for message in messages]}
 
     # -- files
 
@@ -328,7 +331,7 @@ class Worker:
         if len(found) < MOST:
             return None
         with Session(found[-1].session_id, user_id=self.user, store=self.manager.store) as session:
-            log = log_of(session)
+            log = self.log_of(session)
             self.begin("delete_oldest", Opened(session, self.user, log), deletes=log, cascade=False)
             session.delete()
         return {"deleted": log}

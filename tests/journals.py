@@ -25,8 +25,8 @@ class Journal:
 
     said: log -> what it acknowledged. born: log -> ids of messages that it had when it was made. deleted: logs whose deletion
     was acknowledged. doomed: log -> does the deletion, that was begun, mean its forks, too? ids: session id -> when deletions
-    by it ended (None: not known). begun: log -> when the step began that knew it first. gone: logs that were found deleted.
-    back: log -> steps that went back. counted: user -> [increments acknowledged, begun].
+    by it ended. begun: log -> when the step began that knew it first. above: log -> those that it inherits from.
+    gone: logs that were found deleted. back: log -> steps that went back. counted: user -> [increments acknowledged, begun].
     """
 
     said: dict[str, list[str]] = attrs.field(factory=dict)
@@ -35,6 +35,7 @@ class Journal:
     doomed: dict[str, bool] = attrs.field(factory=dict)
     ids: dict[str, list[float]] = attrs.field(factory=dict)
     begun: dict[str, float] = attrs.field(factory=dict)
+    above: dict[str, list[str]] = attrs.field(factory=dict)
     gone: set[str] = attrs.field(factory=set)
     back: dict[str, list[dict[str, Any]]] = attrs.field(factory=dict)
     counted: dict[str, list[int]] = attrs.field(factory=lambda: {user: [0, 0] for user in USERS})
@@ -52,6 +53,9 @@ class Journal:
                 before = line
                 self.counted[line["user"]][1] += line["begin"] == "count_up"
                 self._knows(line["log"], line["time"])
+            elif "known" in line:
+                self._knows(line["known"], line["since"])
+                self.above[line["known"]] = line["above"]
             elif "gone" in line:
                 self.gone.update(filter(None, [line["gone"]]))
             else:
@@ -88,10 +92,10 @@ class Journal:
         if line.get("done") == "count_up":
             self.counted[begin["user"]][0] += 1
 
-    def may_be_deleted(self, log: str, ancestors: list[str]) -> bool:
+    def may_be_deleted(self, log: str) -> bool:
         """Did somebody begin to delete this log's session, or all that was forked from one of its ancestors?"""
         by_id = any(ended > self.begun[log] for ended in self.ids.get(log.partition(".")[2], ()))
-        return log in self.doomed or by_id or any(self.doomed.get(above, False) for above in ancestors)
+        return log in self.doomed or by_id or any(self.doomed.get(above, False) for above in self.above[log])
 
 
 def headers(manager: SessionManager) -> list[Header]:
@@ -124,7 +128,6 @@ class Checked:
             check_user(header.user_id, [message.text for message in messages])
             data = session.to_dict()
         self.header = header
-        self.ancestors = [row.log for row in header.ancestors]
         self.logs = [*data.get("inherited", ()), data["entries"]]
         self.entries = data["entries"]
         self.states: list[list[Said]] = []
@@ -161,13 +164,10 @@ def members(said: Said) -> Iterator[str]:
 def check_journal(journal: Journal, there: dict[str, Checked], manager: SessionManager) -> None:
     """What was acknowledged is there, and what was deleted is not."""
     assert not journal.deleted & there.keys(), "a deleted session is there"
-    ancestors = {log: one.ancestors for log, one in there.items()}
-    for log in journal.gone:
-        assert journal.may_be_deleted(log, ancestors.get(log, [])) or any(journal.doomed.values()), f"{log} was deleted by nobody"
+    for log in journal.gone | (journal.above.keys() - there.keys()):
+        assert journal.may_be_deleted(log), f"{log} is gone, and nobody deleted it"
     for log, texts in journal.said.items():
         if log not in there:
-            if texts and not any(journal.doomed.values()):
-                assert journal.may_be_deleted(log, []), f"{log} is gone, and nobody deleted it"
             continue
         stored = Counter(str(entry["body"].get("content")) for entry in there[log].entries if entry["kind"] == "message")
         lost = Counter(texts) - stored
