@@ -19,8 +19,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the core, the template and pytest."""
     place = tmp_path_factory.mktemp("template")
     uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not on the PATH")
+    assert uv is not None, "there is no uv on the PATH to make an environment with: pip install uv"
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, place / "env"], check=True)
     python = place / "env" / "bin" / "python"
     install = [uv, "pip", "install", "-q", "--python", python, ROOT / "core", TEMPLATE, "pytest"]

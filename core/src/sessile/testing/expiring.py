@@ -24,7 +24,7 @@ class ExpiringTests(StoreFixtures):
     @pytest.fixture
     def expiring_store_url(self) -> str:
         """A URL that opens an empty store whose sessions expire about a second after their last change."""
-        pytest.skip("for a store that has a ttl: define the fixture expiring_store_url, as store_url with a ttl of 1 s")
+        raise pytest.UsageError("define the fixture expiring_store_url, as store_url with a ttl of 1 s")
 
     @pytest.fixture
     def expiring_store(self, expiring_store_url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
