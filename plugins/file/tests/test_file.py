@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessile import FileSessionStore, Session, SessionManager
-from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreError, StoreTooNew
 from sessile_file.locking import locked
 
 
@@ -213,3 +213,15 @@ def test_a_new_log_is_not_taken_for_a_deleted_one(tmp_path: Path) -> None:
         second.add_messages([("user", "y" * 100)] * 3)
         assert [m.text for m in Session("s", store=other).messages] == ["y" * 100] * 3
         second.delete()
+
+
+def test_what_the_file_system_refuses_is_a_stores_error(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("no folder")
+    store = FileSessionStore(tmp_path / "plain")
+    for call in (
+        lambda: Session("s", store=store).add_message("user", "x"),
+        lambda: SessionManager(store).exists("s"),
+        lambda: SessionManager(store).list(),
+    ):
+        with pytest.raises(StoreError, match="the file store cannot use"):
+            call()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessile import Session, SessionManager, SQLiteSessionStore
-from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreTooNew
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreError, StoreTooNew
 from sessile_sqlite import schema
 
 
@@ -164,3 +164,10 @@ def test_what_a_url_cannot_say_is_refused(tmp_path: Path) -> None:
     for parameter in ("tble=q", "table_name=", "lock_timeout=soon"):
         with pytest.raises(InvalidInput, match=parameter.partition("=")[0]):
             Session("s", store=f"{path}?{parameter}")
+
+
+def test_what_the_file_system_refuses_is_a_stores_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "plain" / "x.db"):
+        (tmp_path / "plain").write_text("no folder")
+        with pytest.raises(StoreError):
+            Session("s", store=SQLiteSessionStore(path)).add_message("user", "x")

@@ -7,16 +7,17 @@ then: what was committed since is folded from the log's end, and the whole file 
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
-from sessile.errors import Closed, SessileError
+from sessile.errors import Closed, SessileError, StoreError
 from sessile.ids import RESERVED, file_name, owner_of
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, recency, whole
@@ -26,7 +27,24 @@ from sessile_file.folder import Folder, Known
 from sessile_file.index import FIELDS, Index
 from sessile_file.locking import locked
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _CACHED = 10_000  # headers kept in memory
+
+
+def _explained(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of the store that raises what the file system raises as `StoreError`."""
+
+    @functools.wraps(method)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except SessileError:
+            raise
+        except OSError as error:
+            raise StoreError(f"the file store cannot use {error.filename or 'its folder'}: {error.strerror or error}") from error
+
+    return explained
 
 
 class FileSessionStore:
@@ -62,10 +80,12 @@ class FileSessionStore:
 
     # -- the seven methods
 
+    @_explained
     def load(self, session_id: str) -> Header | None:
         known = self._refresh(self._folder(session_id))
         return known.header if known else None
 
+    @_explained
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         folder = self._folder(session_id)
         while True:
@@ -92,6 +112,7 @@ class FileSessionStore:
         if marked and known:
             self._index.remove(folder.name, known.header, after.header)
 
+    @_explained
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         folder = self._folder(owner_of(log))
         if start >= stop:
@@ -103,6 +124,7 @@ class FileSessionStore:
                 break
         return whole(found, log, start, stop, kind)
 
+    @_explained
     def find(self, query: Query) -> Page[Header]:
         self._check_open()
         behind = query.behind()
@@ -118,6 +140,7 @@ class FileSessionStore:
         headers = sorted((header for _, header in found), key=recency, reverse=True)
         return Page.of(headers[: query.limit + 1], query.limit, recency)
 
+    @_explained
     def delete(self, session_id: str, *, expected: int | None) -> None:
         folder = self._folder(session_id)
         try:
@@ -132,6 +155,7 @@ class FileSessionStore:
             raise conflict(session_id, expected, None) from None
         sync_folder(self.path)
 
+    @_explained
     def prune(self, log: str, keep: int) -> None:
         folder = self._folder(owner_of(log))
         with suppress(FileNotFoundError), locked(folder.path, self.lock_timeout):
@@ -141,6 +165,7 @@ class FileSessionStore:
             folder.cut(log, keep)
             folder.remove_if_empty()
 
+    @_explained
     def logs(self) -> list[str]:
         """The ids of all logs that have entries."""
         self._check_open()

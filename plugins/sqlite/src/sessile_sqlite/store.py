@@ -294,8 +294,11 @@ class SQLiteSessionStore:
         if self._closed:
             raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
         if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # as private as what is said; SQLite's other files follow
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # as private as what is said; others of SQLite follow
+            except OSError as error:
+                raise StoreError(f"{str(self.path)!r} cannot be opened: {error.strerror or error}") from error
             db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
             try:
                 self._set_up(db)
