@@ -223,8 +223,8 @@ class SessionManager:
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first.
 
-        At most `limit`. A blank text, a NUL or a lone surrogate finds nothing. `InvalidInput` for a text or user id that is
-        no string, or a limit that is no number from 0.
+        At most `limit`. A blank text, or one with a NUL, finds nothing. `InvalidInput` for a text or user id that is no text
+        that can be stored, or a limit that is no number from 0.
         """
         user_id = self._whose(user_id)
         if not limit or not text.strip() or "\0" in text + (user_id or ""):  # no index or key has a NUL
