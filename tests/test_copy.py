@@ -174,3 +174,20 @@ def test_a_fork_has_what_it_inherits_though_its_parent_was_changed_while_it_was_
     assert [message.text for message in child.messages] == ["one", "two"]
     assert copy_store(here, there).problems == []
     assert Session("parent", store=there).message_count == 2
+
+
+def test_forks_of_a_deleted_session_inherit_all_though_the_target_has_only_its_beginning() -> None:
+    here, there = MemorySessionStore(), MemorySessionStore()
+    parent = Session("parent", store=here)
+    parent.add_message("user", "one")
+    copy_store(here, there)
+    parent.add_message("user", "two")
+    parent.fork(session_id="long")
+    parent.fork(1, session_id="short")  # is copied first, and inherits from the parent that is there
+    parent.fork(0, session_id="empty")
+    parent.delete()
+    assert copy_store(here, there).problems == []
+    for name, texts in (("long", ["one", "two"]), ("short", ["one"]), ("empty", []), ("parent", ["one"])):
+        session = Session(name, store=there)
+        assert session.verify(), name
+        assert [message.text for message in session.messages] == texts

@@ -48,7 +48,7 @@ class Copier:
         self.report = Report()
         self._transplant = Transplant(target)
         self._done: set[str] = set()  # logs of sessions that were looked at
-        self._logs: dict[str, str] = {}  # by log in the source, the one in the target that has what it has
+        self._logs: dict[str, Ancestor] = {}  # by log in the source, one in the target and how many of the entries that has
         self._partly: set[str] = set()  # logs in the target that a hidden owner has, as much as was asked for
 
     async def copy(self, user_id: str | None, since: float | None, progress: Progress) -> Report:
@@ -100,7 +100,7 @@ class Copier:
         own = self._pages(header.log, 0, header.head)
         names = {"session_id": header.session_id, "user_id": header.user_id}
         written = await self._transplant.write_session(header, own, ancestors, **names)
-        self._logs[header.log] = written.log
+        self._logs[header.log] = Ancestor(written.log, header.head)
         return True
 
     async def _bring_up(self, there: Header, header: Header) -> bool:
@@ -116,7 +116,7 @@ class Copier:
             content = header.to_dict()
             fields = {name: content[name] for name in OF_THE_LOG}
             await self.target.put(there, entries, {**next_version(there, header.updated_at), **fields})
-        self._logs[header.log] = there.log  # now it has all that the source's forks inherit
+        self._logs[header.log] = Ancestor(there.log, header.head)  # not before it has them
         return behind
 
     async def _is_beginning(self, there: Header, header: Header) -> bool:
@@ -133,20 +133,24 @@ class Copier:
     async def _log_for(self, header: Header, depth: int) -> str:
         """The log in the target that has what a session inherits from an ancestor's: its session's, else a hidden owner's."""
         row = header.ancestors[depth]
-        if not row.stop:
-            return self._logs.setdefault(row.log, new_log_id(owner_of(row.log)))
         known = self._logs.get(row.log)
-        if known in self._partly:
-            have = self._transplant.written(known)
-            if have < row.stop:
-                await self._transplant.write_more(known, self._pages(row.log, have, row.stop))
-        elif known is None:
-            known = await self._there(header, row, depth)
-            if known is None:
-                known = await self._transplant.write_log(self._pages(row.log, 0, row.stop), header.user_id)
-                self._partly.add(known)
-            self._logs[row.log] = known
-        return known
+        if not row.stop:
+            return known.log if known else new_log_id(owner_of(row.log))
+        if known is None or known.stop < row.stop:
+            self._logs[row.log] = known = await self._with_enough(header, depth, known)
+        return known.log
+
+    async def _with_enough(self, header: Header, depth: int, known: Ancestor | None) -> Ancestor:
+        """A log in the target that has all a session inherits from an ancestor's, where the one known has not."""
+        row = header.ancestors[depth]
+        if known is not None and known.log in self._partly:
+            await self._transplant.write_more(known.log, self._pages(row.log, known.stop, row.stop))
+            return Ancestor(known.log, row.stop)
+        log = await self._there(header, row, depth)
+        if log is None:
+            log = await self._transplant.write_log(self._pages(row.log, 0, row.stop), header.user_id)
+            self._partly.add(log)
+        return Ancestor(log, row.stop)
 
     async def _there(self, header: Header, row: Ancestor, depth: int) -> str | None:
         """The log of the ancestor's session in the target, where that was copied before."""

@@ -55,10 +55,6 @@ class Transplant:
         """Add to a log that a hidden owner has."""
         self._owners[log] = await self._append(self._owners[log], pages)
 
-    def written(self, log: str) -> int:
-        """How many entries a hidden owner's log has."""
-        return self._owners[log].head
-
     async def write_session(
         self, header: Header, pages: Pages, ancestors: Sequence[Ancestor], *, session_id: str, user_id: str
     ) -> Header:
