@@ -73,6 +73,9 @@ def main(args: list[str] | None = None) -> Any:
         return report(error, as_json=as_json)
 
 
+_AGAIN = 5  # seconds after which a signal that has not ended the process ends it
+
+
 def entry() -> None:
     """`main` as the installed command: its result is the process's exit status."""
     _prepare_streams()
@@ -95,5 +98,11 @@ def _prepare_streams() -> None:
 
 
 def _end(number: int, _: object) -> None:
-    """End as Ctrl-C does, so that what was shown is kept and no file is left in part."""
+    """End as Ctrl-C does, so that what was shown is kept and no file is left in part.
+
+    An exception is lost where it comes in the middle of a destructor, say. So it comes again while the process is there.
+    """
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, lambda *_: _end(number, None))
+        signal.alarm(_AGAIN)
     raise SystemExit(128 + number)
