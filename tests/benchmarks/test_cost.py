@@ -142,7 +142,7 @@ def test_page_of_sessions(floor: Floor, tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/x.db")
     for number in range(10_000):
         user = f"u{number % 100}"
-        header = Header(session_id=f"s{number}", user_id=user)
+        header = Header(session_id=f"s{number}", log=f"log.s{number}", user_id=user)
         entries, changes = stamp(header, Change([Draft("message", {"role": "user", "content": "x"})]), float(number))
         store.commit(header.session_id, expected=0, entries=entries, changes=changes)
         floor.create(f"s{number}", user)

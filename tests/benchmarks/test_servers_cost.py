@@ -71,7 +71,7 @@ def test_a_page_among_10000_sessions(kind: str, url: str, floor: Any) -> None:
     floor.fill_page(10_000)
     store = open_store(url)
     for number in range(10_000):
-        header = Header(session_id=f"p{number}", user_id="many")
+        header = Header(session_id=f"p{number}", log=f"log.p{number}", user_id="many")
         entries, changes = stamp(header, Change(), float(number + 1))
         store.commit(header.session_id, expected=0, entries=entries, changes=changes)
     with SessionManager(store) as manager:
