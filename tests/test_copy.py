@@ -10,6 +10,7 @@ import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
 from sessile.copying import copy_store
+from sessile.log import Header
 from sessile.stores import open_store
 from sessile.testing.deleting import Cut, CutStore
 from sessile.transplant import OF_THE_LOG
@@ -191,3 +192,22 @@ def test_forks_of_a_deleted_session_inherit_all_though_the_target_has_only_its_b
         session = Session(name, store=there)
         assert session.verify(), name
         assert [message.text for message in session.messages] == texts
+
+
+def test_shared_state_that_somebody_begins_meanwhile_is_left_as_it_is() -> None:
+    source, target = MemorySessionStore(), MemorySessionStore()
+    for store, language in ((source, "pt"), (target, "en")):
+        Session("s", user_id="ann", store=store).set_state("user:language", language)
+
+    class Late(MemorySessionStore):
+        """Sees the target's record of shared state only once it is in the way."""
+
+        def load(self, session_id: str) -> Header | None:
+            return None if session_id == "~user:ann" else target.load(session_id)
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            target.commit(*args, **kwargs)
+
+    report = copy_store(source, Late())
+    assert [problem.partition(":")[0] for problem in report.problems] == ["~user"]
+    assert Session("s", user_id="ann", store=target).get_state("user:language") == "en"

@@ -21,7 +21,7 @@ from sessile.handle import Handle
 from sessile.heirs import claim, is_dead, release
 from sessile.ids import check_id, new_id, new_log_id, owner_of
 from sessile.lineage import followed, inherited
-from sessile.log import ACTIVE, FORK, MESSAGE, PENDING, Change, Draft, Entry, Header, Segment, stamp
+from sessile.log import ACTIVE, FORK, MESSAGE, PENDING, UNSEEN, Change, Draft, Entry, Header, Segment, stamp
 from sessile.messages import Message
 from sessile.messages import message as message_of
 from sessile.points import Point, Target, before, find_message, mark_at, resolve
@@ -85,7 +85,7 @@ async def begin_pending(commits: Commits, first: Header, entries: list[Entry], f
             return await commits.put(first, entries, fields)
         except Conflict as lost:
             found = lost.header
-            if found is not None and not found.hidden:
+            if found is not None and found.status not in UNSEEN:
                 break
             if found is not None and found.status == PENDING and time.time() - found.updated_at < _PATIENCE:
                 break

@@ -8,7 +8,6 @@ then: what was committed since is folded from the log's end, and the whole file 
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +29,6 @@ from sessile_file.locking import locked
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_ATTEMPTS = 1000  # to begin in a folder that others remove
 _CACHED = 10_000  # headers kept in memory
 
 
@@ -90,7 +88,7 @@ class FileSessionStore:
     @_explained
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         folder = self._folder(session_id)
-        for attempt in itertools.count():
+        while True:
             if not expected:
                 self._make(folder)
             try:
@@ -99,8 +97,6 @@ class FileSessionStore:
             except FileNotFoundError:  # the folder was removed, with what was deleted in it
                 if expected:
                     raise conflict(session_id, expected, None) from None
-                if attempt == _ATTEMPTS:
-                    raise
 
     def _commit(
         self, folder: Folder, session_id: str, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]
