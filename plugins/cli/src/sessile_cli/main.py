@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import sys
+import threading
+import time
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -73,17 +77,14 @@ def main(args: list[str] | None = None) -> Any:
         return report(error, as_json=as_json)
 
 
-_AGAIN = 5  # seconds after which a signal that has not ended the process ends it
+_AGAIN = 5  # seconds after which a signal that has not ended the process comes again
 
 
 def entry() -> None:
     """`main` as the installed command: its result is the process's exit status."""
     _prepare_streams()
     sys.setrecursionlimit(20_000)  # JSON of a tree in which forks of forks lie deep
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
-            signal.signal(number, _end)
+    _end_by_signals()
     sys.exit(main())
 
 
@@ -97,12 +98,33 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _end(number: int, _: object) -> None:
-    """End as Ctrl-C does, so that what was shown is kept and no file is left in part.
+def _end_by_signals() -> None:
+    """SIGTERM and SIGHUP end the process as Ctrl-C does, so that what was shown is kept and no file is left in part."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = {
+        number for number in numbers if signal.getsignal(number) is signal.SIG_DFL
+    }  # under nohup one is ignored, and stays so
+    for number in taken:
+        signal.signal(number, _end)
+    if hasattr(signal, "pthread_kill"):
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        signal.set_wakeup_fd(told.detach(), warn_on_full_buffer=False)
+        threading.Thread(target=_insist, args=(heard, taken), name="sessile-signals", daemon=True).start()
 
-    An exception is lost where it comes in the middle of a destructor, say. So it comes again while the process is there.
-    """
-    if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, lambda *_: _end(number, None))
-        signal.alarm(_AGAIN)
+
+def _end(number: int, _: object) -> None:
     raise SystemExit(128 + number)
+
+
+def _insist(heard: socket.socket, numbers: Collection[int]) -> None:
+    """Send a signal to the main thread again as long as it has not ended the process.
+
+    Python can miss one: it does not look for signals between showing a prompt and waiting for the line, and an exception
+    that comes in a destructor is dropped.
+    """
+    while (number := heard.recv(1)[0]) not in numbers:
+        pass
+    while True:
+        time.sleep(_AGAIN)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
