@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sessile.messages import Message
+from sessile.messages import Message, handed_out
 from sessile.past import CountTokens, PastTurn, tokens_of
 
 WINDOW = 50  # messages
@@ -28,7 +28,7 @@ def prompt(
     """Instructions, the latest past turns that fit the window and the budget, then the `current` turn.
 
     window: messages, of the past and the current turn together. budget: tokens, counted by `count_tokens`. What is said
-    in the current turn is always sent whole.
+    in the current turn is always sent whole. What a model or a plugin does to these messages stays with it.
     """
     system = [Message(role="system", content=instructions)] if instructions else []
     room = window - len(current)
@@ -43,4 +43,4 @@ def prompt(
     messages = system
     for sent in reversed(kept):
         messages += sent
-    return messages + list(current)
+    return messages + handed_out(current)

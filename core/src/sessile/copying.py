@@ -15,7 +15,7 @@ from sessile.deletion import clear, pages
 from sessile.drive import Blocking, run
 from sessile.errors import Conflict, CorruptStore, Missing, SessionExists, SessionNotFound
 from sessile.handle import Handle
-from sessile.ids import RESERVED, new_log_id, owner_of
+from sessile.ids import RESERVED, new_id, new_log_id, owner_of
 from sessile.integrity import verify
 from sessile.log import UNSEEN, Ancestor, Header, next_version
 from sessile.plugins import installed
@@ -115,7 +115,7 @@ class Copier:
             entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
             content = header.to_dict()
             fields = {name: content[name] for name in OF_THE_LOG}
-            await self.target.put(there, entries, {**next_version(there, header.updated_at), **fields})
+            await self.target.put(there, entries, {**next_version(there, header.updated_at, new_id()), **fields})
         self._logs[header.log] = Ancestor(there.log, header.head)  # not before it has them
         return behind
 

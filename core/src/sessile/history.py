@@ -43,7 +43,7 @@ async def store_messages(h: Handle, messages: Sequence[Message], turn: str | Non
 async def commit_drafts(h: Handle, drafts: Sequence[Draft]) -> list[Message]:
     """Commit message drafts and return them as stored."""
     change = Change(drafts)
-    return [from_entry(entry) for entry in await h.commit(lambda _: change)]
+    return handed_out(map(from_entry, await h.commit(lambda _: change)))
 
 
 async def observe(h: Handle, stored: Iterable[Message]) -> None:

@@ -23,7 +23,7 @@ from sessile.heirs import heirs
 from sessile.ids import RESERVED, check_id, owner_of
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Entry, Header
 from sessile.merging import AnySession
-from sessile.messages import Message, from_entry
+from sessile.messages import Message, from_entry, handed_out
 from sessile.plugins import installed
 from sessile.store import Page, Query
 from sessile.stores import find_store
@@ -110,8 +110,8 @@ class SessionManager:
 
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
-        page = self._call(self.store.find, Query(**{**query, "user_id": self._whose(query.get("user_id"))}))
-        return Page([header.copy() for header in page], page.cursor)
+        found: Page[Header] = self._call(self.store.find, Query(**{**query, "user_id": self._whose(query.get("user_id"))}))
+        return found
 
     def each(self, **query: Any) -> Iterator[Header]:
         """All headers that a query finds, page by page (of `limit`, by default 1,000)."""
@@ -244,7 +244,7 @@ class SessionManager:
             found = self._call(self.store.search, text, user_id=user_id, limit=size, offset=offset)
             for log, entry in found:
                 if session_id := self._shown(log, entry):
-                    yield Hit(session_id, from_entry(entry))
+                    yield Hit(session_id, *handed_out([from_entry(entry)]))
             if len(found) < size:
                 return
 

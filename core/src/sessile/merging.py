@@ -15,7 +15,7 @@ from sessile.forks import begin_fork
 from sessile.handle import Handle
 from sessile.lineage import shared, without
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
-from sessile.messages import Message, from_entry
+from sessile.messages import Message, from_entry, handed_out
 from sessile.points import Point, Target, end_of, resolve
 from sessile.state import ABSENT, Policy, check_policy, decide, state_draft
 
@@ -126,5 +126,5 @@ async def _line(h: Handle, header: Header, end: Target) -> list[Segment]:
 async def _messages_after(h: Handle, lineage: Sequence[Segment], both: Sequence[Segment]) -> list[Message]:
     found: list[Message] = []
     for part in without(lineage, both):
-        found += map(from_entry, await h.read(part, MESSAGE))
+        found += handed_out(map(from_entry, await h.read(part, MESSAGE)))
     return found

@@ -228,25 +228,24 @@ def _assistants(said: Message) -> Message:
     return said
 
 
-def draft(said: Message, turn: str | None = None) -> Draft:
+def draft(said: Message, turn: str | None = None, message_id: str | None = None) -> Draft:
     """The log entry to be of a message. Its id and time are kept where it has them, so that a copy is known as the same."""
     if ABOUT.isdisjoint(said):
-        return Draft("message", _own(said), turn=turn)
+        return Draft("message", _own(said), id=message_id or new_id(), turn=turn)
     body = {name: value for name, value in said.items() if name not in ABOUT}
-    return Draft("message", _own(body), id=said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
+    return Draft("message", _own(body), id=message_id or said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
 
 
 def from_entry(entry: Entry) -> Message:
-    """The message that a "message" entry holds; its values are copies."""
-    body = _own(entry.body)
+    """The message that a "message" entry holds. It shares the entry's values: `handed_out` copies them for somebody else."""
     if entry.turn is None:
-        return Message(body, id=entry.id, timestamp=entry.time)
-    return Message(body, id=entry.id, timestamp=entry.time, turn=entry.turn)
+        return Message(entry.body, id=entry.id, timestamp=entry.time)
+    return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
 
 
 def handed_out(messages: Iterable[Message]) -> list[Message]:
     """The same messages for somebody else: what is changed in these changes nothing in those."""
-    return [said if (body := _own(said)) is said else Message(body) for said in messages]
+    return [said if _NESTED.isdisjoint(map(type, said.values())) else Message(copied(said)) for said in messages]
 
 
 def _own(body: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ the past it last saw, so that a turn reads only what others said meanwhile.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 
 from sessile.locks import Lock
 from sessile.log import Entry, Header
-from sessile.messages import Message, from_entry
+from sessile.messages import Message, from_entry, handed_out
 
 KEPT = 500  # messages that a handle keeps, or a little more
 
@@ -25,7 +26,7 @@ class PastTurn:
     def __init__(self, first: Message, turn_id: str | None) -> None:
         self.id = turn_id
         self.messages = [first]
-        self._sendable: tuple[CountTokens, list[Message], int] | None = None
+        self._sendable: tuple[CountTokens, list[Message], int, bool] | None = None
 
     def add(self, said: Message) -> None:
         """Add what was said next."""
@@ -42,11 +43,16 @@ class PastTurn:
         return [Message(said, open=True) for said in self.messages] if self.open else self.messages
 
     def sendable(self, count_tokens: CountTokens) -> tuple[list[Message], int]:
-        """What of it may be sent to a model, and how many tokens that is: nothing of an open turn, and no unpaired call."""
+        """What of it may be sent to a model, and how many tokens that is: nothing of an open turn, and no unpaired call.
+
+        The messages are the receiver's own (see `handed_out`).
+        """
         if self._sendable is None or self._sendable[0] is not count_tokens:
             sent = [] if self.open else _paired(self.messages)
-            self._sendable = count_tokens, sent, tokens_of(sent, count_tokens)
-        return self._sendable[1:]
+            plain = all(map(operator.is_, sent, handed_out(sent)))
+            self._sendable = count_tokens, sent, tokens_of(sent, count_tokens), plain
+        _, sent, tokens, plain = self._sendable
+        return sent if plain else handed_out(sent), tokens
 
 
 class Past:

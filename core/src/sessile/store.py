@@ -136,7 +136,7 @@ class Page(Generic[T]):
         found = sorted((h for h in headers if query.matches(h)), key=recency, reverse=True)
         if behind is not None:
             found = [header for header in found if recency(header) < behind]
-        return Page.of(found[: query.limit + 1], query.limit, recency)
+        return Page.of([header.copy() for header in found[: query.limit + 1]], query.limit, recency)
 
 
 def recency(header: Header) -> tuple[float, str]:
@@ -154,7 +154,8 @@ class Store(Protocol):
       as the store promises. When the outcome is unknown, raise `StoreUnavailable`: the core looks and tries again.
     read: the entries `start` to `stop` (exclusive) of one log, ascending; of one kind, if given. The whole range or `Missing`:
       a log is only ever cut at its end, so it is whole where the entry `stop - 1` is there, whatever its kind.
-    find: a page of headers (see `Query`), without touching any log. It may lag behind: only lists depend on it.
+    find: a page of headers (see `Query`), without touching any log. It may lag behind: only lists depend on it. The headers
+      are the caller's own: a store that keeps headers in memory returns copies.
     delete: remove a session's header, and nothing of its log, if its `version` is `expected`; else raise `Conflict`.
       None as `expected`: only where `load` raises `CorruptStore`.
     prune: drop the entries of a log from position `keep` on (0: the whole log); no error where there is nothing. The core

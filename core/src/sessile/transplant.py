@@ -63,7 +63,11 @@ class Transplant:
         pages: the entries of its own log. ancestors: the logs here that it inherits from.
         """
         first = Header(
-            session_id=session_id, log=new_log_id(session_id), user_id=user_id, ancestors=ancestors, created_at=header.created_at
+            session_id=session_id,
+            log=new_log_id(session_id),
+            user_id=user_id,
+            ancestors=tuple(ancestors),
+            created_at=header.created_at,
         )
         pending = await self._begin(first)
         try:
@@ -84,12 +88,12 @@ class Transplant:
         return await bring_to_life(self.commits, pending, alive=alive, status=header.status, **fields)
 
     async def _begin(self, first: Header) -> Header:
-        fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, _now()), "status": PENDING}
+        fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, _now(), new_id()), "status": PENDING}
         return await begin_pending(self.commits, first, [], fields)
 
     async def _append(self, header: Header, pages: Pages) -> Header:
         async for entries in pages:
-            fields = {**next_version(header, _now()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
+            fields = {**next_version(header, _now(), new_id()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
             header = await self.commits.put(header, entries, fields)
         return header
 

@@ -22,7 +22,7 @@ from sessile.handle import Handle
 from sessile.history import add_messages, commit_drafts, get_history, observe
 from sessile.ids import new_id
 from sessile.log import Draft, Header
-from sessile.messages import Message, as_reply, draft, handed_out, message
+from sessile.messages import Message, as_reply, draft, message
 from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
@@ -210,7 +210,7 @@ async def _store_question(h: Handle, turn: Turn) -> None:
 async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
     """What the turn still has to store before it goes on: the question, or results of tool calls that were cut off."""
     if not turn.said and not await _goes_on(h, turn):
-        return [_question(turn)]
+        return [draft(turn.message, turn.id, turn.id)]
     lost = unanswered(turn.said)
     if not lost:
         return []
@@ -238,15 +238,11 @@ async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool 
     await observe(h, stored)  # last: what an observer raises under `strict` must not store anything twice
 
 
-def _question(turn: Turn) -> Draft:
-    return attrs.evolve(draft(turn.message, turn.id), id=turn.id)
-
-
 async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
     agent = turn.agent
     window = agent.window or getattr(model, "window", None) or context.WINDOW
     past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
-    chosen = context.prompt(
+    messages = context.prompt(
         [other for other in past if other.id != turn.id],
         turn.said,
         instructions=agent.instructions,
@@ -254,7 +250,6 @@ async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
         budget=agent.budget or getattr(model, "budget", None) or context.BUDGET,
         count_tokens=getattr(model, "count_tokens", None) or context.estimate_tokens,
     )
-    messages = handed_out(chosen)  # what a model or a plugin does to them stays with it
     arguments = {"session": h.session, "turn": turn}
     built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
     return built

@@ -10,7 +10,7 @@ from sessile.drive import run
 from sessile.errors import StoreUnavailable
 from sessile.handle import Handle
 from sessile.log import MESSAGE, Segment
-from sessile.messages import Message, from_entry
+from sessile.messages import Message, from_entry, handed_out
 
 INTERVAL = 0.25  # seconds between two looks at a store that cannot tell by itself
 _SLICE = 1.0  # seconds that a store is waited for at a time: a session that is closed meanwhile ends the watch
@@ -38,7 +38,7 @@ class _Watch:
                 entries = await self.h.read(Segment(header.depth, self.position, header.head), MESSAGE)
                 self.position = header.head
                 if entries:
-                    return [from_entry(entry) for entry in entries]
+                    return handed_out(map(from_entry, entries))
             left = _SLICE if give_up is None else min(_SLICE, give_up - time.monotonic())
             if left <= 0:
                 return None

@@ -113,6 +113,16 @@ class WaistTests(StoreFixtures):
         store.delete("user/alice", expected=store.load("user/alice").version)
         assert [store.load(session_id) is None for session_id in CONFUSABLE] == [True] + [False] * (len(CONFUSABLE) - 1)
 
+    @capability("isolation")
+    def test_what_find_returns_is_the_callers_own(self, store: Any) -> None:
+        header = commit(store, born("s", metadata={"tags": ["a"]}), say("x"))
+        for _ in range(2):
+            (found,) = store.find(Query())
+            assert found.metadata == {"tags": ["a"]}
+            found.metadata["tags"].append("b")
+            found.state["k"] = 1
+        assert store.load("s") == header
+
     # -- read
 
     @capability("read")

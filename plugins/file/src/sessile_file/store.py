@@ -137,8 +137,7 @@ class FileSessionStore:
             header = self._listed(folder)
             if header and query.matches(header) and (behind is None or recency(header) < behind):
                 found.append((time, header))
-        headers = sorted((header for _, header in found), key=recency, reverse=True)
-        return Page.of(headers[: query.limit + 1], query.limit, recency)
+        return Page.select((header for _, header in found), query)
 
     @_explained
     def delete(self, session_id: str, *, expected: int | None) -> None:

@@ -54,7 +54,7 @@ class MongoEngine:
 
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
         header, texts = await self._load(session_id, {"tail.entries": {"$slice": -count}, "kept": 0})
-        return header, [Entry.from_json(text) for text in texts]
+        return header, Entry.all_from_json(texts)
 
     async def _load(self, session_id: str, what: Mapping[str, Any]) -> tuple[Header | None, list[str]]:
         with explained(self.url):

@@ -103,7 +103,7 @@ class SQLiteSessionStore:
             rows = db.execute(sql, (log, start, stop, *((kind, stop - 1) if kind else ()))).fetchall() if db else []
         if not rows or rows[-1][0] != stop - 1 or (kind is None and len(rows) < stop - start):
             raise missing(log, start, stop)
-        entries = [Entry.from_json(body) for _, body in rows]
+        entries = Entry.all_from_json([body for _, body in rows])
         if kind is not None and entries[-1].kind != kind:  # read only to see that the range is whole
             entries.pop()
         return entries

@@ -1,0 +1,65 @@
+"""Entries and headers from JSON values: fast, as this is most of what a read takes, or with an error that says what is wrong."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+import attrs
+
+from sessile.errors import CorruptStore
+
+T = TypeVar("T")
+
+
+class Fields(Generic[T]):
+    """The fields of an attrs class, and the types that their annotations allow.
+
+    cls has a field `extra`, a dict: it takes what a newer version wrote. what: the class in an error's words.
+    right: does an instance have the types that matter most? Looking at all of them takes ten times as long.
+    """
+
+    def __init__(self, cls: type[T], what: str, right: Callable[[T], bool]) -> None:
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)  # type: ignore[arg-type]
+        self.names = frozenset(field.name for field in fields) - {"extra"}
+        self._needed = frozenset(field.name for field in fields if field.default is attrs.NOTHING)
+        self._class, self._what, self._right = cls, what, right
+
+    def build(self, data: Any) -> T:
+        """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type."""
+        try:
+            built = self._class(**data)
+            if self._right(built) and "extra" not in data:
+                return built
+        except TypeError:  # nearly always a field that a newer version wrote
+            pass
+        return self._build_checked(data)
+
+    def _build_checked(self, data: Any) -> T:
+        if not isinstance(data, dict):
+            raise CorruptStore(f"not {self._what}, which is a JSON object: {data!r:.80}")
+        if lost := self._needed - data.keys():
+            raise CorruptStore(f"not {self._what}: it has no {min(lost)} ({str(data)[:80]})")
+        for name, types in self._types.items():
+            if name in data and not isinstance(data[name], types):
+                raise CorruptStore(f"not {self._what}: {name} is {data[name]!r:.60} ({str(data)[:80]})")
+        known = {name: value for name, value in data.items() if name in self.names}
+        extra = {name: value for name, value in data.items() if name not in self.names}
+        try:
+            return self._class(**known, extra=extra)  # type: ignore[call-arg]
+        except TypeError as error:
+            raise CorruptStore(f"not {self._what}: {str(data)[:80]} ({error})") from error
+
+    @functools.cached_property
+    def _types(self) -> dict[str, tuple[type, ...]]:
+        hints = get_type_hints(self._class)
+        return {name: _json_types(hints[name]) for name in sorted(self.names)}
+
+
+def _json_types(hint: Any) -> tuple[type, ...]:
+    """The types that a field's value may have in JSON, which has lists for tuples, and may have integers for floats."""
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))]
+    kinds += [list] if tuple in kinds else [int] if float in kinds else []
+    return tuple(kinds)
