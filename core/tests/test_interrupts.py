@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.stores import DURABLE, url_of
 
 from sessile import MemorySessionStore, Session
+from sessile.log import Entry
 from sessile.stores import open_store
 
 
@@ -121,3 +123,21 @@ def _keep_saying(url: str, number: int, begun: threading.Barrier, over: threadin
         begun.wait(30)
         while not over.is_set():
             session.add_message("user", "x")
+
+
+def test_no_entry_waits_for_another_of_another_thread() -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    class Slow(dict[str, str]):
+        def items(self) -> Any:
+            inside.set()
+            over.wait(30)
+            return super().items()
+
+    slow, other = (Entry(position=0, kind="message", id="i", time=0.0, body=body) for body in (Slow(a="b"), {"a": "b"}))
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(lambda: slow.json)
+        assert inside.wait(30)
+        assert threads.submit(lambda: other.json).result(10)
+        over.set()
+        assert first.result(30) == other.json

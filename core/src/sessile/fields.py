@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 import attrs
 
 from sessile.errors import CorruptStore
+from sessile.locks import cached_property
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Fields(Generic[T]):
         except TypeError as error:
             raise CorruptStore(f"not {self._what}: {str(data)[:80]} ({error})") from error
 
-    @functools.cached_property
+    @cached_property
     def _types(self) -> dict[str, tuple[type, ...]]:
         hints = get_type_hints(self._class)
         return {name: _json_types(hints[name]) for name in sorted(self.names)}

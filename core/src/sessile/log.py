@@ -8,7 +8,6 @@ revert cuts it. Entries name a log by its depth among those, never by its id, so
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from sessile.encoding import JSON, copied, from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.fields import Fields
 from sessile.ids import RESERVED, new_id
+from sessile.locks import cached_property
 
 DEFAULT_USER = "default_user"
 CREATED, ACTIVE, SAVED, ARCHIVED = STATUSES = ("created", "active", "saved", "archived")
@@ -71,7 +71,7 @@ class Entry:
     raw: str | None = None
     extra: dict[str, Any] = attrs.field(factory=dict)
 
-    @functools.cached_property
+    @cached_property
     def json(self) -> str:
         """The entry as one line of canonical JSON: what a store keeps, and what is hashed."""
         return to_json(self._plain())
