@@ -10,7 +10,7 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import AsyncSession, MemorySessionStore, Session
-from sessile.errors import InvalidInput, LeaseLost, LockTimeout
+from sessile.errors import InvalidInput, LeaseLost, LockTimeout, StoreError
 
 ROUNDS = 5
 
@@ -160,3 +160,43 @@ def test_a_cancellation_while_the_lease_is_committed_gives_it_back() -> None:
             other.add_message("user", "at once")
 
     asyncio.run(main())
+
+
+def test_the_wrong_kind_of_with_says_which_is_right_and_holds_nothing() -> None:
+    store = MemorySessionStore()
+    blocking = Session("s", store=store)
+
+    async def both() -> None:
+        async with AsyncSession("s", store=store) as session:
+            with pytest.raises(InvalidInput, match="async with"), session.exclusive():
+                pass
+            async with session.exclusive(timeout=1):
+                pass
+        with pytest.raises(InvalidInput, match="not with `async with`"):
+            async with blocking.exclusive():
+                pass
+
+    asyncio.run(both())
+    with blocking.exclusive(timeout=1):
+        pass
+
+
+class Unwilling(MemorySessionStore):
+    """Refuses the next commit once it is told to."""
+
+    refuses = False
+
+    def commit(self, session_id: str, **arguments: Any) -> None:
+        if self.refuses:
+            self.refuses = False
+            raise StoreError("no space left")
+        super().commit(session_id, **arguments)
+
+
+def test_a_lease_that_could_not_be_renewed_is_given_back_all_the_same() -> None:
+    store = Unwilling()
+    with Session("s", store=store).exclusive(timeout=1, lease=60) as lease:
+        store.refuses = True
+        with pytest.raises(StoreError):
+            lease.renew()
+    Session("s", store=store).add_message("user", "said by another")

@@ -289,6 +289,24 @@ def test_editing_and_answering_anew_are_forks() -> None:
         Session("empty", store=session.store).regenerate()
 
 
+class Unwilling:
+    def generate(self, request: Any) -> str:
+        raise ConnectionError("the model does not answer")
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_edit_that_is_not_answered_leaves_no_fork(face: str) -> None:
+    store, loop = MemorySessionStore(), asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=store, agent=Agent(model=Unwilling()))
+    session.add_messages([("user", "a"), ("assistant", "b")])
+    for again in (lambda: session.edit(session.messages[0], "c"), session.regenerate):
+        with pytest.raises(ConnectionError):
+            again()
+        assert [header.session_id for header in SessionManager(store).list()] == ["s"]
+        assert store.logs() == [session.to_dict()["header"]["log"]]
+    loop.close()
+
+
 def test_the_tree_of_forks(new: Callable[..., Session]) -> None:
     root = new("root")
     say(root, "a")

@@ -41,6 +41,19 @@ def test_scopes(store: MemorySessionStore) -> None:
     assert ann.get_state("temp:draft") is None
 
 
+@pytest.mark.parametrize("look", [True, False])
+def test_the_users_state_is_that_of_whom_the_session_belongs_to(store: MemorySessionStore, look: bool) -> None:
+    Session("other", user_id="default_user", store=store).set_state("user:secret", "of another")
+    early = Session("s", store=store)  # nobody's yet
+    if look:
+        assert early.state == {"user:secret": "of another"}
+    bob = Session("s", user_id="bob", store=store)
+    bob.add_message("user", "mine")
+    early.set_state("user:lang", "en")
+    assert early.state == bob.state == {"user:lang": "en"}
+    assert Session("other", store=store).state == {"user:secret": "of another"}
+
+
 def test_a_whole_state_replaces_the_plain_keys_only(store: MemorySessionStore) -> None:
     session = Session("s", store=store)
     session.set_state({"a": 1, "b": 2, "user:x": 3})

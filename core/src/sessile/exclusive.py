@@ -36,13 +36,13 @@ class Lease:
         self._h = h
         self._timeout = timeout
         self._seconds = timeout if lease is None else lease
-        self._written: dict[str, Any] | None = None  # the lease, as it is in the header if it is held
+        self._written: list[dict[str, Any]] = []  # the lease as it may be in the header: a commit that failed may have landed
         self._entered = False  # is the handle this one's?
         self._task: Any = None  # where it was acquired; None: in no task
 
     @property
     def token(self) -> int | None:
-        return self._written["token"] if self._written else None
+        return self._written[-1]["token"] if self._written else None
 
     async def acquire(self) -> None:
         """Wait for the lease and take it. `LockTimeout` where others have it all the time.
@@ -82,7 +82,7 @@ class Lease:
 
     async def _take(self) -> bool:
         def take(header: Header) -> Change | None:
-            self._written = None
+            self._written = []
             if held(header.lease):
                 return None
             return self._write((header.lease or {}).get("token", 0) + 1)
@@ -92,14 +92,18 @@ class Lease:
         return self.token is not None
 
     def _write(self, token: int) -> Change:
-        self._written = {"token": token, "until": time.time() + self._seconds}
-        return Change(fields={"lease": self._written})
+        self._written.append({"token": token, "until": time.time() + self._seconds})
+        return Change(fields={"lease": self._written[-1]})
 
-    async def renew(self) -> None:
-        """Hold on for as long again. `LeaseLost` where it is over already."""
+    def renew(self) -> Any:
+        """Hold on for as long again; awaited with an `AsyncSession`. `LeaseLost` where it is over already."""
+        return self._renew() if self._h.face.awaits else run(self._renew())
+
+    async def _renew(self) -> None:
         if (token := self.token) is None:
             raise LeaseLost(f"the lease on session {self._h.session_id!r} is not held: acquire it first")
         await self._h.commit(lambda header: self._write(token))
+        del self._written[:-1]
 
     async def release(self) -> None:
         """Give the lease back, if it is still held."""
@@ -108,9 +112,9 @@ class Lease:
             return
 
         def give_back(header: Header) -> Change | None:
-            return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease == written else None
+            return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease in written else None
 
-        h.token = self._written = None
+        h.token, self._written = None, []
         _acquired.set(tuple(lease for lease in _acquired.get() if lease is not self))
         try:
             if written and not h.closed:
@@ -121,6 +125,8 @@ class Lease:
             h.alone.release()
 
     def __enter__(self) -> Lease:
+        if self._h.face.awaits:
+            raise InvalidInput("an AsyncSession is used exclusively with `async with session.exclusive()`, not with `with`")
         run(self.acquire())
         return self
 
@@ -128,6 +134,8 @@ class Lease:
         run(self.release())
 
     async def __aenter__(self) -> Lease:
+        if not self._h.face.awaits:
+            raise InvalidInput("a Session is used exclusively with `with session.exclusive()`, not with `async with`")
         await self.acquire()
         return self
 

@@ -15,11 +15,12 @@ from typing import Any
 from sessile.commits import Commits
 from sessile.deletion import clear, find_all
 from sessile.encoding import JSON, json_value
-from sessile.errors import Conflict, InvalidInput, SessionExists, SessionNotFound
+from sessile.errors import Conflict, InvalidInput, SessileError, SessionExists, SessionNotFound
 from sessile.expiry import keep_inherited
 from sessile.handle import Handle
 from sessile.heirs import claim, is_dead, release
 from sessile.ids import check_id, new_id, new_log_id, owner_of
+from sessile.lifecycle import close, delete
 from sessile.lineage import followed, inherited
 from sessile.log import ACTIVE, FORK, MESSAGE, PENDING, UNSEEN, Change, Draft, Entry, Header, Segment, stamp
 from sessile.messages import Message
@@ -105,9 +106,9 @@ async def bring_to_life(
     try:
         claims = [row for row in pending.ancestors if row.stop]
         claimed = [await claim(commits, row, pending.log, first=row.log in alive) for row in claims]
+        fields.update(await keep_inherited(commits, pending))  # before the look: what is seen alive has not expired
         if not all(claimed) or any([await is_dead(commits, log) for log in alive]):
             raise SessionNotFound("the session was deleted while it was forked: there is no fork")
-        fields.update(await keep_inherited(commits, pending))
         return await commits.change(pending, status=status, **fields)
     except Exception as error:  # a cancellation leaves it to whoever comes upon it, as a kill does
         with suppress(Exception):  # the error that led here says more
@@ -129,16 +130,23 @@ async def _give_up(commits: Commits, pending: Header) -> None:
 async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
     """A fork in which `message` (a `Message` or its id) says `content` instead, and the conversation goes on from there.
 
-    A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork.
+    A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork. Where that
+    fails, there is no fork.
     """
     header = await h.refresh()
     _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
     said = message_of(**{**entry.body, "content": content})  # before anything is stored
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
-    if said.role == "user":
-        await take_turn(child._handle, said)
-    else:
-        await child._handle.commit(lambda _: Change([Draft(MESSAGE, said)]))
+    try:
+        if said.role == "user":
+            await take_turn(child._handle, said)
+        else:
+            await child._handle.commit(lambda _: Change([Draft(MESSAGE, said)]))
+    except BaseException:
+        with suppress(SessileError):  # the error that led here says more
+            await delete(child._handle)
+        await close(child._handle)
+        raise
     return child
 
 

@@ -300,13 +300,18 @@ class Handle:
         """The handle that holds state of a scope: this one for "", else a tiny session for "user" or "app"."""
         if not name:
             return self
-        if name not in self._scopes:
-            user = (await self.open()).user_id if name == "user" else None
-            session_id = f"{RESERVED}user:{user}" if user else f"{RESERVED}app"
-            self._scopes[name] = Handle(
+        user = None
+        if name == "user":
+            header = await self.open()
+            if not header.version:  # somebody else may have begun it meanwhile, for another user
+                header = await self.refresh()
+            user = header.user_id
+        session_id = f"{RESERVED}user:{user}" if user else f"{RESERVED}app"
+        if session_id not in self._scopes:
+            self._scopes[session_id] = Handle(
                 self.face, self.store, session_id, user_id=user, plugins=self.plugins, timeout=self.timeout
             )
-        return self._scopes[name]
+        return self._scopes[session_id]
 
     def sibling(self, session_id: str, user_id: str | None) -> Handle:
         """A handle of another session in the same store, with the same plugins."""

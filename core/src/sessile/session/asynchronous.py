@@ -147,7 +147,12 @@ class AsyncSession(BaseSession):
         return found  # type: ignore[no-any-return]
 
     async def __aenter__(self: A) -> A:
-        await self._handle.open()
+        """The session, opened; a session that cannot be opened is closed."""
+        try:
+            await self._handle.open()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
