@@ -316,8 +316,11 @@ class Worker:
         one.session.archive()
 
     def delete(self, one: Opened) -> dict[str, Any]:
-        cascade = self.draw.random() < 0.2
-        self.begin("delete", one, deletes=one.log, cascade=cascade)
+        cascade = self.draw.random() < 0.2 and bool(one.log)
+        if one.log:
+            self.begin("delete", one, deletes=one.log, cascade=cascade)
+        else:  # not stored when it was opened: whichever session has the id by now
+            self.begin("delete", one, deletes_id=one.session.session_id)
         one.session.delete(cascade=cascade)
         del self.opened[self.user, one.session.session_id]
         return {"deleted": one.log}

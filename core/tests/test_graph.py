@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +469,32 @@ def test_a_broken_session_can_be_deleted(tmp_path: Path) -> None:
         assert [*manager.each()] == []
         assert not manager.exists("root")
         say(manager.create_session(session_id="root"), "b")
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+def test_a_record_of_heirs_that_cannot_be_read_harms_no_session(tmp_path: Path, scheme: str) -> None:
+    url = f"file://{tmp_path}" if scheme == "file" else f"sqlite:///{tmp_path}/x.db"
+    with SessionManager(url) as manager:
+        parent = manager.create_session(session_id="p")
+        say(parent, "a")
+        parent.fork(session_id="f").close()
+        (record,) = manager.store.find(Query(prefix="~heirs:")).items
+    if scheme == "file":
+        (folder,) = (path for path in tmp_path.iterdir() if "heirs" in path.name)
+        for path in folder.iterdir():
+            path.write_text("no record\n")
+    else:
+        with closing(sqlite3.connect(tmp_path / "x.db")) as db, db:
+            changed = "UPDATE sessions_details SET body = 'none' WHERE key = (SELECT key FROM sessions WHERE session_id = ?)"
+            assert db.execute(changed, (record.session_id,)).rowcount == 1
+    with SessionManager(url) as manager:
+        manager.delete("p")
+        manager.sweep(repair=True, older_than=0)
+        with manager.get_session("f") as fork:
+            assert texts(fork) == "a", "who inherits is not known: all of it stays"
+        say(manager.create_session(session_id="p"), "b")
+        assert manager.delete("f")
+        assert [header.session_id for header in manager.each()] == ["p"]
 
 
 def test_an_export_is_the_whole_session(new: Callable[..., Session], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Session
 from sessile.errors import InvalidInput, InvalidMessage, SessileError
@@ -156,3 +157,19 @@ def test_what_a_model_answers_is_checked(answer: Any) -> None:
     with pytest.raises(SessileError):
         session.chat("x")
     assert [m.role for m in session.messages] == ["user"]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_what_a_message_has_of_its_own_is_no_metadata(face: str) -> None:
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=MemorySessionStore())
+    calls = [{"id": "c1", "name": "weather", "arguments": {"city": "Oslo"}}]
+    asked = session.add_message("assistant", None, tool_calls=calls)
+    told = session.add_message("tool", "sunny", tool_call_id="c1", name="weather", source="radio")
+    assert asked.tool_calls == calls
+    assert (told.tool_call_id, told.name, told.metadata) == ("c1", "weather", {"source": "radio"})
+    assert session.add_message("user", "x", id="mine", timestamp=7).timestamp == 7.0
+    with pytest.raises(InvalidMessage, match="tool_call_id is a string, not 5"):
+        session.add_message("tool", "sunny", tool_call_id=5)
+    assert [said.id for said in session.messages] == [asked.id, told.id, "mine"]
+    loop.close()

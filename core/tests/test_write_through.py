@@ -171,3 +171,13 @@ def test_what_cannot_be_stored_is_refused_and_changes_nothing(store: MemorySessi
     with pytest.raises(SessileError, match="is closed"):
         held["k"] = 1
     assert held == {}
+
+
+@pytest.mark.parametrize("what", ["state", "metadata"])
+def test_what_was_joined_and_then_changed_inside_is_assigned(store: MemorySessionStore, what: str) -> None:
+    session = Session("s", store=store)
+    held = getattr(session, what)
+    held |= {"a": {}}
+    held["a"]["inside"] = 1
+    setattr(session, what, held)
+    assert getattr(session, what) == getattr(Session("s", store=store), what) == {"a": {"inside": 1}}

@@ -30,12 +30,12 @@ class Lease:
     token: the fencing token, once it is held.
     """
 
-    def __init__(self, h: Handle, timeout: float, lease: float | None) -> None:
-        if timeout <= 0 or (lease is not None and lease <= 0):
+    def __init__(self, h: Handle, timeout: float, lease: float) -> None:
+        if timeout <= 0 or lease <= 0:
             raise InvalidInput(f"timeout={timeout!r}, lease={lease!r}: both are numbers of seconds above 0")
         self._h = h
         self._timeout = timeout
-        self._seconds = timeout if lease is None else lease
+        self._seconds = lease
         self._written: list[dict[str, Any]] = []  # the lease as it may be in the header: a commit that failed may have landed
         self._entered = False  # is the handle this one's?
         self._task: Any = None  # where it was acquired; None: in no task

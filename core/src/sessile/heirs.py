@@ -34,7 +34,10 @@ async def is_dead(commits: Commits, log: str) -> bool:
 
 async def heirs(commits: Commits, log: str) -> dict[str, int]:
     """{log: stop} of the logs that inherit from a log, as far as they are still there."""
-    record = await commits.load(record_of(log))
+    try:
+        record = await commits.load(record_of(log))
+    except CorruptStore:
+        return {}
     return dict(record.state) if record else {}
 
 
@@ -56,7 +59,10 @@ async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool
 async def release(commits: Commits, log: str, child: str) -> None:
     """Take an heir out of a log's record. Where the log's session is dead, what nobody else inherits goes."""
     while True:
-        record = await commits.load(record_of(log))
+        try:
+            record = await commits.load(record_of(log))
+        except CorruptStore:
+            return
         if record is None or child not in record.state:
             break
         try:
@@ -74,10 +80,13 @@ async def settle(commits: Commits, log: str) -> None:
     """Drop what nobody inherits of a log whose session was seen dead.
 
     An heir that is dead counts until it is taken out of the record by a commit: one that forked in the meantime would be
-    overlooked else.
+    overlooked else. All of it stays where the record cannot be read: who inherits is not known then.
     """
     while True:
-        record = await commits.load(record_of(log))
+        try:
+            record = await commits.load(record_of(log))
+        except CorruptStore:
+            return
         keep, void = await _needed(commits, record.state if record else {})
         if record is not None and void:
             try:

@@ -10,7 +10,7 @@ from sessile.encoding import JSON, same
 from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Draft, Header
-from sessile.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out, message
+from sessile.messages import ABOUT, OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.past import KEPT
 from sessile.points import state_at
 
@@ -20,11 +20,14 @@ _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 async def add_message(
     h: Handle, /, role: str, content: JSON, metadata: Mapping[str, JSON] | None = None, **more: JSON
 ) -> Message:
-    """Append one message, durable when this returns. `metadata`, and every further keyword: JSON values kept with it.
+    """Append one message, durable when this returns.
 
+    metadata: JSON values that are kept with it, as every further keyword is but those that a message has: tool_calls (with
+    None as content), tool_call_id and name of a tool's result, id, timestamp.
     Raises `InvalidMessage` for a role, content or metadata that cannot be stored; nothing is written then.
     """
-    return (await store_messages(h, [message(role, content, {**(metadata or {}), **more})]))[0]
+    fields = {name: more.pop(name) for name in OWN_FIELDS if name in more}
+    return (await store_messages(h, [message(role, content, {**(metadata or {}), **more}, **fields)]))[0]
 
 
 async def add_messages(h: Handle, messages: Iterable[Any]) -> list[Message]:

@@ -46,7 +46,7 @@ def register(registry: Registry) -> None:
 def on_agent_start(
     agent: Agent, agent_name: str, session: Any, session_id: str, user_id: str, metadata: dict[str, Any]
 ) -> list[Any] | None:
-    """An agent is about to work in a session for the first time in this process.
+    """An agent is about to work for the first time in a session as it was opened: once for each `Session(…)`.
 
     Returns a list of messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as
     the session's history if it has none yet; where several plugins return some, the first one's are taken.

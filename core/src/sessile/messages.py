@@ -148,6 +148,7 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "timestamp": _seconds,
     "tool_calls": _tool_calls,
 }
+OWN_FIELDS = tuple(_FIELDS.keys() - {"turn"})  # of a message, beside role, content and metadata, that a caller may give
 
 
 def _checked_content(role: str, content: JSON, fields: Mapping[str, JSON]) -> JSON:

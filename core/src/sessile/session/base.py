@@ -147,12 +147,12 @@ class BaseSession:
             self._agent = agent
         return agent
 
-    def exclusive(self, timeout: Seconds = 30, *, lease: Seconds | None = None) -> Lease:
+    def exclusive(self, timeout: Seconds = 30, *, lease: Seconds = 30) -> Lease:
         """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).
 
         Tasks and threads that share the handle have it one after the other; `InvalidInput` where one asks for it twice.
-        timeout: seconds to wait for it, then `LockTimeout`. lease: seconds it lasts unless renewed, default the same:
-        after that a commit raises `LeaseLost`, and others may have it. Others' commits wait meanwhile.
+        timeout: seconds to wait for it, then `LockTimeout`. lease: seconds that it lasts unless it is renewed: after that a
+        commit raises `LeaseLost`, and others may have it. Others' commits wait meanwhile.
         """
         return Lease(self._handle, timeout, lease)
 

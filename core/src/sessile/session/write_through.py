@@ -14,7 +14,7 @@ import attrs
 from sessile import lifecycle
 from sessile import state as states
 from sessile.drive import run
-from sessile.encoding import JSON, copied, json_value
+from sessile.encoding import JSON, copied, json_value, same
 from sessile.errors import InvalidInput, InvalidState, ReadOnly
 from sessile.handle import Handle
 
@@ -47,7 +47,7 @@ class WriteThrough(dict[str, Any]):
         super().__init__(values)
         self._handle = handle
         self._kind = kind
-        self._joined: int | None = None  # the session's version when `|=` was committed
+        self._joined: tuple[int, JSON] | None = None  # the session's version, and this dict, when `|=` was committed
 
     def _change(self, values: Mapping[str, JSON], gone: Iterable[str] = ()) -> None:
         kind = self._kind
@@ -73,12 +73,15 @@ class WriteThrough(dict[str, Any]):
 
     def __ior__(self, values: Any) -> WriteThrough:  # type: ignore[override, misc]
         self.update(values)
-        self._joined = _version(self._handle)
+        self._joined = _version(self._handle), copied(dict(self))
         return self
 
     def is_joined(self, h: Handle) -> bool:
         """Is it what `|=` of this session has committed last? Python assigns that to the property once more."""
-        return self._handle is h and self._joined is not None and self._joined == _version(h)
+        if self._handle is not h or self._joined is None:
+            return False
+        version, values = self._joined
+        return version == _version(h) and same(dict(self), values)
 
     def setdefault(self, key: str, default: JSON = None) -> Any:
         """The value of a key, which is set to `default` where there is none."""
