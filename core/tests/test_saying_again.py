@@ -129,3 +129,21 @@ def test_a_failed_question_said_again(machine: Any, pytestconfig: pytest.Config)
     run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=15, deadline=None, suppress_health_check=checks)
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_answer_whose_question_was_taken_back_meanwhile_is_a_turn_of_its_own(known: bool) -> None:
+    store = MemorySessionStore()
+
+    class Slow:
+        def generate(self, request: Request) -> str:
+            Session("s", store=store).set_history([("user", "instead")])
+            return "late"
+
+    session = Session("s", store=store, agent=Agent(model=Slow()))
+    assert session.chat("asked") == "late"
+    assert [message.content for message in session.messages] == ["instead", "late"]
+    session = session if known else Session("s", store=store)
+    assert [message.content for message in session.get_history(1)] == ["late"]
+    session.undo()  # however much of the past it has read
+    assert [message.content for message in session.messages] == ["instead"]

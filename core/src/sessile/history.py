@@ -9,7 +9,7 @@ from sessile.arguments import Count
 from sessile.encoding import JSON, same
 from sessile.handle import Handle
 from sessile.lineage import reverted
-from sessile.log import Change, Draft, Header
+from sessile.log import Change, Header
 from sessile.messages import ABOUT, OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.past import KEPT
 from sessile.points import state_at
@@ -38,15 +38,10 @@ async def add_messages(h: Handle, messages: Iterable[Any]) -> list[Message]:
 
 async def store_messages(h: Handle, messages: Sequence[Message], turn: str | None = None) -> list[Message]:
     """Commit messages and tell the observers of each."""
-    stored = await commit_drafts(h, [draft(said, turn) for said in messages])
+    change = Change([draft(said, turn) for said in messages])
+    stored = handed_out(map(from_entry, await h.commit(lambda _: change)))
     await observe(h, stored)
     return stored
-
-
-async def commit_drafts(h: Handle, drafts: Sequence[Draft]) -> list[Message]:
-    """Commit message drafts and return them as stored."""
-    change = Change(drafts)
-    return handed_out(map(from_entry, await h.commit(lambda _: change)))
 
 
 async def observe(h: Handle, stored: Iterable[Message]) -> None:

@@ -199,6 +199,10 @@ class Header:
         """The id of the log at a depth: an ancestor's, or its own."""
         return self.log if depth == len(self.ancestors) else self.ancestors[depth].log
 
+    def counts(self, depth: int, position: int) -> bool:
+        """Is an entry in one of the ranges that `lineage` names? A far older one may count though it is in none of them."""
+        return any(part.depth == depth and part.start <= position < (part.stop or 0) for part in self.segments)
+
     def holds(self, depth: int, position: int) -> bool:
         """Is an entry in its own log, or in what it inherited, whether it counts now or not?"""
         if depth == len(self.ancestors):

@@ -19,10 +19,10 @@ from sessile.drive import is_async
 from sessile.encoding import JSON, copied
 from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
 from sessile.handle import Handle
-from sessile.history import add_messages, commit_drafts, get_history, observe
+from sessile.history import add_messages, get_history, observe
 from sessile.ids import new_id
-from sessile.log import Draft, Header
-from sessile.messages import Message, as_reply, draft, message
+from sessile.log import Change, Draft, Header
+from sessile.messages import Message, as_reply, draft, from_entry, handed_out, message
 from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
@@ -52,6 +52,7 @@ class Turn:
     reply: Message | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
     arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
+    began: int | None = None  # position of its first message in the session's log
     asked: Message | None = None  # the user's message as it was stored last
     answering: bool = False  # is the inside of the onion under way?
 
@@ -226,16 +227,26 @@ async def _goes_on(h: Handle, turn: Turn) -> bool:
         return False
     if [(said.id, said.turn) for said in await get_history(h, 1)] != [(failed.id, failed.id)]:
         return False
-    turn.id, turn.said, turn.asked = failed.id, failed.said, failed.asked
+    turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, failed.said, failed.asked
     return True
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
-    stored = await commit_drafts(h, drafts)
+    entries = await h.commit(functools.partial(_next, turn, drafts))
+    if turn.began is None or entries[0].turn != turn.id:
+        turn.id, turn.began = entries[0].turn or turn.id, entries[0].position
+    stored = handed_out(map(from_entry, entries))
     turn.said += stored
     if final:
         turn.reply = stored[-1]
     await observe(h, stored)  # last: what an observer raises under `strict` must not store anything twice
+
+
+def _next(turn: Turn, drafts: Sequence[Draft], header: Header) -> Change:
+    """What a turn says next; as a turn of its own where its beginning was taken back meanwhile and does not count."""
+    if turn.began is None or header.counts(header.depth, turn.began):
+        return Change(drafts)
+    return Change([attrs.evolve(said, turn=drafts[0].id) for said in drafts])
 
 
 async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
