@@ -709,3 +709,27 @@ def test_the_hierarchical_store(tmp_path: Path) -> None:
         store.import_session({})
     with pytest.raises(SessionExists):
         store.import_session(exported)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data["entries"].pop(),
+        lambda data: data["entries"].pop(1),
+        lambda data: data["entries"].reverse(),
+        lambda data: data["entries"][1]["body"].update(content="forged"),
+        lambda data: data["entries"][-1]["body"].update(content="forged"),
+        lambda data: data["inherited"][0][0]["body"].update(content="forged"),
+        lambda data: data["inherited"][0].pop(),
+    ],
+)
+def test_a_dict_that_was_cut_or_altered_is_refused(new: Callable[..., Session], damage: Callable[[Any], Any]) -> None:
+    parent = new("parent")
+    say(parent, "a", "b")
+    fork = parent.fork()
+    say(fork, "c", "d", "e")
+    data = fork.to_dict()
+    assert texts(Session.from_dict(data)) == "a b c d e"
+    damage(data)
+    with pytest.raises(InvalidInput, match="was cut or altered"):
+        Session.from_dict(data)

@@ -9,14 +9,17 @@ from typing import Any
 
 import attrs
 
+from sessile.drive import Blocking, run
 from sessile.encoding import JSON, copied, from_json, json_value, same, to_json
 from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.ids import RESERVED
+from sessile.integrity import verify
 from sessile.lineage import pieces, reverted
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
 from sessile.memory_store import MemorySessionStore
+from sessile.plugins import installed
 from sessile.points import state_at
 from sessile.state import state_draft
 
@@ -122,7 +125,7 @@ async def _plain(h: Handle, part: Segment) -> list[JSON]:
 
 
 def from_dict(data: Any) -> tuple[Header, MemorySessionStore]:
-    """The session in what `to_dict` returned, in a store of its own; `InvalidInput` for anything else."""
+    """The session in what `to_dict` returned, in a store of its own; `InvalidInput` for anything else, or what was altered."""
     try:
         plain = json_value(data, "session")
         header = Header.from_dict(plain["header"])
@@ -130,7 +133,12 @@ def from_dict(data: Any) -> tuple[Header, MemorySessionStore]:
         entries = [[Entry.from_dict(entry) for entry in log] for log in logs]
     except (KeyError, TypeError, SessileError) as error:
         raise InvalidInput(f"not a session's to_dict(): {data!r:.60} ({error})") from error
-    return header, _store_of(header, entries)
+    held = _store_of(header, entries)
+    if len(logs) == len(header.ancestors) + 1:  # a document store's knows its own log only
+        verified = run(verify(Handle(Blocking(), held, header.session_id, plugins=installed())))
+        if not verified:
+            raise InvalidInput(f"this session's to_dict() was cut or altered: {verified.problem}")
+    return header, held
 
 
 def _store_of(header: Header, logs: Sequence[Sequence[Entry]]) -> MemorySessionStore:
