@@ -206,6 +206,38 @@ def test_merging_brings_both_sides_together_once(new: Callable[..., Session]) ->
     assert texts(ours.merge(stranger)) == "a b c e z"
 
 
+def test_a_turn_that_went_on_after_a_merge_is_whole_in_the_next(new: Callable[..., Session]) -> None:
+    class Model:
+        def generate(self, request: Request) -> Any:
+            if request.messages[-1]["role"] == "tool":
+                return "late reply"
+            return {"tool_calls": [{"id": "1", "name": "merging", "arguments": {}}]}
+
+    merged: list[Session] = []
+
+    @tool
+    def merging() -> str:
+        """Merge in the middle of the turn."""
+        merged.append(ours.merge(new("theirs")))
+        return "result"
+
+    ours = new("ours")
+    say(ours, "hi")
+    theirs = ours.fork(session_id="theirs")
+    theirs.agent = Agent("a", model=Model(), tools=[merging])
+    theirs.chat("question")
+    say(theirs, "and more")
+    (first,) = merged
+    say(first, "said in between")
+    assert not any(m.text == "late reply" for m in first.messages)
+    for _ in range(2):  # merged once more, it gets nothing twice
+        first = first.merge(theirs)
+        said = [m.text for m in first.messages if m.text]
+        assert said == ["hi", "question", "result", "late reply", "and more", "said in between"]
+        assert [m for m in first.messages if m.open] == []
+        assert first.verify()
+
+
 def test_histories_set_by_many_tasks_at_once_stay_sound() -> None:
     async def main() -> None:
         async with AsyncSession("s", store=MemorySessionStore()) as session:

@@ -52,14 +52,29 @@ async def _turns_after(h: Handle, header: Header, both: Sequence[Segment]) -> li
     turns: dict[str, list[Entry]] = {}
     for part in without(await h.lineage(header), both):
         for entry in await h.read(part, MESSAGE):
-            turns.setdefault(entry.turn or entry.id, []).append(entry)
+            turns.setdefault(_turn_of(entry), []).append(entry)
     return list(turns.values())
 
 
+def _turn_of(entry: Entry) -> str:
+    return entry.turn or entry.id
+
+
 def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
-    """Both sides' turns, each side in its own order, the earlier first."""
-    known = {entry.id for turn in ours for entry in turn}  # a merged session has copies, under the same ids
-    theirs = [turn for turn in theirs if turn[0].id not in known]
+    """Both sides' turns, each side in its own order, the earlier first.
+
+    A session that was merged before has copies, under the same ids: a turn that went on since then goes on in its copy.
+    """
+    turns = {_turn_of(turn[0]): turn for turn in ours}
+    known = {entry.id for turn in ours for entry in turn}
+    rest: list[list[Entry]] = []
+    for turn in theirs:
+        since = [entry for entry in turn if entry.id not in known]
+        if len(since) == len(turn):
+            rest.append(turn)
+        else:
+            turns[_turn_of(turn[0])] += since
+    theirs = rest
     merged: list[Entry] = []
     while ours and theirs:
         merged += (ours if ours[0][0].time <= theirs[0][0].time else theirs).pop(0)
