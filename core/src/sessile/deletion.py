@@ -8,7 +8,7 @@ session that was meant, so that the next one under the same id is never touched.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import attrs
 
@@ -19,23 +19,32 @@ from sessile.ids import RESERVED, owner_of
 from sessile.log import DELETED, PENDING, UNSEEN, Header
 from sessile.store import Query
 
+Only = Callable[[Header], bool]  # asked of the very header that is committed behind: shall the session go?
+
 
 async def delete_session(
-    commits: Commits, session_id: str, *, log: str = "", cascade: bool = False, token: int | None = None
+    commits: Commits,
+    session_id: str,
+    *,
+    log: str = "",
+    only: Only | None = None,
+    cascade: bool = False,
+    token: int | None = None,
 ) -> bool:
     """Delete the session of an id; False where there is none. See `Session.delete`.
 
-    log: only the one that has this log. token: of the lease that the caller holds.
+    log: only the one that has this log. only: only while this is true of its header; a broken one then stays. token: of the
+    lease that the caller holds.
     """
     try:
         header = await commits.load(session_id)
     except CorruptStore:
-        return await _delete_broken(commits, session_id)
+        return only is None and await _delete_broken(commits, session_id)
     if header is None or header.status in UNSEEN:
         if header is not None and header.status == DELETED:
             await finish(commits, header)
         return False
-    marked = await mark(commits, header, log or header.log, token=token)
+    marked = await mark(commits, header, log or header.log, only=only, token=token)
     if marked is None:
         return False
     family = await _mark_heirs(commits, marked) if cascade else []
@@ -44,12 +53,22 @@ async def delete_session(
     return True
 
 
-async def mark(commits: Commits, header: Header | None, log: str, *, token: int | None = None) -> Header | None:
-    """Make a session that has this log gone for everybody. Its header as it is marked; None where it is not there."""
+async def mark(
+    commits: Commits, header: Header | None, log: str, *, only: Only | None = None, token: int | None = None
+) -> Header | None:
+    """Make a session that has this log gone for everybody. Its header as it is marked; None where it is not there.
+
+    only: leave it, and return None, as soon as this is not true of its header.
+    """
     while header is not None and header.log == log:
         if header.status == DELETED:
             return header
-        header = await commits.until_free(header, token)
+        if only is not None and not only(header):
+            break
+        free = await commits.until_free(header, token)
+        if free is not header:  # somebody used it meanwhile
+            header = free
+            continue
         try:
             return await commits.change(header, status=DELETED)
         except Conflict as lost:
@@ -125,6 +144,27 @@ async def pages(commits: Commits, query: Query, *, prefixes: Sequence[str] = (""
             cursor = page.cursor
             if cursor is None:
                 break
+
+
+async def everything(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> list[tuple[str, str]]:
+    """The (session id, log) of all sessions that a query finds, also where they change meanwhile.
+
+    A list begins with the newest change: a session that changes while its pages are read moves to one that was read already.
+    So they are read again until they show nothing new. Sessions that are begun meanwhile may be left out.
+    """
+    begin = time.time()
+    found: dict[str, str] = {}  # ids by log
+    while True:
+        known = len(found)
+        async for page in pages(commits, query, prefixes=prefixes):
+            found.update({h.log: h.session_id for h in page if h.log not in found and (not known or h.created_at <= begin)})
+        if len(found) == known:
+            return [(session_id, log) for log, session_id in found.items()]
+
+
+async def delete_all(commits: Commits, found: Iterable[tuple[str, str]], *, only: Only | None = None) -> int:
+    """Delete the sessions of these (session id, log), and no other that has one of the ids by now; returns how many."""
+    return sum([await delete_session(commits, session_id, log=log, only=only) for session_id, log in found])
 
 
 async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:

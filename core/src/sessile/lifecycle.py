@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +92,20 @@ async def get_status(h: Handle) -> str:
 async def archive(h: Handle) -> None:
     """Put the session away: it stays readable, and the next message makes it active again."""
     await set_fields(h, status=ARCHIVED)
+
+
+async def archive_if(h: Handle, log: str, only: Callable[[Header], bool]) -> bool:
+    """Archive the session if it has this log, and this is true of the very header that is committed behind. Was it?"""
+    archived = False
+
+    def put_away(header: Header) -> Change | None:
+        nonlocal archived
+        archived = header.log == log and only(header)
+        return Change(fields={"status": ARCHIVED}) if archived else None
+
+    if only(await h.refresh()):  # else nobody needs to wait until it is free
+        await h.commit(put_away, on_conflict="rebase")
+    return archived
 
 
 async def mark_saved(h: Handle) -> None:

@@ -7,6 +7,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from sessile.arguments import Count, checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore
+from sessile.errors import AccessDenied, CorruptStore, SessionNotFound
 from sessile.handle import Handle
 from sessile.heirs import heirs
 from sessile.ids import RESERVED, check_id, owner_of
@@ -110,11 +111,17 @@ class SessionManager:
 
     def list(self, **query: Any) -> Page[Header]:
         """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
-        found: Page[Header] = self._call(self.store.find, Query(**{**query, "user_id": self._whose(query.get("user_id"))}))
+        found: Page[Header] = self._call(self.store.find, self._query(**query))
         return found
 
+    def _query(self, **query: Any) -> Query:
+        return Query(**{**query, "user_id": self._whose(query.get("user_id"))})
+
     def each(self, **query: Any) -> Iterator[Header]:
-        """All headers that a query finds, page by page (of `limit`, by default 1,000)."""
+        """All headers that a query finds, page by page (of `limit`, by default 1,000), newest change first.
+
+        One that changes while the pages are read may be left out, or come as it was.
+        """
         query = {"limit": 1000, **query}
         page = self.list(**query)
         yield from page.items
@@ -175,41 +182,64 @@ class SessionManager:
         return run(deletion.delete_session(self._commits, check_id(session_id), log=log, cascade=cascade))
 
     def delete_user(self, user_id: str) -> int:
-        """Delete all sessions of a user, and the state that they share; returns how many sessions there were."""
+        """Delete all sessions of a user, and the state that they share; returns how many sessions there were.
+
+        Sessions that are begun meanwhile, forks too, may stay.
+        """
         self._whose(check_id(user_id, "user id"))
-        own = (self._commits.load(f"{RESERVED}user:{user_id}"),)
-        count = self._delete_all(self.each(user_id=user_id))
-        self._delete_all(filter(None, map(run, own)))
+        shared = run(self._commits.load(f"{RESERVED}user:{user_id}"))
+        count = self._delete_all(self._everything(user_id=user_id))
+        if shared is not None:
+            self._delete_all([(shared.session_id, shared.log)])
         return count
 
     def archive_inactive(self, days: float = 30) -> int:
-        """Archive the sessions that nothing was said in for so many days; returns how many."""
-        headers = [h for status in (CREATED, ACTIVE, SAVED) for h in self._inactive(days, status=status)]
-        for header in headers:
-            if (session := self.get_session(header.session_id)) is not None:
-                session.archive()
-        return len(headers)
+        """Archive the sessions that nothing was said in for so many days; returns how many.
+
+        One that is used again before its turn comes stays as it is.
+        """
+        before = time.time() - days * DAY
+        return sum(self._archive_all(before=before, status=status) for status in (CREATED, ACTIVE, SAVED))
+
+    def _archive_all(self, **query: Any) -> int:
+        count = 0
+        for session_id, log in self._everything(**query):
+            with suppress(SessionNotFound):  # deleted meanwhile
+                count += run(lifecycle.archive_if(self._handle(session_id), log, self._query(**query).matches))
+        return count
 
     def delete_inactive(self, days: float = 30, *, status: str | None = None) -> int:
-        """Delete the sessions that were not changed for so many days (status: only such); returns how many."""
-        return self._delete_all(self._inactive(days, status=status))
+        """Delete the sessions that were not changed for so many days (status: only such); returns how many.
+
+        One that is used again before its turn comes stays.
+        """
+        return self._delete_such(before=time.time() - days * DAY, status=status)
 
     def delete_archived(self) -> int:
-        """Delete all archived sessions; returns how many."""
-        return self._delete_all(self.each(status=ARCHIVED))
+        """Delete all archived sessions; returns how many. One that is used again before its turn comes stays."""
+        return self._delete_such(status=ARCHIVED)
 
-    def _delete_all(self, headers: Iterable[Header]) -> int:
-        found = [(header.session_id, header.log) for header in headers]  # no other that is begun under one of these ids
-        return sum(run(deletion.delete_session(self._commits, session_id, log=log)) for session_id, log in found)
+    def _delete_such(self, **query: Any) -> int:
+        """Delete what a query finds, as long as it still would."""
+        return self._delete_all(self._everything(**query), only=self._query(**query).matches)
+
+    def _delete_all(self, found: Iterable[tuple[str, str]], only: deletion.Only | None = None) -> int:
+        return run(deletion.delete_all(self._commits, found, only=only))
 
     def clear_all(self) -> int:
-        """Delete every session and all shared state of this store (a bound manager: of its user); returns how many there were."""
+        """Delete every session and all shared state of this store (a bound manager: of its user); returns how many there were.
+
+        Sessions that are begun meanwhile, forks too, may stay.
+        """
         if self.user_id is not None:
             return self.delete_user(self.user_id)
-        shared = run(deletion.find_all(self._commits, Query(limit=1000), prefixes=_SHARED))
-        count = self._delete_all(self.each())
+        shared = run(deletion.everything(self._commits, Query(limit=1000), prefixes=_SHARED))
+        count = self._delete_all(self._everything())
         self._delete_all(shared)
         return count
+
+    def _everything(self, **query: Any) -> builtins.list[tuple[str, str]]:
+        return run(deletion.everything(self._commits, self._query(limit=1000, **query)))
 
     def sweep(self, *, repair: bool = False, older_than: float = 3600) -> int:
         """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
@@ -257,7 +287,7 @@ class SessionManager:
         return ""
 
     async def _counts(self, header: Header, log: str, entry: Entry) -> bool:
-        h = Handle(self._commits.face, self.store, header.session_id, plugins=installed())
+        h = self._handle(header.session_id)
         parts = [part for part in await h.lineage(await h.refresh()) if header.log_at(part.depth) == log]
         return any(part.start <= entry.position < (part.stop or 0) for part in parts)
 
@@ -270,8 +300,8 @@ class SessionManager:
             return []
         return [Hit(header.session_id, m) for m in messages if all(w in m.text.lower() for w in words)]
 
-    def _inactive(self, days: float, **query: Any) -> builtins.list[Header]:
-        return [*self.each(before=time.time() - days * DAY, **query)]
+    def _handle(self, session_id: str) -> Handle:
+        return Handle(self._commits.face, self.store, session_id, plugins=installed())
 
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         return run(self._commits.face.call(method, *args, **kwargs))
