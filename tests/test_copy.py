@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
 from sessile.copying import copy_store
+from sessile.errors import Closed, NotInstalled
 from sessile.log import Header
 from sessile.stores import open_store
 from sessile.testing.deleting import Cut, CutStore
@@ -211,3 +213,64 @@ def test_shared_state_that_somebody_begins_meanwhile_is_left_as_it_is() -> None:
     report = copy_store(source, Late())
     assert [problem.partition(":")[0] for problem in report.problems] == ["~user"]
     assert Session("s", user_id="ann", store=target).get_state("user:language") == "en"
+
+
+def test_a_session_that_changes_while_a_store_is_copied_comes_along() -> None:
+    here, there = MemorySessionStore(), MemorySessionStore()
+    for number in range(1200):  # more than one page
+        Session(f"s{number}", store=here).add_message("user", "one")
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == 10:
+            Session("s5", store=here).add_message("user", "two")
+            Session("s6", store=here).delete()
+
+    assert (report := copy_store(here, there, check=True, progress=meanwhile)).problems == []
+    assert report.sessions == 1199
+    assert [message.text for message in Session("s5", store=there).messages] == ["one", "two"]
+
+
+def test_a_session_of_the_target_that_is_used_exclusively_is_waited_for() -> None:
+    here, there = MemorySessionStore(), MemorySessionStore()
+    source = Session("s", store=here)
+    source.add_message("user", "one")
+    copy_store(here, there)
+    source.add_message("user", "two")
+    with Session("s", store=there).exclusive(lease=0.2):
+        until = there.load("s").lease["until"]
+        assert copy_store(here, there).problems == []
+    assert there.load("s").head == 2
+    assert time.time() >= until
+
+
+def test_what_is_inherited_lives_as_long_as_a_session_that_is_brought_up() -> None:
+    class Expiring(MemorySessionStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ttl, self.kept = 10.0, dict[str, float]()
+
+        def touch(self, log: str, until: float) -> bool:
+            self.kept[log] = until
+            return True
+
+    here, there = MemorySessionStore(), Expiring()
+    parent = Session("parent", store=here)
+    parent.add_message("user", "one")
+    child = parent.fork(session_id="child")
+    copy_store(here, there)
+    child.add_message("user", "two")
+    there.ttl = 1000.0
+    copy_store(here, there)
+    header = there.load("child")
+    assert header.head == 2
+    assert there.kept[header.parent] == header.kept > time.time() + 900
+
+
+def test_a_copy_that_cannot_begin_leaves_no_store_open(tmp_path: Path) -> None:
+    url = url_of("sqlite", tmp_path / "here")
+    with pytest.raises(NotInstalled):
+        copy_store(url, "unheard-of://x")
+    with SessionManager(url) as manager:
+        kept = manager.store
+    with pytest.raises(Closed):  # nobody else has it
+        kept.load("s")

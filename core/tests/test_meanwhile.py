@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
+from sessile.copying import copy_store
 
 AGO = 1e-9  # days: so much older is everything in these tests
 
@@ -115,3 +116,9 @@ def test_a_session_that_changes_while_all_are_listed_is_deleted_too(clear: Calla
     store = many()
     assert clear(SessionManager(store)) == 1001
     assert not store.logs()
+
+
+def test_a_session_that_changes_while_all_are_listed_is_copied_too() -> None:
+    target = MemorySessionStore()
+    assert copy_store(many(), target).sessions == 1001
+    assert Session("s0", store=target).message_count == 2

@@ -7,13 +7,15 @@ session is known as the same by the hash of its last entry.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import attrs
 
 from sessile.commits import Commits
-from sessile.deletion import clear, pages
+from sessile.deletion import clear, everything
 from sessile.drive import Blocking, run
-from sessile.errors import Conflict, CorruptStore, Missing, SessionExists, SessionNotFound
+from sessile.errors import Conflict, CorruptStore, LockTimeout, Missing, SessionExists, SessionNotFound
+from sessile.expiry import keep_inherited
 from sessile.handle import Handle
 from sessile.ids import RESERVED, new_id, new_log_id, owner_of
 from sessile.integrity import verify
@@ -53,32 +55,36 @@ class Copier:
 
     async def copy(self, user_id: str | None, since: float | None, progress: Progress) -> Report:
         """See `copy_store`."""
-        query = Query(user_id=user_id, after=since, limit=1000)
-        total = sum([len(page) async for page in pages(self.source, query, prefixes=_COPIED)])
-        number = 0
+        found = await everything(self.source, Query(user_id=user_id, after=since, limit=1000), prefixes=_COPIED)
         async with self._transplant:
-            async for page in pages(self.source, query, prefixes=_COPIED):
-                for header in page:
-                    progress(number, max(number, total))
-                    number += 1
+            for number, (session_id, log) in enumerate(found):
+                progress(number, len(found))
+                if log not in self._done and (header := await self._now(session_id, log)) is not None:
                     await self._with_ancestors(header)
-        progress(number, number)
+        progress(len(found), len(found))
         return self.report
+
+    async def _now(self, session_id: str, log: str) -> Header | None:
+        """A session of the source as it is now; None where it was deleted meanwhile, or cannot be read."""
+        try:
+            header = await self.source.load(session_id)
+        except CorruptStore as error:
+            self._done.add(log)
+            self.report.problems.append(f"{session_id}: {error}")
+            return None
+        return header if header is not None and header.log == log and header.status not in UNSEEN else None
 
     async def _with_ancestors(self, header: Header) -> None:
         for row in header.ancestors:
-            if row.log not in self._done:
-                above = await self.source.load(owner_of(row.log))
-                if above is not None and above.log == row.log and not above.hidden:
-                    await self._one(above)
-        if header.log not in self._done:
-            await self._one(header)
+            if row.log not in self._done and (above := await self._now(owner_of(row.log), row.log)) is not None:
+                await self._one(above)
+        await self._one(header)
 
     async def _one(self, header: Header) -> None:
         self._done.add(header.log)
         try:
             copied = await self._session(header)
-        except (Conflict, SessionExists, SessionNotFound, Missing, CorruptStore) as error:
+        except (Conflict, SessionExists, SessionNotFound, LockTimeout, Missing, CorruptStore) as error:
             self.report.problems.append(f"{header.session_id}: {error}")
             return
         if copied:
@@ -108,13 +114,17 @@ class Copier:
 
         Its title, metadata and status are the target's own from then on.
         """
+        behind = there.head < header.head
+        if behind:
+            there = await self.target.until_free(there, None)
         if not await self._is_beginning(there, header):
             raise Conflict("the target has another session of this id, or it was changed there: it was left as it is")
-        behind = there.head < header.head
+        behind = there.head < header.head  # nobody else has brought it up meanwhile
         if behind:
             entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
             content = header.to_dict()
             fields = {name: content[name] for name in OF_THE_LOG}
+            fields.update(await keep_inherited(self.target, there))
             await self.target.put(there, entries, {**next_version(there, header.updated_at, new_id()), **fields})
         self._logs[header.log] = Ancestor(there.log, header.head)  # not before it has them
         return behind
@@ -190,12 +200,15 @@ def copy_store(
     user_id: only that user's. since: only those changed since then (seconds since 1970, UTC). What they were forked from
     comes along. check: read each session in the target and compare it, too. progress: called with how many sessions
     were looked at, and of how many.
+
+    The source may be in use: each session is copied as it is when its turn comes, and one that is begun or forked meanwhile
+    may be left out until the next copy. One of the target that somebody uses exclusively is waited for.
     """
     face = Blocking()
-    stores, releases = zip(*(find_store(store) for store in (source, target)), strict=True)
-    try:
-        here, there = (Commits(face, store) for store in stores)
-        return run(Copier(here, there, check=check).copy(user_id, since, progress))
-    finally:
-        for release in releases:
-            release()
+    with ExitStack() as opened:
+        ends = []
+        for store in (source, target):
+            found, release = find_store(store)
+            opened.callback(release)
+            ends.append(Commits(face, found))
+        return run(Copier(*ends, check=check).copy(user_id, since, progress))
