@@ -40,17 +40,18 @@ async def delete_session(
         header = await commits.load(session_id)
     except CorruptStore:
         return only is None and await _delete_broken(commits, session_id)
-    if header is None or header.status in UNSEEN:
-        if header is not None and header.status == DELETED:
+    if header is None or header.log != (log or header.log):
+        return False
+    if cascade and header.status != PENDING and (only is None or only(header)):
+        return await _delete_family(commits, header, token)
+    if header.status in UNSEEN:
+        if header.status == DELETED:
             await finish(commits, header)
         return False
-    marked = await mark(commits, header, log or header.log, only=only, token=token)
-    if marked is None:
-        return False
-    family = await _mark_heirs(commits, marked) if cascade else []
-    for one in (*reversed(family), marked):
-        await finish(commits, one)
-    return True
+    marked = await mark(commits, header, header.log, only=only, token=token)
+    if marked is not None:
+        await finish(commits, marked)
+    return marked is not None
 
 
 async def mark(
@@ -96,24 +97,54 @@ async def clear(commits: Commits, found: Header) -> None:
         await finish(commits, found)
 
 
-async def _mark_heirs(commits: Commits, marked: Header) -> list[Header]:
-    """Mark all that inherits from a session, those that are forked meanwhile too; the oldest first."""
-    family: list[Header] = []
-    seen = {marked.log}
-    waiting = [marked]
+async def _delete_family(commits: Commits, root: Header, token: int | None) -> bool:
+    """Delete a session and all that inherits from it. False where somebody else deleted it meanwhile.
+
+    It is marked after those below it: where this is cut short, doing it again goes on. Then it cannot be forked any more, and
+    those that were forked until then are looked for.
+    """
+    root = await commits.until_free(root, token)  # before anything goes
+    family: dict[str, Header] = {}
+    last = False
+    while True:
+        found = [header for header in await _below(commits, root.log) if header.log not in family]
+        if last and not found:
+            break
+        for header in _youngest_first(found):
+            family[header.log] = await mark(commits, header, header.log) or header
+        if not last:
+            last, marked = True, await mark(commits, root, root.log, token=token)
+    for header in _youngest_first(family.values()):
+        if header.status == DELETED:
+            await finish(commits, header)
+    if marked is not None:
+        await finish(commits, marked)
+    return marked is not None
+
+
+def _youngest_first(headers: Iterable[Header]) -> list[Header]:
+    return sorted(headers, key=lambda header: -header.depth)
+
+
+async def _below(commits: Commits, log: str) -> list[Header]:
+    """The headers of all that inherits from a log, and from those; what is being made or deleted too. Broken ones are deleted."""
+    below: list[Header] = []
+    seen = {log}
+    waiting = [log]
     while waiting:
-        inheriting = await heirs(commits, waiting[0].log)
-        forked = [header.log for header in await find_all(commits, Query(parent=waiting[0].log, limit=1000))]
-        found = [log for log in dict.fromkeys((*inheriting, *forked)) if log not in seen]
-        if not found:
-            waiting.pop(0)
-            continue
-        seen.update(found)
-        for log in found:
-            if (child := await mark(commits, await commits.load(owner_of(log)), log)) is not None:
-                family.append(child)
-                waiting.append(child)
-    return family
+        above = waiting.pop()
+        forked = [header.log for header in await find_all(commits, Query(parent=above, limit=1000))]
+        for name in {*await heirs(commits, above), *forked} - seen:
+            seen.add(name)
+            waiting.append(name)
+            try:
+                header = await commits.load(owner_of(name))
+            except CorruptStore:
+                await _delete_broken(commits, owner_of(name))
+                continue
+            if header is not None and header.log == name:
+                below.append(header)
+    return below
 
 
 async def _delete_broken(commits: Commits, session_id: str) -> bool:
