@@ -68,3 +68,22 @@ def test_a_broken_fork_is_deleted_with_the_others() -> None:
     store.broken = ("child",)
     assert SessionManager(store).delete("root", cascade=True)
     assert (left(store), store.logs()) == ([], [])
+
+
+def test_a_sweep_goes_on_past_what_is_broken_and_says_so() -> None:
+    store = Broken()
+    for name in "abc":
+        with Session(name, store=store) as session:
+            session.add_message("user", "text")
+            session.fork(session_id=f"fork of {name}")
+        with pytest.raises(Cut):  # marked, and no more
+            SessionManager(CutStore(store, 2, after=False)).delete(name)
+    manager = SessionManager(store)
+    store.broken = (f"~heirs:{store.load('b').log}",)
+    assert manager.sweep(older_than=0) == 3
+    with pytest.raises(CorruptStore, match=r"1 of the sessions and records to sweep .*'~heirs:.*b' is broken"):
+        manager.sweep(repair=True, older_than=0)
+    assert [header.session_id for header in manager.list(status="deleted")] == ["b"]
+    store.broken = ()
+    assert manager.sweep(repair=True, older_than=0) == 1
+    assert manager.sweep(older_than=0) == 0

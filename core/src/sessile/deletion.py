@@ -200,14 +200,31 @@ async def delete_all(commits: Commits, found: Iterable[tuple[str, str]], *, only
 
 async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:
     """How much was cut short: deletions, forks, copies, imports. See `SessionManager.sweep`."""
-    long_ago = time.time() - older_than
     count = 0
+    broken: list[str] = []
+    async for header in _to_sweep(commits, older_than):
+        try:
+            if header.session_id.startswith(PREFIX):
+                count += await tidy(commits, header, repair=repair)
+            else:
+                count += 1
+                if repair:
+                    await clear(commits, header)
+        except CorruptStore as error:  # it must not keep the others from being cleared away
+            broken.append(f"{header.session_id}: {error}")
+    if broken:
+        raise CorruptStore(
+            f"{len(broken)} of the sessions and records to sweep are broken ({'; '.join(broken)}): all others were seen to"
+        )
+    return count
+
+
+async def _to_sweep(commits: Commits, older_than: float) -> AsyncIterator[Header]:
+    """What somebody began to make or to delete so long ago, then the records of heirs that are there by then."""
+    long_ago = time.time() - older_than
     for status in (DELETED, PENDING):
         query = Query(status=status, before=long_ago, limit=1000)
         for header in await find_all(commits, query, prefixes=("", RESERVED)):
-            count += 1
-            if repair:
-                await clear(commits, header)
+            yield header
     for record in await find_all(commits, Query(limit=1000), prefixes=(PREFIX,)):
-        count += await tidy(commits, record, repair=repair)
-    return count
+        yield record

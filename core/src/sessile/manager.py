@@ -245,6 +245,7 @@ class SessionManager:
         """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
 
         older_than: seconds after which whoever began one is taken to be gone. `AccessDenied` for a bound manager.
+        `CorruptStore`, once all others were seen to, where some of them cannot be read: it names each.
         """
         if self.user_id is not None:
             raise AccessDenied(f"this manager is bound to user {self.user_id!r}, and a sweep goes through everybody's sessions")
