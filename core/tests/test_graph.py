@@ -574,6 +574,18 @@ def test_an_export_is_the_whole_session(new: Callable[..., Session], tmp_path: P
         child.export(path, lineage="none")
 
 
+def test_a_file_that_is_refused_leaves_no_store_open(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    with Session("s", store=url) as session:
+        say(session, "a")
+        path = session.export(tmp_path / "s.jsonl")
+        with pytest.raises(SessionExists):
+            Session.load(path, store=url)
+        kept = session.store
+    with pytest.raises(Closed):  # nobody else has it
+        kept.load("s")
+
+
 def test_an_import_that_is_cut_short_leaves_nothing(new: Callable[..., Session], tmp_path: Path) -> None:
     root = new("root")
     say(root, *map(str, range(300)))

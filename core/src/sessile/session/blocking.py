@@ -49,16 +49,21 @@ class _Load:
             the file was saved counts no more but stays in the log. On a session: makes the file's content its own.
             An exported session must be new there: `SessionExists` else.
             """
-            target = session
             _check_load((path,), {})
-            if target is None:
-                about = archives.about(path)
-                agent = about.pop("agent")
-                target = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
-            elif options:
-                raise InvalidInput(f"session.load(path) takes no {', '.join(options)}: Session.load(path, …) opens a session")
-            run(archives.load(target._handle, path))
-            return target
+            if session is not None:
+                if options:
+                    raise InvalidInput(f"session.load(path) takes no {', '.join(options)}: Session.load(path, …) opens a session")
+                run(archives.load(session._handle, path))
+                return session
+            about = archives.about(path)
+            agent = about.pop("agent")
+            opened = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
+            try:
+                run(archives.load(opened._handle, path))
+            except BaseException:
+                opened.close()
+                raise
+            return opened
 
         return load
 
