@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import inspect
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, context, tool
-from sessile.errors import InvalidInput, ModelError, SessileError
+from sessile.errors import Closed, InvalidInput, ModelError, SessileError, SessionExists
 from sessile.past import PastTurn
 from sessile.tools import Tool
 
@@ -240,12 +243,43 @@ def test_the_agents_window_reaches_the_model() -> None:
 # -- faces
 
 
-def test_both_faces_have_the_same_names() -> None:
-    def names(cls: type) -> set[str]:
-        return {name for name in dir(cls) if not name.startswith("_")}
+ONE_FACE_ONLY = {"blocking"}  # the session for code that cannot await
 
-    assert names(Session) - names(AsyncSession) == {"from_dict"}
-    assert names(AsyncSession) - names(Session) == {"blocking", "set_metadata", "set_title"}
+
+def public(face: type) -> dict[str, Any]:
+    """By its name, what each public attribute of a face is: the parameters of a method, or the kind of another."""
+    found = {name: getattr(face, name) for name in dir(face) if not name.startswith("_")}
+    return {n: [*inspect.signature(value).parameters] if callable(value) else type(value) for n, value in found.items()}
+
+
+def test_both_faces_have_the_same_names() -> None:
+    blocking, awaited = public(Session), public(AsyncSession)
+    assert blocking.keys() ^ awaited.keys() == ONE_FACE_ONLY
+    assert blocking == {name: kind for name, kind in awaited.items() if name not in ONE_FACE_ONLY}
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_each_face_names_describes_and_loads_a_session(face: str, tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'sessions'}"
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=MemorySessionStore())
+    session.add_message("user", "a")
+    session.set_title("T")
+    session.set_metadata({"k": 1})
+    assert (session.title, session.metadata) == ("T", {"k": 1})
+
+    cls, settled = (Session, lambda value: value) if face == "blocking" else (AsyncSession, loop.run_until_complete)
+    copied = cls.from_dict(session.to_dict())
+    assert [m.text for m in settled(copied.messages)] == ["a"]
+    loaded = settled(cls.load(session.save(tmp_path / "saved"), store=url))
+    assert (type(loaded), [m.text for m in settled(loaded.messages)]) == (cls, ["a"])
+    exported = session.export(tmp_path / "exported")
+    with pytest.raises(SessionExists):
+        settled(cls.load(exported, store=url))
+    settled(loaded.close())
+    with pytest.raises(Closed):  # a session that could not be loaded was closed: nobody has the store open
+        loaded.store.load("s")
+    loop.close()
 
 
 def test_the_async_face_does_it_all() -> None:

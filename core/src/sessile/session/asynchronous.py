@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +31,7 @@ from sessile.errors import InvalidInput
 from sessile.messages import Message, message
 from sessile.session import write_through
 from sessile.session.base import BaseSession
+from sessile.session.loading import Load
 
 if TYPE_CHECKING:
     from sessile.session.blocking import Session
@@ -128,12 +128,8 @@ class AsyncSession(BaseSession):
     # files
     save = awaited(saving.save)
     export = awaited(archives.export)
+    load = Load(lambda loading: loading)  # to be awaited
     to_dict = awaited(saving.to_dict)
-
-    async def load(self: A, path: str | os.PathLike[str]) -> A:
-        """Make what a saved file holds this session's content (see `Session.load`)."""
-        await archives.load(self._handle, path)
-        return self
 
     @property
     def blocking(self) -> Session:

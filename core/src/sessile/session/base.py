@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from sessile import saving
 from sessile.agent import Agent, adapter_of
 from sessile.arguments import Check, Count, Positive, Seconds, checked_class
 from sessile.background import running_loop
@@ -20,6 +21,7 @@ from sessile.plugins import Plugins, with_extra
 from sessile.registry import refuse_untaken
 from sessile.stores import find_store, share_store
 
+B = TypeVar("B", bound="BaseSession")
 OnConflict = Annotated[str, Check(lambda value: value in ("rebase", "raise"), "'rebase' or 'raise'")]
 
 
@@ -155,6 +157,12 @@ class BaseSession:
         commit raises `LeaseLost`, and others may have it. Others' commits wait meanwhile.
         """
         return Lease(self._handle, timeout, lease)
+
+    @classmethod
+    def from_dict(cls: type[B], data: dict[str, Any], **options: Any) -> B:
+        """The session in what `to_dict` returned, in a memory store of its own. `InvalidInput` for anything else."""
+        header, held = saving.from_dict(data)
+        return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
 
     def another(self, handle: Handle) -> Any:
         """A session of this kind around a handle, with this one's agents: what `fork` and `merge` return."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sessile import (
     archives,
@@ -24,48 +23,15 @@ from sessile import (
 )
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
-from sessile.arguments import Arguments, Seconds, checked_class
+from sessile.arguments import Seconds, checked_class
 from sessile.drive import Blocking, blocking, run
 from sessile.encoding import JSON
-from sessile.errors import InvalidInput
 from sessile.messages import Message, message
 from sessile.session import write_through
 from sessile.session.base import BaseSession
+from sessile.session.loading import Load
 
 S = TypeVar("S", bound="Session")
-
-
-_check_load = Arguments(archives.load, skip=1)
-
-
-class _Load:
-    """`Session.load(path)` opens a saved session; `session.load(path)` reads the file into that session."""
-
-    def __get__(self, session: Session | None, cls: type[Session]) -> Any:
-        def load(path: str | os.PathLike[str], **options: Any) -> Session:
-            """Read a file that `save` or `export` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
-
-            On the class: opens the session in its store (`options` are those of `Session`), where what was said since
-            the file was saved counts no more but stays in the log. On a session: makes the file's content its own.
-            An exported session must be new there: `SessionExists` else.
-            """
-            _check_load((path,), {})
-            if session is not None:
-                if options:
-                    raise InvalidInput(f"session.load(path) takes no {', '.join(options)}: Session.load(path, …) opens a session")
-                run(archives.load(session._handle, path))
-                return session
-            about = archives.about(path)
-            agent = about.pop("agent")
-            opened = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
-            try:
-                run(archives.load(opened._handle, path))
-            except BaseException:
-                opened.close()
-                raise
-            return opened
-
-        return load
 
 
 @checked_class
@@ -132,7 +98,9 @@ class Session(BaseSession):
         return watching.watch(self._handle, timeout)
 
     # the session itself
+    set_metadata = blocking(lifecycle.set_metadata)
     metadata = property(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
+    set_title = blocking(lifecycle.set_title)
     title = property(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
     status = property(blocking(lifecycle.get_status))
     created_at = property(blocking(lifecycle.created_at))
@@ -170,14 +138,8 @@ class Session(BaseSession):
     # files
     save = blocking(saving.save)
     export = blocking(archives.export)
-    load = _Load()
+    load = Load(run)
     to_dict = blocking(saving.to_dict)
-
-    @classmethod
-    def from_dict(cls: type[S], data: dict[str, Any], **options: Any) -> S:
-        """The session in what `to_dict` returned, in a memory store of its own."""
-        header, held = saving.from_dict(data)
-        return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
 
     def __enter__(self: S) -> S:
         return self
