@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.stores import ALL, url_of
 
-from sessile import SessionManager
-from sessile.errors import InvalidInput
+from sessile import MemorySessionStore, SessionManager
+from sessile.errors import CorruptStore, InvalidInput, Missing, SessionNotFound
+from sessile.log import Entry, Header
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -28,7 +31,7 @@ def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_any_text_is_searched_for(manager: SessionManager, text: str, limit: int) -> None:
     hits = manager.search(text, limit=limit)
     assert len(hits) <= limit
-    if "\0" in text or not text.strip():
+    if "\0" in text or not any(map(str.isalnum, text)):
         assert hits == []
 
 
@@ -49,3 +52,43 @@ def test_an_unknown_status_is_refused(manager: SessionManager) -> None:
         with pytest.raises(InvalidInput, match="'nope' does not exist: use one of created, active, saved, archived"):
             list(ask(status="nope"))  # type: ignore[operator]
     assert len(manager.list(status="active").items) == 2
+
+
+class Scanned(MemorySessionStore):
+    """A store in which a session cannot be read, once it is named. faults: (method, session or log id) -> what that raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[tuple[str, str], Exception] = {}
+
+    def load(self, session_id: str) -> Header | None:
+        self._fail("load", session_id)
+        return super().load(session_id)
+
+    def read(self, log: str, *args: Any) -> list[Entry]:
+        self._fail("read", log)
+        return super().read(log, *args)
+
+    def _fail(self, method: str, name: str) -> None:
+        if (method, name) in self.faults:
+            raise self.faults[method, name]
+
+
+class Indexed(Scanned):
+    def search(self, text: str, *, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Entry]]:
+        hits = [(log, entry) for log in self.logs() for entry in self.entries(log) if text in str(entry.body)]
+        return hits[offset : offset + limit]
+
+
+@pytest.mark.parametrize("gone", [CorruptStore("broken"), Missing("cut"), SessionNotFound("deleted")])
+@pytest.mark.parametrize(("kind", "method"), [(Scanned, "load"), (Scanned, "read"), (Indexed, "load")])
+def test_a_session_that_cannot_be_read_hides_no_hit_of_the_others(kind: Any, method: str, gone: Exception) -> None:
+    store = kind()
+    manager = SessionManager(store)
+    for name in "123":
+        manager.create_session(session_id=name).add_message("user", "a brown fox")
+    manager.get_session("3").fork(session_id="fork")  # type: ignore[union-attr]
+    manager.delete("3")  # its log is left to an heir
+    assert sorted({hit.session_id for hit in manager.search("fox")}) == ["1", "2", "fork"]
+    store.faults[method, "2" if method == "load" else store.load("2").log] = gone
+    assert sorted({hit.session_id for hit in manager.search("fox")}) == ["1", "fork"]

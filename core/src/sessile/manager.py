@@ -8,26 +8,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from sessile import archives, deletion, lifecycle
 from sessile.arguments import Count, checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore, SessionNotFound
+from sessile.errors import AccessDenied, SessionNotFound
 from sessile.handle import Handle
-from sessile.heirs import heirs
-from sessile.ids import RESERVED, check_id, owner_of
-from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Entry, Header
+from sessile.ids import RESERVED, check_id
+from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
 from sessile.merging import AnySession
-from sessile.messages import Message, from_entry, handed_out
 from sessile.plugins import installed
+from sessile.searching import Hit, search_all, search_index
 from sessile.store import Page, Query
 from sessile.stores import find_store
+from sessile.words import words
 
 if TYPE_CHECKING:
     from sessile.session import Session
@@ -35,14 +33,6 @@ if TYPE_CHECKING:
 DAY = 86_400.0  # seconds
 _CANDIDATES = 1000  # hits asked for at a time
 _SHARED = (f"{RESERVED}user:", f"{RESERVED}app")  # how the ids of shared state begin
-
-
-@attrs.frozen
-class Hit:
-    """A message found by `search`."""
-
-    session_id: str
-    message: Message
 
 
 @checked_class
@@ -254,52 +244,16 @@ class SessionManager:
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first.
 
-        At most `limit`. A blank text, or one with a NUL, finds nothing. `InvalidInput` for a text or user id that is no text
-        that can be stored, or a limit that is no number from 0.
+        Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.words`). At most
+        `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
+        `InvalidInput` for a text or user id that is no text that can be stored, or a limit that is no number from 0.
         """
         user_id = self._whose(user_id)
-        if not limit or not text.strip() or "\0" in text + (user_id or ""):  # no index or key has a NUL
+        if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
         if hasattr(self.store, "search"):
-            return list(islice(self._hits(text, user_id, min(limit, _CANDIDATES)), limit))
-        hits: builtins.list[Hit] = []
-        for header in self.each(user_id=user_id):
-            hits += self._scan(header, text.lower().split())
-            if len(hits) >= limit:
-                break
-        return hits[:limit]
-
-    def _hits(self, text: str, user_id: str | None, size: int) -> Iterator[Hit]:
-        """The hits that count in a session, from the store's index, so many candidates at a time."""
-        for offset in count(0, size):
-            found = self._call(self.store.search, text, user_id=user_id, limit=size, offset=offset)
-            for log, entry in found:
-                if session_id := self._shown(log, entry):
-                    yield Hit(session_id, *handed_out([from_entry(entry)]))
-            if len(found) < size:
-                return
-
-    def _shown(self, log: str, entry: Entry) -> str:
-        """The session to show for a hit: the one that has the log, else one that inherits the entry; "" for none."""
-        for name in (log, *run(heirs(self._commits, log))):
-            header = run(self._commits.load(owner_of(name)))
-            if header is not None and header.log == name and not header.hidden and run(self._counts(header, log, entry)):
-                return header.session_id
-        return ""
-
-    async def _counts(self, header: Header, log: str, entry: Entry) -> bool:
-        h = self._handle(header.session_id)
-        parts = [part for part in await h.lineage(await h.refresh()) if header.log_at(part.depth) == log]
-        return any(part.start <= entry.position < (part.stop or 0) for part in parts)
-
-    def _scan(self, header: Header, words: builtins.list[str]) -> builtins.list[Hit]:
-        from sessile.session import Session
-
-        try:
-            messages = Session(header.session_id, store=self.store).messages
-        except CorruptStore:  # one broken session must not hide what the others hold
-            return []
-        return [Hit(header.session_id, m) for m in messages if all(w in m.text.lower() for w in words)]
+            return list(islice(search_index(self._commits, text, user_id, min(limit, _CANDIDATES)), limit))
+        return list(islice(search_all(self._commits, text, self.each(user_id=user_id)), limit))
 
     def _handle(self, session_id: str) -> Handle:
         return Handle(self._commits.face, self.store, session_id, plugins=installed())

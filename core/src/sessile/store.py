@@ -165,7 +165,8 @@ class Store(Protocol):
     Optional: `from_url(url)` (class method) opens the store a URL names, else it is called with the URL. `absolute_url(url)`
     (class method) returns the URL with a relative path in it made absolute: all who open the same one share a store.
     `private` is True for a store that its URL does not name, so that nobody shares it. `search(text,
-    user_id, limit, offset)` returns a list of (log id, `Entry`) of all messages that were ever said, best first.
+    user_id, limit, offset)` returns a list of (log id, `Entry`) of all messages that were ever said and have all words of a
+    text (`sessile.words.words` says what they are), best first, [] behind the last; what cannot be read is left out.
     `load_last(session_id, count)` returns the header and the last entries of its log, in one round trip. `wait(session_id,
     version, timeout)` returns when the stored version may be another, or after so many seconds. `asynchronous`, an object
     with the same methods as `async def`, is what an `AsyncSession` uses. `migrate()` brings an older schema up to date and

@@ -11,7 +11,7 @@ import pytest
 
 from sessile import Session, SessionManager, SQLiteSessionStore
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreError, StoreTooNew
-from sessile_sqlite import schema
+from sessile_sqlite import schema, search
 
 
 def test_a_commit_is_one_transaction_synced_once(tmp_path: Path) -> None:
@@ -171,3 +171,33 @@ def test_what_the_file_system_refuses_is_a_stores_error(tmp_path: Path) -> None:
         (tmp_path / "plain").write_text("no folder")
         with pytest.raises(StoreError):
             Session("s", store=SQLiteSessionStore(path)).add_message("user", "x")
+
+
+def test_others_commit_between_the_pieces_of_an_index_that_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "PIECE", 3)
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    for name, count in (("a", 7), ("b", 1), ("c", 1), ("d", 4)):
+        Session(name, store=store).add_messages([("user", f"{name} {index}") for index in range(count)])
+    sent: list[str] = []
+    assert store._connection is not None  # there is no other way to see what is sent to SQLite
+    store._connection.set_trace_callback(sent.append)
+    manager = SessionManager(store)
+    assert [hit.message.text for hit in manager.search("a 6")] == ["a 6"]
+    assert [statement.split()[0] for statement in sent].count("COMMIT") == 5  # of 13 messages
+    store._connection.set_trace_callback(None)
+    assert {hit.session_id for hit in manager.search("0")} == {"a", "b", "c", "d"}
+    assert store.check()["index"] == "complete"
+
+
+def test_an_entry_that_broke_after_it_was_indexed_hides_no_other(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    manager = SessionManager(store)
+    for name in ("1", "2"):
+        manager.create_session(session_id=name).add_message("user", "needle")
+    assert len(manager.search("needle", limit=2)) == 2
+    with closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
+        other.execute("UPDATE sessions_entries SET body = '{' WHERE log = (SELECT key FROM sessions WHERE session_id = '1')")
+    for limit in (1, 2):
+        assert [hit.session_id for hit in manager.search("needle", limit=limit)] == ["2"]

@@ -16,6 +16,7 @@ _REWRITTEN = (
     "waist",
     "together",
     "deleting",
+    "searching",
     "sharing",
     "races",
     "expiring",

@@ -294,20 +294,3 @@ class WaistTests(StoreFixtures):
         with pytest.raises(Closed):
             store.delete("s", expected=1)
         store.close()
-
-    # -- search
-
-    @capability("search")
-    def test_search_finds_what_counts(self, store: Any) -> None:
-        from sessile.manager import SessionManager
-
-        manager = SessionManager(store.store)
-        for user, text in (("ann", "the quick brown fox"), ("bob", 'a brown bear; don\'t "quote" me*'), ("ann", "grey owl")):
-            session = manager.create_session(user)
-            session.add_message("user", text)
-        assert sorted(hit.message.text[:6] for hit in manager.search("brown")) == ["a brow", "the qu"]
-        assert [hit.message.text for hit in manager.search("brown", user_id="ann")] == ["the quick brown fox"]
-        assert manager.search("brown owl") == manager.search("unheard-of") == []
-        assert [hit.message.text[:6] for hit in manager.search('"quote" me*')] == ["a brow"]
-        session.set_history([("user", "white owl")])
-        assert [hit.message.text for hit in manager.search("owl")] == ["white owl"]

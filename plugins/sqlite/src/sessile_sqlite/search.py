@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
 
 from sessile.errors import CorruptStore
 from sessile.log import Entry
 from sessile.messages import from_entry
+from sessile.words import words
+
+PIECE = 1000  # entries that are indexed in one transaction
 
 
 def search(
@@ -15,13 +20,12 @@ def search(
     """(log id, entry) of the messages that have all words of `text`, best first; whether they count is not looked at."""
     from sqlite_utils import Database  # slow to import, and seldom needed
 
-    _catch_up(db, table)
-    words = " ".join('"' + word.replace('"', '""') + '"' for word in text.split())  # else some are operators of FTS5
-    if not words:
+    wanted = " ".join(f'"{word}"' for word in words(text))  # quoted, as some may be operators of FTS5
+    if not wanted:
         return []
     whose = f"log IN (SELECT key FROM {table}_logs WHERE user_id = :user)" if user_id is not None else None
     found = Database(db)[f"{table}_texts"].search_sql(columns=["log", "position"], where=whose, limit=limit, offset=offset)
-    values = {"query": words, "user": user_id}
+    values = {"query": wanted, "user": user_id}
     hits: list[tuple[str, Entry]] = []
     for key, position in db.execute(found, values).fetchall():
         row = db.execute(
@@ -29,27 +33,60 @@ def search(
             (key, position),
         ).fetchone()
         if row:
-            hits.append((row[0], Entry.from_json(row[1])))
+            with suppress(CorruptStore):  # a broken entry must not keep the others from being found
+                hits.append((row[0], Entry.from_json(row[1])))
     return hits
 
 
-def _catch_up(db: sqlite3.Connection, table: str) -> None:
-    """Index what was committed since the last search, in logs that outlived their sessions too."""
+def catch_up(write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]], table: str) -> None:
+    """Index what was committed since the last search, in logs that outlived their sessions too.
+
+    write: does something on the connection, which is free for others in between: a commit waits for one piece, not for all.
+    """
+    waiting = write(lambda db: _behind(db, table))
+    while waiting:
+        waiting = write(lambda db, keys=waiting: _index_piece(db, table, keys))
+
+
+def _behind(db: sqlite3.Connection, table: str) -> list[int]:
+    """The keys of the logs with entries that are not indexed yet."""
+    return [key for key, indexed, head in db.execute(_lengths(table)) if indexed < head]
+
+
+def _lengths(table: str) -> str:
+    """SQL for (key, how many entries are indexed, how many there are) of each log."""
+    head = f"coalesce(s.head, (SELECT max(position) + 1 FROM {table}_entries e WHERE e.log = l.key), 0)"
+    return f"SELECT l.key, indexed, {head} FROM {table}_logs l LEFT JOIN {table} s USING (key)"
+
+
+def _index_piece(db: sqlite3.Connection, table: str, waiting: list[int]) -> list[int]:
+    """Index the next entries of these logs in one transaction. Returns the logs that are behind still."""
     db.execute("BEGIN IMMEDIATE")
-    length = f"coalesce(s.head, (SELECT max(position) + 1 FROM {table}_entries e WHERE e.log = l.key))"
-    sql = f"SELECT l.key, indexed, {length} FROM {table}_logs l LEFT JOIN {table} s USING (key) WHERE indexed < {length}"
-    for key, indexed, head in db.execute(sql).fetchall():
-        bodies = db.execute(
-            f"SELECT position, body FROM {table}_entries WHERE log = ? AND position >= ? AND kind = 'message'", (key, indexed)
-        )
-        rows = [(key, position, _text(body)) for position, body in bodies.fetchall()]
-        db.executemany(f"INSERT INTO {table}_texts (log, position, text) VALUES (?, ?, ?)", rows)
-        db.execute(f"UPDATE {table}_logs SET indexed = ? WHERE key = ?", (head, key))
+    left = PIECE
+    while waiting and left > 0:
+        key = waiting.pop()
+        # anew: another process may have indexed it meanwhile, or removed it
+        _, start, head = db.execute(f"{_lengths(table)} WHERE l.key = ?", (key,)).fetchone() or (key, 0, 0)
+        stop = min(start + left, head)
+        if start < stop:
+            _index(db, table, key, start, stop)
+            left -= stop - start
+        if stop < head:
+            waiting.append(key)
     db.execute("COMMIT")
+    return waiting
+
+
+def _index(db: sqlite3.Connection, table: str, key: int, start: int, stop: int) -> None:
+    sql = f"SELECT position, body FROM {table}_entries WHERE log = ? AND position >= ? AND position < ? AND kind = 'message'"
+    rows = [(key, position, _text(body)) for position, body in db.execute(sql, (key, start, stop))]
+    db.executemany(f"INSERT INTO {table}_texts (log, position, text) VALUES (?, ?, ?)", rows)
+    db.execute(f"UPDATE {table}_logs SET indexed = ? WHERE key = ?", (stop, key))
 
 
 def _text(body: str) -> str:
+    """The words of a message as they are indexed: what the index takes for a word is then decided in one place."""
     try:
-        return from_entry(Entry.from_json(body)).text
+        return " ".join(words(from_entry(Entry.from_json(body)).text))
     except CorruptStore:  # a broken entry must not keep the others from being found
         return ""

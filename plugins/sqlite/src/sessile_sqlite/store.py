@@ -23,7 +23,7 @@ from sessile.store import Page, Query, conflict, missing
 from sessile_sqlite import forking
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, prepare, version
-from sessile_sqlite.search import search
+from sessile_sqlite.search import catch_up, search
 
 T = TypeVar("T")
 _KEYS = 10_000  # session keys kept in memory
@@ -163,6 +163,7 @@ class SQLiteSessionStore:
         """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
         if not self._exists():
             return []
+        catch_up(self._write, self.table)
         return self._write(lambda db: search(db, self.table, text, user_id, limit, offset))
 
     def migrate(self) -> tuple[int, int]:
@@ -254,8 +255,6 @@ class SQLiteSessionStore:
             self._keys.clear()
         self._keys[session_id] = key
         return key
-
-    # -- reading
 
     # -- the connection
 
