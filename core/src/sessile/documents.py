@@ -10,9 +10,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from sessile.encoding import JSON
-from sessile.errors import CorruptStore
+from sessile.errors import CorruptStore, InvalidInput
 from sessile.ids import RESERVED, owner_of
 from sessile.locks import Lock
 from sessile.log import Entry, Header
@@ -21,6 +22,9 @@ from sessile.store import Page, Query, conflict, whole
 
 if TYPE_CHECKING:
     from sessile.session import Session
+
+
+METHODS = ("save", "get", "delete", "list_for_user")  # that make an object a document-style store
 
 
 class SessionStore(ABC):
@@ -48,7 +52,7 @@ class SessionStore(ABC):
 
 def is_document_store(store: object) -> bool:
     """Has this object the four methods?"""
-    return all(callable(getattr(store, name, None)) for name in ("save", "get", "delete", "list_for_user"))
+    return all(callable(getattr(store, name, None)) for name in METHODS)
 
 
 class _Document(MemorySessionStore):
@@ -66,7 +70,7 @@ class DocumentStore:
 
     def __init__(self, documents: Any) -> None:
         self._documents = documents
-        self._locks: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Lock]] = {}
+        self._locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock] = WeakValueDictionary()
         self._guard = Lock()
 
     async def load(self, session_id: str) -> Header | None:
@@ -88,7 +92,7 @@ class DocumentStore:
 
     async def find(self, query: Query) -> Page[Header]:
         if query.user_id is None:
-            return Page([])  # the four methods cannot list without a user
+            raise InvalidInput("this store lists the sessions of one user only, by list_for_user: pass a user_id")
         headers = []
         for session in await self._documents.list_for_user(query.user_id):
             header = await self.load(session.session_id)
@@ -144,12 +148,9 @@ class DocumentStore:
 
     def _lock(self, session_id: str) -> asyncio.Lock:
         """One writer at a time in this process and loop."""
-        loop = asyncio.get_running_loop()
+        key = asyncio.get_running_loop(), session_id
         with self._guard:
-            found = self._locks.get(session_id)
-            if found is None or found[0] is not loop:
-                found = self._locks[session_id] = loop, asyncio.Lock()
-            return found[1]
+            return self._locks.setdefault(key, asyncio.Lock())  # there as long as somebody holds it or waits for it
 
 
 def _kept(log: str) -> str:

@@ -21,6 +21,7 @@ from sessile.log import STATUSES, UNSEEN, Entry, Header
 T = TypeVar("T")
 Maybe: TypeAlias = T | Awaitable[T]
 MOST = 10_000  # sessions on a page
+METHODS = ("load", "commit", "read", "find", "delete", "prune", "close")  # that make an object a store
 
 
 def _text(query: Query, field: attrs.Attribute[Any], value: object) -> None:
@@ -197,8 +198,7 @@ class Store(Protocol):
 
 def is_store(value: object) -> TypeGuard[Store]:
     """Has this object the seven methods, its own or those it passes on to?"""
-    names = ("load", "commit", "read", "find", "delete", "prune", "close")
-    return all(callable(getattr(value, name, None)) for name in names)
+    return all(callable(getattr(value, name, None)) for name in METHODS)
 
 
 def whole(entries: Sequence[Entry], log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:

@@ -10,13 +10,14 @@ from typing import Any
 
 from sessile.addresses import shown
 from sessile.background import background
+from sessile.documents import METHODS as DOCUMENT_METHODS
 from sessile.documents import DocumentStore, is_document_store
 from sessile.errors import InvalidInput
 from sessile.locks import Lock
 from sessile.plugins import Plugins, installed
 from sessile.registry import Registration
 from sessile.shown import shorten
-from sessile.store import Store, is_store
+from sessile.store import METHODS, Store, is_store
 
 _lock = Lock()
 _Key = tuple[object, ...]
@@ -37,7 +38,7 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
     plugins = plugins or installed()
     check_store(store, backend, plugins)
     if store is None:
-        store = usual_url(backend, plugins) if backend else os.environ.get("SESSILE_STORE") or usual_url("file", plugins)
+        store = usual_url(backend, plugins) if backend else default_url(plugins)
     if isinstance(store, (str, os.PathLike)):
         return _shared(os.fspath(store), plugins)
     if is_store(store):
@@ -45,8 +46,8 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
     if is_document_store(store):
         return DocumentStore(store), _leave_open
     raise InvalidInput(
-        f"store is {shorten(store)}, which is none: pass a URL such as 'sqlite:///chat.db', or an object with load, commit, "
-        "read, find, delete and close (or async save, get, delete and list_for_user)"
+        f"store is {shorten(store)}, which is none: pass a URL such as 'sqlite:///chat.db', or an object with the methods "
+        f"{', '.join(METHODS)} (or async {', '.join(DOCUMENT_METHODS)})"
     )
 
 
@@ -62,6 +63,11 @@ def usual_url(backend: str, plugins: Plugins) -> str:
     factory = plugins.registry.load("store", backend)
     url = getattr(factory, "usual_url", None)
     return str(url(home())) if url else f"{backend}://"
+
+
+def default_url(plugins: Plugins | None = None) -> str:
+    """The store that is used when none is named: $SESSILE_STORE, else the file store in its usual place."""
+    return os.environ.get("SESSILE_STORE") or usual_url("file", plugins or installed())
 
 
 def check_store(store: Any, backend: str | None, plugins: Plugins) -> None:

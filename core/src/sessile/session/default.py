@@ -12,6 +12,7 @@ from sessile.encoding import JSON
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.manager import SessionManager
 from sessile.session.blocking import Session
+from sessile.stores import default_url
 
 _HANDLES = 1000  # sessions kept open
 
@@ -22,7 +23,7 @@ class DefaultSessionStore:
 
     store: as for `Session`. session_dir: a folder for the file store instead. max_messages: how many messages
     `get_chat_history` returns at most (None: all); the log keeps them all. lock_timeout: seconds to wait for another
-    process's lock, for the file and SQLite stores.
+    process's lock, for a file or SQLite store that is opened here: others who have it open keep theirs.
     """
 
     def __init__(
@@ -37,21 +38,17 @@ class DefaultSessionStore:
             if store is not None:
                 raise InvalidInput("store and session_dir both say where sessions are kept: pass one of them")
             store = f"file://{quote(os.path.abspath(session_dir))}"
-        self.manager = SessionManager(store)
+        self.manager = SessionManager(store if lock_timeout is None else _patient(store, lock_timeout))
         self.max_messages = max_messages
-        if lock_timeout is not None:
-            if not hasattr(self.manager.store, "lock_timeout"):
-                kind = type(self.manager.store).__name__
-                raise InvalidInput(f"lock_timeout is {lock_timeout}, but a {kind} has no lock: leave it out")
-            self.manager.store.lock_timeout = lock_timeout
         self._sessions: dict[str, Session] = {}
 
     def _session(self, session_id: str) -> Session:
-        if session_id not in self._sessions:
+        session = self._sessions.get(session_id)
+        if session is None:
             if len(self._sessions) >= _HANDLES:
-                self._sessions.clear()
-            self._sessions[session_id] = Session(session_id, store=self.manager.store)
-        return self._sessions[session_id]
+                self._sessions.clear()  # maybe of another thread too, which goes on with the session that it has
+            session = self._sessions[session_id] = Session(session_id, store=self.manager.store)
+        return session
 
     def add_message(self, session_id: str, role: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
         """Append a message; the session is made with its first. True, or what `Session.add_message` raises."""
@@ -93,6 +90,17 @@ class DefaultSessionStore:
         """Forget open handles, of one session or all. Never needed for freshness: reads always ask the store."""
         for known in [session_id] if session_id is not None else list(self._sessions):
             self._sessions.pop(known, None)
+
+
+def _patient(store: Any, lock_timeout: float) -> str:
+    """A store's URL with a lock_timeout in it, so that those who open the store without one are not concerned."""
+    url = default_url() if store is None else store
+    if not isinstance(url, (str, os.PathLike)):
+        kind = type(store).__name__
+        way = f"make the {kind} with it" if hasattr(store, "lock_timeout") else f"a {kind} has no lock"
+        raise InvalidInput(f"lock_timeout is {lock_timeout} for a store of yours: {way}, and leave it out here")
+    url = os.fspath(url)
+    return f"{url}{'&' if '?' in url else '?'}lock_timeout={lock_timeout}"
 
 
 def get_default_session_store() -> DefaultSessionStore:

@@ -37,7 +37,6 @@ class RedisEngine:
         self.url = store.url
         self.asynchronous = asynchronous
         self.cluster = store.cluster
-        self.asynchronous = asynchronous
         self.client = make_client(
             store.url,
             cluster=store.cluster,
@@ -89,7 +88,8 @@ class RedisEngine:
             return None, []
         entries = [Entry.from_json(line) for line in lines]
         start = max(0, header.head - count)
-        if place != self._places[session_id] or [entry.position for entry in entries] != [*range(start, header.head)]:
+        known = place is not None and place.log == self.keys.log(header.log)
+        if not known or [entry.position for entry in entries] != [*range(start, header.head)]:
             entries = await self.read(header.log, start, header.head)  # it has another log, or more was said meanwhile
         return header, entries
 
@@ -126,7 +126,7 @@ class RedisEngine:
                 done = await self._commit(session_id, before, expected, entries, changes)
                 if done != 0:
                     break
-                del self._places[session_id]  # this process remembered another session of the id
+                self._places.pop(session_id, None)  # this process remembered another session of the id
         if done == 0:
             raise CorruptStore(f"the header of session {session_id!r} does not say where its log lies: delete the session")
         if done != 1:
