@@ -224,3 +224,17 @@ def test_exploring_a_session(url: str) -> None:
     assert json_of("session", "delete", "main", "--yes", *there) == {"deleted": "main"}
     assert json_of("session", "show", "side", *there)["messages"] == before
     assert json_of("session", "delete", "side", "--cascade", "--yes", *there) == {"deleted": "side"}
+
+
+def test_a_limit_is_one_that_a_store_takes() -> None:
+    assert json_of("session", "list", "--store", "memory://", "--limit", "10000") == []
+    assert "0<=x<=10000" in sessile("session", "list", "--store", "memory://", "--limit", "10001", code=2).stderr
+
+
+def test_what_is_not_there_is_neither_copied_nor_blocked(tmp_path: Path) -> None:
+    for kind in ("sqlite", "file"):
+        done = sessile("copy", f"{kind}://{tmp_path}/typo", f"{kind}://{tmp_path}/target", code=4)
+        assert f"{tmp_path}/typo" in done.stderr
+    assert not [*tmp_path.iterdir()]
+    assert "choose one of builtin" in sessile("-p", "no:nosuch", "plugins", code=2).stderr
+    assert "choose one of builtin" in sessile("plugins", code=2, SESSILE_PLUGINS="no:nosuch").stderr

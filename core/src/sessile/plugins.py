@@ -317,7 +317,12 @@ def steer(blocked: Iterable[str], files: Iterable[str]) -> None:
 def installed() -> Plugins:
     """The plugins of this process, discovered once; $SESSILE_PLUGINS ("no:NAME", or a file; comma-separated) steers."""
     blocked, files = parse_options(os.environ.get("SESSILE_PLUGINS", "").split(","))
-    return Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files])
+    found = Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files])
+    names = [info.name for info in found.infos()]
+    for name in (*_steering[0], *blocked):
+        if name not in names:
+            raise InvalidInput(f"there is no plugin {name!r} to block: choose one of {', '.join(names)}")
+    return found
 
 
 def with_extra(extra: Sequence[object], base: Plugins | None = None, *, option: str = "plugins") -> Plugins:

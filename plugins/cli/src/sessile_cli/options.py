@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from sessile.ids import check_id
-
-MOST = 1_000_000_000  # more than this is a mistake, and more than some stores can count
+from sessile.store import MOST
 
 store_option = click.option(
     "--store", metavar="URL", help="Where sessions are, such as sqlite:///chat.db. [default: $SESSILE_STORE, else ~/.sessile]"
@@ -24,7 +23,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def limit_option(help: str, default: int | None = None) -> Callable[[Any], Any]:
-    """`--limit N`, a number from 0."""
+    """`--limit N`, a number from 0 to what a query may ask for."""
     number = click.IntRange(0, MOST)
     return click.option("--limit", type=number, default=default, show_default=default is not None, help=help)
 

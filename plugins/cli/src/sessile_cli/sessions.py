@@ -120,7 +120,8 @@ def delete(session_id: str, user: str | None, store: str | None, yes: bool, casc
         found.close()
     if not yes:
         click.confirm(f"Delete session {session_id!r} {what}?", abort=True, err=True)
-    manager.delete(session_id, user, cascade=cascade)
+    if not manager.delete(session_id, user, cascade=cascade):
+        raise SessionNotFound(f"there is no session {session_id!r} here: nothing was deleted")
     print_json({"deleted": session_id}) if as_json else say(f"deleted {session_id}")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import attrs
 import click
 
+from sessile.errors import SessionNotFound
 from sessile_cli.options import json_option, user_option
 from sessile_cli.output import print_json, progress_bar, say
 
@@ -26,6 +28,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
     """
     from sessile.copying import copy_store
 
+    _check_there(source)
     after = None if since is None else since.replace(tzinfo=UTC).timestamp()
     with progress_bar("copying") as progress:
         report = copy_store(source, target, user_id=user, since=after, check=verify, progress=progress)
@@ -37,6 +40,17 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
         verified = ", verified" if verify and not report.problems else ""
         say(f"copied {report.sessions} sessions with {report.entries} entries; {report.same} were there already{verified}")
     click.get_current_context().exit(1 if report.problems else 0)
+
+
+def _check_there(url: str) -> None:
+    """Refuse a store on disk that does not exist: a copy of it would be empty, and look as if all was done."""
+    from sessile.stores import find_store
+
+    store, release = find_store(url)  # nothing is made before the first commit
+    path = getattr(store, "path", None)
+    release()
+    if isinstance(path, Path) and not path.exists():
+        raise SessionNotFound(f"there is no store at {str(path)!r} to copy from: nothing was copied")
 
 
 @click.command()
