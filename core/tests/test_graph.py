@@ -15,7 +15,9 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
-from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound
+from sessile.encoding import to_json
+from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound, UnsafeFile
+from sessile.files import checked, lines_between, write_lines
 from sessile.log import Change, Header, stamp
 from sessile.session.hierarchy import HierarchicalSessionStore
 from sessile.store import Query
@@ -777,3 +779,49 @@ def test_a_dict_that_was_cut_or_altered_is_refused(new: Callable[..., Session], 
     damage(data)
     with pytest.raises(InvalidInput, match="was cut or altered"):
         Session.from_dict(data)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_sessions_are_merged_and_compared_whatever_their_face_and_in_one_store_only(face: str) -> None:
+    store, loop = MemorySessionStore(), asyncio.new_event_loop()
+    first = opener(face, loop)("a", store=store)
+    first.add_message("user", "a")
+    for other in (Session("b", store=store), AsyncSession("c", store=store)):
+        Session(other.session_id, store=store).add_message("user", "b")
+        assert [said.content for said in first.merge(other).messages] == ["a", "b"]
+        assert [said.content for said in first.diff(other).a] == ["b"]
+    elsewhere = Session.from_dict(first.to_dict())
+    hers = Session("hers", user_id="ann", store=store)
+    hers.add_message("user", "secret")
+    for verb in (first.merge, first.diff):
+        with pytest.raises(InvalidInput, match="in another store"):
+            verb(elsewhere.fork())
+        with pytest.raises(AccessDenied):
+            verb(hers)
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"user_id": "~heirs"},
+        {"user_id": ""},
+        {"status": "deleted"},
+        {"status": "odd"},
+        {"lineage": [[7, 0, None]]},
+        {"mark": [0, 99]},
+    ],
+)
+def test_an_exported_file_whose_header_is_made_up_is_refused(new: Callable[..., Session], tmp_path: Path, lie: Any) -> None:
+    say(session := new("s"), "a", "b")
+    session.export(tmp_path / "file")
+    first, entries = checked(tmp_path / "file"), [to_json(line) for line in lines_between(tmp_path / "file")]
+    first["header"].update(lie)
+
+    async def lines() -> Any:
+        for entry in entries:
+            yield entry
+
+    asyncio.run(write_lines(tmp_path / "file", first, lines()))
+    with pytest.raises(UnsafeFile):
+        SessionManager(MemorySessionStore()).import_session(tmp_path / "file", "other")

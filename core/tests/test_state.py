@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.faces import FACES, opener
 
-from sessile import MemorySessionStore, Session
+from sessile import MemorySessionStore, Session, SessionManager
 from sessile.errors import InvalidState
 from sessile.log import Entry, Header
 from sessile.messages import Message
@@ -214,4 +214,22 @@ def test_what_is_as_wanted_only_for_a_handle_that_is_behind_is_committed(store: 
     assert two.metadata == {"a": 1}
     both(lambda s: s.archive(), lambda s: s.add_message("user", "a"))
     assert two.status == "archived"
+    loop.close()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_shared_state_that_was_deleted_is_empty_and_begins_anew(store: MemorySessionStore, face: str) -> None:
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", user_id="ann", store=store)
+    session.set_state("user:lang", "en")
+    session.set_state("app:motto", "stay")
+    SessionManager(store).delete_user("ann")
+    session = opener(face, loop)("s", user_id="ann", store=store)
+    early = opener(face, loop)("early", user_id="ann", store=store)
+    early.set_state("user:lang", "no")
+    SessionManager(store).delete_user("ann")
+    SessionManager(store).clear_all()
+    assert early.get_state("user:lang") is None
+    early.set_state("user:lang", "de")
+    assert session.get_state("user:lang") == "de"
     loop.close()

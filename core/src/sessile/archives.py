@@ -21,7 +21,7 @@ from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.ids import check_id, new_log_id
 from sessile.lineage import pieces
-from sessile.log import Ancestor, Entry, Header, Segment
+from sessile.log import STATUSES, Ancestor, Entry, Header, Segment
 from sessile.saving import read_saved, restore, save
 from sessile.transplant import BATCH, Transplant
 
@@ -124,10 +124,21 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _archive(first: dict[str, JSON], entries: Callable[[], Iterable[dict[str, JSON]]]) -> Archive:
     header = Header.from_dict(first["header"])
     check_id(header.session_id)
+    check_id(header.user_id, "user id")
+    if header.status not in STATUSES or not _is_sound(header):
+        raise UnsafeFile(f"the header names what is not there: {header.status!r}, {header.lineage}")
     expected = [*(row.stop for row in header.ancestors), header.head]
     if first["lengths"] != expected:
         raise UnsafeFile(f"the lengths of the logs are {first['lengths']}, not {expected}")
     return Archive(header, expected, entries)
+
+
+def _is_sound(header: Header) -> bool:
+    """Are the ranges and snapshots that a header names in its logs?"""
+    for depth, start, stop in header.segments if header.head else ():
+        if not 0 <= start < (stop or 0) or not header.holds(depth, start) or not header.holds(depth, (stop or 0) - 1):
+            return False
+    return all(at is None or header.holds(*at) for at in (header.last_snapshot, header.mark, *header.automatic))
 
 
 async def restore_archive(

@@ -113,7 +113,11 @@ class Handle:
         if stored is not None and stored.status in UNSEEN:
             stored = None
         if seen is not None and seen.version and (stored is None or stored.log != seen.log):
-            raise SessionNotFound(f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one")
+            if not self.session_id.startswith(RESERVED):
+                raise SessionNotFound(
+                    f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one"
+                )
+            seen = None  # state that sessions share: it is empty now, and begins anew
         if stored is None:
             stored = seen or self._unborn()
         elif self.user_id is not None and stored.user_id != self.user_id:

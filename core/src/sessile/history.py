@@ -83,6 +83,7 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     A history that only goes on from the present one is appended; the same one changes nothing. The state stays as it is.
     """
     wanted = as_messages(messages)
+    h.unanswered = None  # the question of a turn that failed is history now: the same one is asked anew
 
     async def prepare(header: Header) -> Change | None:
         present = [said for turn in await h.past(header, None) for said in turn.messages]

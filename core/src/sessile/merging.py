@@ -29,8 +29,8 @@ async def merge(h: Handle, other: AnySession, *, policy: Policy = "ours", sessio
     they parted: "ours", "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs).
     """
     check_policy(policy)
-    theirs = getattr(other, "_handle", None)
-    if not isinstance(theirs, Handle) or theirs.session_id == h.session_id:
+    theirs = _handle_of(h, other)
+    if theirs is None or theirs.session_id == h.session_id:
         raise InvalidInput(f"{other!r} cannot be merged into session {h.session_id!r}: pass another session")
     ours_now, theirs_now = await h.refresh(), await theirs.refresh()
     if ours_now.user_id != theirs_now.user_id:
@@ -125,10 +125,26 @@ async def diff(h: Handle, a: Point | AnySession, b: Point | AnySession | None = 
     )
 
 
+def _handle_of(h: Handle, other: Any) -> Handle | None:
+    """The handle of another session, of either face, for code of this one's; None for what is no session."""
+    if not isinstance(getattr(other, "_handle", None), Handle):
+        return None
+    if other._store is not h.session._store:
+        raise InvalidInput(
+            f"session {other._handle.session_id!r} is in another store: open both in one, or import it there first"
+        )
+    found: Handle = other._seen_by(h.face.awaits)._handle
+    return found
+
+
 async def _side(h: Handle, point: Any) -> tuple[Handle, Header, Target]:
-    other = getattr(point, "_handle", None)
-    if isinstance(other, Handle):
+    other = _handle_of(h, point)
+    if other is not None:
         header = await other.refresh()
+        if header.user_id != (await h.open()).user_id:
+            raise AccessDenied(
+                f"session {other.session_id!r} belongs to another user than {h.session_id!r}: they are not compared"
+            )
         return other, header, await end_of(other, header.segments[-1])
     header = await h.refresh()
     return h, header, await resolve(h, header, header.count if point is None else point)

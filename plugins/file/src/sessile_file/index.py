@@ -30,7 +30,8 @@ class Index:
         for field in FIELDS:
             if fields.get(field):
                 marked = self._marked(field, fields[field])
-                marked.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for made in (self._path, marked.parent, marked):  # its names tell who talks
+                    made.mkdir(mode=0o700, exist_ok=True)
                 if not (marked / folder).exists():
                     (marked / folder).touch()
                     sync_folder(marked)
