@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -200,3 +201,16 @@ def test_a_lease_that_could_not_be_renewed_is_given_back_all_the_same() -> None:
         with pytest.raises(StoreError):
             lease.renew()
     Session("s", store=store).add_message("user", "said by another")
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemorySessionStore()
+    with Session("s", store=store).exclusive(lease=3600):
+        begin, clock = time.monotonic(), time.time
+        monkeypatch.setattr(time, "time", lambda: clock() - 600 if time.monotonic() > begin + 0.05 else clock())
+        other = Session("s", store=store, timeout=0.2)
+        for wait in (lambda: other.exclusive(timeout=0.2).__enter__(), lambda: other.add_message("user", "x")):
+            with pytest.raises(LockTimeout):
+                wait()
+        assert time.monotonic() < begin + 60
+        monkeypatch.undo()

@@ -39,7 +39,7 @@ class Commits:
             try:
                 result = await way(method, *args, **kwargs)
             except StoreUnavailable:
-                now = time.time()
+                now = time.monotonic()
                 give_up = give_up or now + (self.timeout if self.answered else min(self.timeout, _FIRST))
                 if now > give_up:
                     raise
@@ -75,7 +75,7 @@ class Commits:
                     return lost.header  # a driver sent it twice, and the first time it landed
                 raise
             except StoreUnavailable:
-                now = time.time()
+                now = time.monotonic()
                 give_up = give_up or now + self.timeout
                 if now > give_up:
                     raise
@@ -126,9 +126,9 @@ class Commits:
 
         `LockTimeout` when `timeout` is over first, `LeaseLost` where the token's own lease is.
         """
-        give_up = time.time() + self.timeout
+        give_up = time.monotonic() + self.timeout
         while not may_commit(header.session_id, header.lease, token):
-            if time.time() > give_up:
+            if time.monotonic() > give_up:
                 raise in_use(header.session_id, self.timeout)
             await self.face.pause(0.02)
             found = await self.load(header.session_id)

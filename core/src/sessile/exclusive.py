@@ -55,7 +55,7 @@ class Lease:
             raise InvalidInput(
                 f"session {h.session_id!r} is used exclusively here already: a second lease would wait for the first"
             )
-        give_up = time.time() + self._timeout
+        give_up = time.monotonic() + self._timeout
         while not h.alone.acquire(blocking=False):
             await self._pause(give_up)
         self._entered = True
@@ -72,7 +72,7 @@ class Lease:
         _acquired.set((*_acquired.get(), self))
 
     async def _pause(self, give_up: float) -> None:
-        if time.time() > give_up:
+        if time.monotonic() > give_up:
             raise in_use(self._h.session_id, self._timeout)
         await self._h.face.pause(_PAUSE)
 

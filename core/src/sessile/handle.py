@@ -165,16 +165,15 @@ class Handle:
                 if failure is not None:
                     raise failure
                 return []
-            now = time.time()
             if not attempt:
-                give_up = now + self.timeout
-            entries, fields = stamp(header, change, round(now, 6))
+                give_up = time.monotonic() + self.timeout
+            entries, fields = stamp(header, change, round(time.time(), 6))
             if header.ancestors:
                 fields.update(await keep_inherited(self.commits, header))
             try:
                 after = await self.commits.put(header, entries, fields)
             except Conflict as conflict:
-                if (on_conflict or self.on_conflict) == "raise" or now > give_up:
+                if (on_conflict or self.on_conflict) == "raise" or time.monotonic() > give_up:
                     raise
                 attempt += 1
                 header, newest = await self._newest(conflict.header, attempt), True
@@ -196,7 +195,7 @@ class Handle:
 
     async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
         """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
-        give_up = time.time() + self.timeout
+        give_up = time.monotonic() + self.timeout
         while True:
             header = await self.refresh()
             change = await prepare(header)
@@ -209,7 +208,7 @@ class Handle:
             try:
                 return await self.commit(unless_changed, on_conflict="raise")
             except Conflict as conflict:
-                if self.on_conflict == "raise" or time.time() > give_up:
+                if self.on_conflict == "raise" or time.monotonic() > give_up:
                     raise
                 if conflict.header is not None and conflict.header.status in UNSEEN:
                     await clear(self.commits, conflict.header)
