@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sessile.errors import SessileError
 
 T = TypeVar("T")
+_LOOK = 1.0  # seconds after which a thread that waits looks for signals: one that came just before it waited wakes nobody
 
 
 class _Background:
@@ -79,6 +80,8 @@ def background(awaitable: Awaitable[T], loop: Any = None) -> T:
 
     future = asyncio.run_coroutine_threadsafe(awaited(), loop)
     try:
+        while not concurrent.futures.wait([future], _LOOK).done:
+            pass
         return future.result()
     except BaseException:
         if not future.done():  # this thread was interrupted: what it waits for ends first

@@ -10,6 +10,7 @@ import contextvars
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from sessile.drive import run
@@ -95,13 +96,20 @@ def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
     thread.start()
     silent = True
     try:
-        while (piece := pieces.get()) is not _END:
+        while (piece := _taken(pieces)) is not _END:
             silent = False
             yield piece
     finally:
         gone.set()
         thread.join()
     yield from running.rest(outcome[0], silent)
+
+
+def _taken(pieces: queue.SimpleQueue[Any]) -> Any:
+    """The next piece. Looks up each second: a signal that comes just before a thread waits wakes nobody."""
+    while True:
+        with suppress(queue.Empty):
+            return pieces.get(timeout=1)
 
 
 async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIterator[str]:

@@ -124,8 +124,12 @@ def _discard(_: str) -> None:
 def _emit(sink: Sink, arrived: list[str], chunk: str) -> None:
     if not isinstance(chunk, str):
         raise ModelError(f"a model streams pieces of text: emit was given {chunk!r:.60}")
-    sink(chunk)  # first: what a reader never got has not arrived
-    arrived.append(chunk)
+    arrived.append(chunk)  # first: a reader may end the turn as soon as it has this
+    try:
+        sink(chunk)
+    except BaseException:
+        arrived.pop()  # what a reader never got has not arrived
+        raise
 
 
 def _whole_text(pieces: Sequence[str]) -> str:
