@@ -65,7 +65,8 @@ class Terminal:
     def __init__(self, command: list[str]) -> None:
         self.process, self.end = pty.fork()
         if not self.process:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # in the background, shells have it ignored
+            for number in (signal.SIGINT, signal.SIGHUP):  # in the background, or under nohup, they are ignored
+                signal.signal(number, signal.SIG_DFL)
             os.execv(command[0], command)
         self.until("> ")
 

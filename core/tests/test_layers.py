@@ -266,7 +266,10 @@ def test_a_layer_with_a_time_limit_ends_what_is_inside_of_it(watchdog: None, fac
 
 def test_an_interrupted_blocking_chat_ends_what_it_waits_for(watchdog: None) -> None:
     program = Path(__file__).with_name("interrupted.py")
-    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a shell's background
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     os.kill(process.pid, 2)
