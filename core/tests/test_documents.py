@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.stores import url_of
 
 from sessile import Session, SessionManager, SessionStore
 from sessile.errors import InvalidInput
@@ -62,7 +63,7 @@ def test_what_is_no_store_is_told_each_method_that_makes_one() -> None:
 
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
 def test_a_lock_timeout_changes_no_store_that_others_have_open(kind: str, tmp_path: Path) -> None:
-    url = f"{kind}://{tmp_path}/store"
+    url = url_of(kind, tmp_path)
     with SessionManager(url) as manager:
         manager.create_session(session_id="s").add_message("user", "a")
         before = manager.store.lock_timeout
