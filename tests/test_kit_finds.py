@@ -79,12 +79,11 @@ def test_the_first_failure_comes_soon_and_names_the_capability(fault: str, pytes
     assert took < 10
 
 
+@pytest.mark.only_in_full  # half a minute for each
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_store_does_not_hold_the_whole_kit(
-    fault: str, pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+    fault: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not pytestconfig.getoption("full"):
-        pytest.skip("with --full: half a minute for each")
     monkeypatch.setenv("SESSILE_FULL", "1")
     said, took = run_kit(pytester, fault)
     assert re.search(rf"^{NAMED[fault]} +\d+ passed +[1-9]\d* failed$", said, re.MULTILINE), said

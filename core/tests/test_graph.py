@@ -240,6 +240,14 @@ def test_a_turn_that_went_on_after_a_merge_is_whole_in_the_next(new: Callable[..
         assert first.verify()
 
 
+def test_a_reply_that_was_made_the_whole_history_is_merged_with_its_question() -> None:
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"))
+    session.chat("question")
+    fork = session.fork()
+    session.set_history(session.messages[1:])
+    assert sorted(said.role for said in session.merge(fork).messages) == ["assistant", "user"]
+
+
 def test_histories_set_by_many_tasks_at_once_stay_sound() -> None:
     async def main() -> None:
         async with AsyncSession("s", store=MemorySessionStore()) as session:

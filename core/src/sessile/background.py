@@ -9,6 +9,7 @@ import inspect
 import os
 import threading
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sessile.errors import SessileError
@@ -80,8 +81,9 @@ def background(awaitable: Awaitable[T], loop: Any = None) -> T:
 
     future = asyncio.run_coroutine_threadsafe(awaited(), loop)
     try:
-        while not concurrent.futures.wait([future], _LOOK).done:
-            pass
+        while not future.done():
+            with suppress(TimeoutError):
+                return future.result(_LOOK)
         return future.result()
     except BaseException:
         if not future.done():  # this thread was interrupted: what it waits for ends first

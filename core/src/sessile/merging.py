@@ -70,10 +70,11 @@ def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
     rest: list[list[Entry]] = []
     for turn in theirs:
         since = [entry for entry in turn if entry.id not in known]
-        if len(since) == len(turn):
-            rest.append(turn)
-        else:
-            turns[_turn_of(turn[0])] += since
+        copy = turns.get(_turn_of(turn[0])) if len(since) < len(turn) else None
+        if copy is not None:
+            copy += since
+        elif since:  # new, or known by single messages only, that were set as a history
+            rest.append(since)
     theirs = rest
     merged: list[Entry] = []
     while ours and theirs:

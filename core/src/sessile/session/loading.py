@@ -27,7 +27,7 @@ class Load:
 
             On the class: opens the session in its store (`options` are those of `Session`), where what was said since
             the file was saved counts no more but stays in the log. On a session: makes the file's content its own.
-            An exported session must be new there: `SessionExists` else.
+            An exported session must be new there, otherwise it raises `SessionExists`.
             """
             _check((path,), {})
             if session is not None and options:

@@ -36,7 +36,7 @@ _HANGS = 2  # tests that hang, after which no other of the store is run
 def pytest_configure(config: pytest.Config) -> None:
     text = "capability(name, patience=1): what a conformance test is about, and how many times longer than most it may take"
     config.addinivalue_line("markers", text)
-    config.addinivalue_line("markers", "only_in_full: a conformance test that is left out without --full")
+    config.addinivalue_line("markers", "only_in_full: a test that is left out without --full")
     config.pluginmanager.register(_Findings(), _FINDINGS)
 
 

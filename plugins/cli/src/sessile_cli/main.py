@@ -101,9 +101,7 @@ def _prepare_streams() -> None:
 def _end_by_signals() -> None:
     """SIGTERM and SIGHUP end the process as Ctrl-C does, so that what was shown is kept and no file is left in part."""
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    taken = {
-        number for number in numbers if signal.getsignal(number) is signal.SIG_DFL
-    }  # under nohup one is ignored, and stays so
+    taken = {number for number in numbers if signal.getsignal(number) is signal.SIG_DFL}  # one that nohup ignores stays so
     for number in taken:
         signal.signal(number, _end)
     if hasattr(signal, "pthread_kill"):

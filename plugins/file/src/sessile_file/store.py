@@ -137,7 +137,8 @@ class FileSessionStore:
             header = self._listed(folder)
             if header and query.matches(header) and (behind is None or recency(header) < behind):
                 found.append((time, header))
-        return Page.select((header for _, header in found), query)
+        headers = sorted((header for _, header in found), key=recency, reverse=True)
+        return Page.of([header.copy() for header in headers[: query.limit + 1]], query.limit, recency)
 
     @_explained
     def delete(self, session_id: str, *, expected: int | None) -> None:
