@@ -1,0 +1,44 @@
+"""A program: calls that a signal interrupts at random instants. Run by test_interrupts.py, with a store's URL.
+
+It prints what was acknowledged, and what was interrupted. It is a process of its own because an interrupted library may keep
+a lock for ever, as `logging` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from sessile import Session
+from sessile.stores import open_store
+
+CALLS = 150
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt."""
+
+
+def interrupt(*_: object) -> None:
+    raise Interrupt
+
+
+session = Session("s", store=open_store(sys.argv[1]))
+session.add_message("user", "first")  # now all is imported and connected
+signal.signal(signal.SIGALRM, interrupt)
+told: list[str] = ["first"]
+unknown: list[str] = []
+for number in range(CALLS):
+    text = f"m{number}"
+    try:
+        if number % 2:  # the call after one that was interrupted has to succeed
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 * (1 + number % 23))
+        session.add_message("user", text)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        told.append(text)
+    except Interrupt:
+        unknown.append(text)
+print(json.dumps([told, unknown]), flush=True)
+os._exit(0)  # nothing that holds such a lock is waited for
