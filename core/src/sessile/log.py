@@ -120,9 +120,7 @@ class Entry:
         return _ENTRY.build(data)
 
 
-_ENTRY = Fields(
-    Entry, "an entry", lambda e: type(e.position) is int and type(e.body) is dict and type(e.kind) is type(e.id) is str
-)
+_ENTRY = Fields(Entry, "an entry", {"position": int, "kind": str, "id": str, "body": dict})
 
 
 def _ancestors(value: Iterable[Any]) -> tuple[Ancestor, ...]:
@@ -252,14 +250,13 @@ class Header:
         return after
 
 
-def _right(h: Header) -> bool:
-    """Of a header: the types of its ids, of what commits are built on, and of what users get."""
-    ids = type(h.session_id) is type(h.log) is type(h.user_id) is type(h.status) is type(h.title) is str
-    numbers = type(h.version) is type(h.head) is type(h.count) is int and type(h.updated_at) in (float, int)
-    return ids and numbers and type(h.state) is type(h.metadata) is dict
-
-
-_HEADER = Fields(Header, "a session header", _right)
+_HEADER = Fields(
+    Header,
+    "a session header",
+    dict.fromkeys(["session_id", "log", "user_id", "status", "title"], str)  # the ids, and what users get,
+    | dict.fromkeys(["version", "head", "count"], int)  # what commits are built on,
+    | {"updated_at": float, "state": dict, "metadata": dict},
+)
 _PLAIN_FIELDS = _HEADER.names - {"ancestors", "lineage"}
 _MUTABLE = ("last_snapshot", "mark", "automatic", "lease", "state", "metadata", "extra")
 

@@ -33,12 +33,11 @@ UPDATED_AT = list(COLUMNS).index("updated_at")
 
 
 def to_header(row: Sequence[Any]) -> Header:
-    *fields, body = row
     try:
-        details = from_json(body)
+        details = from_json(row[-1])
     except (TypeError, ValueError) as error:
         raise CorruptStore(f"the details of session {row[0]!r} are not JSON ({error}): delete it, or restore a copy") from error
-    details.update(zip(COLUMNS, fields, strict=True))
+    details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
     return Header.from_dict(details)
 
 
