@@ -16,8 +16,9 @@ import pytest
 
 from sessile import Agent, MemorySessionStore, Session
 from sessile.commits import Commits
-from sessile.deletion import delete_session, sweep
+from sessile.deletion import delete_session
 from sessile.drive import Blocking, run
+from sessile.erasing import sweep
 from sessile.errors import CorruptStore, SessileError
 from sessile.forks import fork
 from sessile.handle import Handle
