@@ -66,7 +66,6 @@ class Handle:
         if checkpoint_keep < 1:
             raise InvalidInput(f"checkpoint_keep is {checkpoint_keep!r}: keep at least 1, or set checkpoint_interval=0")
         self.checkpoint_keep = checkpoint_keep
-        self.turns = 0  # taken through this handle
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
@@ -193,7 +192,9 @@ class Handle:
             found = None  # old by now: who never stands back would always win
         return await self.refresh() if found is None else self._see(found)
 
-    async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
+    async def commit_after(
+        self, prepare: Callable[[Header], Awaitable[Change | None]], *, on_conflict: str | None = None
+    ) -> list[Entry]:
         """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
         give_up = time.monotonic() + self.timeout
         while True:
@@ -208,7 +209,7 @@ class Handle:
             try:
                 return await self.commit(unless_changed, on_conflict="raise")
             except Conflict as conflict:
-                if self.on_conflict == "raise" or time.monotonic() > give_up:
+                if (on_conflict or self.on_conflict) == "raise" or time.monotonic() > give_up:
                     raise
                 if conflict.header is not None and conflict.header.status in UNSEEN:
                     await clear(self.commits, conflict.header)

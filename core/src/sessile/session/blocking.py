@@ -45,7 +45,7 @@ class Session(BaseSession):
     outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
     strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
-    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none);
+    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns, through whichever handle (0: none);
     checkpoint_keep: how many of those that are made by themselves stay.
     memory, knowledge, agent_url (with headers): for a plugin that takes them; refused where none does.
 
