@@ -63,7 +63,8 @@ class Stepping(Blocking):
         pass
 
     def handle(self, session_id: str) -> Handle:
-        h = Handle(self, self.store, session_id, plugins=installed(), timeout=0)
+        h = Handle(self, self.store, session_id, plugins=installed(), timeout=0)  # a commit that loses gives up …
+        h.commits = self.commits()  # … but no fork and no delete does
         h.session = Plain(h)
         return h
 

@@ -55,25 +55,27 @@ async def delete_session(
 
 
 async def mark(
-    commits: Commits, header: Header | None, log: str, *, only: Only | None = None, token: int | None = None
+    commits: Commits, header: Header, log: str, *, only: Only | None = None, token: int | None = None
 ) -> Header | None:
     """Make a session that has this log gone for everybody. Its header as it is marked; None where it is not there.
 
     only: leave it, and return None, as soon as this is not true of its header.
     """
-    while header is not None and header.log == log:
-        if header.status == DELETED:
-            return header
-        if only is not None and not only(header):
+    again = commits.retrying(f"session {header.session_id!r}")
+    found: Header | None = header
+    while found is not None and found.log == log:
+        if found.status == DELETED:
+            return found
+        if only is not None and not only(found):
             break
-        free = await commits.until_free(header, token)
-        if free is not header:  # somebody used it meanwhile
-            header = free
+        free = await commits.until_free(found, token)
+        if free is not found:  # somebody used it meanwhile
+            found = free
             continue
         try:
-            return await commits.change(header, status=DELETED)
+            return await commits.change(found, status=DELETED)
         except Conflict as lost:
-            header = lost.header
+            found = await commits.load(header.session_id) if await again.lost(lost) else lost.header
     return None
 
 
