@@ -15,6 +15,7 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
+from sessile.drive import Blocking
 from sessile.encoding import to_json
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound, UnsafeFile
 from sessile.files import checked, lines_between, write_lines
@@ -872,10 +873,9 @@ def test_an_exported_file_whose_header_is_made_up_is_refused(new: Callable[..., 
     first, entries = checked(tmp_path / "file"), [to_json(line) for line in lines_between(tmp_path / "file")]
     first["header"].update(lie)
 
-    async def lines() -> Any:
-        for entry in entries:
-            yield entry
+    async def pages() -> Any:
+        yield entries
 
-    asyncio.run(write_lines(tmp_path / "file", first, lines()))
+    asyncio.run(write_lines(Blocking(), tmp_path / "file", first, pages()))
     with pytest.raises(UnsafeFile):
         SessionManager(MemorySessionStore()).import_session(tmp_path / "file", "other")

@@ -146,7 +146,7 @@ class SessionManager:
         about = archives.about(path)
         owner = about["user_id"] if user_id is None else user_id
         session = Session(about["session_id"] if session_id is None else session_id, user_id=owner, store=self.store)
-        run(archives.load(session._handle, path, new=True))
+        run(archives.load(session._handle, path, new=True, progress=progress))
         return session
 
     def save(self, session: AnySession) -> None:
