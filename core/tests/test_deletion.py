@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.errors import CorruptStore
+from sessile.errors import AccessDenied, CorruptStore
 from sessile.store import Query
 from sessile.testing.deleting import Cut, CutStore
 
@@ -46,14 +48,19 @@ def test_a_cascade_that_is_cut_short_is_finished_by_another(after: bool, swept: 
 
 
 class Broken(MemorySessionStore):
-    """Some of its headers cannot be read."""
+    """Some of its headers cannot be read. told: whose they are, as far as that can."""
 
     broken: tuple[str, ...] = ()
+    told: Mapping[str, str] = {}
 
     def load(self, session_id: str) -> Any:
         if session_id in self.broken:
-            raise CorruptStore(f"the header of {session_id!r} is broken")
+            raise CorruptStore(f"the header of {session_id!r} is broken", user_id=self.told.get(session_id))
         return super().load(session_id)
+
+    def find(self, query: Query) -> Any:
+        page = super().find(query)
+        return attrs.evolve(page, items=[header for header in page if header.session_id not in self.broken])
 
     def prune(self, log: str, keep: int) -> None:
         if log in self.broken:
@@ -92,3 +99,56 @@ def test_a_sweep_goes_on_past_what_is_broken_and_says_so() -> None:
     store.broken = ()
     assert manager.sweep(repair=True, older_than=0) == 1
     assert manager.sweep(older_than=0) == 0
+
+
+def broken_ones() -> Broken:
+    """Two sessions of ann's and one of bob's, and another of each that cannot be read; one of them does not say whose it is."""
+    store = Broken()
+    for name in ("ann-1", "ann-2", "ann-3", "bob-1", "bob-2", "lost"):
+        with Session(name, user_id=name[:3], store=store) as session:
+            session.add_message("user", "text")
+            session.set_state("user:language", "en")
+    store.broken = ("ann-3", "bob-2", "lost", "~user:ann")
+    store.told = {"ann-3": "ann", "bob-2": "bob"}
+    return store
+
+
+@pytest.mark.parametrize(
+    ("verb", "goes", "named"),
+    [
+        (lambda manager: manager.delete_user("ann"), {"ann-1", "ann-2", "ann-3", "~user:ann"}, {"lost"}),
+        (lambda manager: manager.user("ann").clear_all(), {"ann-1", "ann-2", "ann-3", "~user:ann"}, set()),
+        (lambda manager: manager.delete_inactive(0), {"ann-1", "ann-2", "bob-1"}, {"ann-3", "bob-2", "lost"}),
+        (lambda manager: manager.user("ann").delete_inactive(0), {"ann-1", "ann-2"}, set()),
+        (lambda manager: manager.delete_archived(), {"bob-1"}, {"ann-3", "bob-2", "lost"}),
+    ],
+    ids=["delete_user", "clear_all of a user", "delete_inactive", "delete_inactive of a user", "delete_archived"],
+)
+def test_what_cannot_be_read_goes_or_is_named(verb: Callable[[SessionManager], int], goes: set[str], named: set[str]) -> None:
+    store = broken_ones()
+    before = {log.partition(".")[2] for log in store.logs()}
+    Session("bob-1", store=store).archive()
+    manager = SessionManager(store)
+    count = len([name for name in goes if not name.startswith("~")])
+    with pytest.raises(CorruptStore, match=f"cannot be read.*{count} others were deleted") as caught:
+        verb(manager)
+    assert {log.partition(".")[2] for log in store.logs()} == before - goes
+    assert {name for name in before if f"{name}:" in str(caught.value)} == named
+
+
+def test_everything_goes_though_some_of_it_cannot_be_read() -> None:
+    store = broken_ones()
+    assert SessionManager(store).clear_all() == 6
+    assert (left(store), store.logs()) == ([], [])
+    assert SessionManager(store).clear_all() == 0
+
+
+def test_a_broken_session_is_deleted_by_its_user() -> None:
+    manager = SessionManager(broken_ones())
+    with pytest.raises(AccessDenied):
+        manager.delete("bob-2", "ann")
+    with pytest.raises(CorruptStore):
+        manager.user("ann").delete("lost")
+    assert manager.user("ann").delete("ann-3")
+    assert not manager.delete("ann-3", "ann")
+    assert manager.delete("lost")

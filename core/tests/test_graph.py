@@ -15,6 +15,7 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
+from sessile.drive import Blocking
 from sessile.encoding import to_json
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound, UnsafeFile
 from sessile.files import checked, lines_between, write_lines
@@ -706,6 +707,52 @@ def test_automatic_snapshots() -> None:
     assert session.verify()
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_automatic_snapshots_are_made_though_each_turn_has_a_handle_of_its_own(face: str) -> None:
+    store = MemorySessionStore()
+    loop = asyncio.new_event_loop()
+    options = {"store": store, "agent": Agent(model="echo"), "checkpoint_interval": 3}
+    for number in range(7):
+        session = opener(face, loop)("s", **options)
+        session.chat(str(number))
+        session.close()
+    labels = [(s.label, s.count) for s in Session("s", store=store).snapshots()]
+    assert labels == [("after 3 turns", 6), ("after 6 turns", 12)]
+    loop.close()
+
+
+class Together(MemorySessionStore):
+    """Right before its next commit, something else happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: list[Callable[[], object]] = []
+
+    def commit(self, session_id: str, **how: Any) -> None:
+        while self.first:
+            self.first.pop()()
+        super().commit(session_id, **how)
+
+
+def test_two_versions_never_have_one_number() -> None:
+    store = Together()
+    one, other = Session("s", store=store), Session("s", store=store)
+    one.set_state("k", "one")
+    store.first.append(lambda: other.save_version("the other's"))
+    assert one.save_version("mine") == 1
+    assert [(v["version"], v["description"]) for v in one.list_versions()] == [(0, "the other's"), (1, "mine")]
+
+
+def test_a_version_of_a_fork_has_a_number_that_no_inherited_one_has(new: Callable[..., Session]) -> None:
+    session = new("s")
+    session.set_state("k", 1)
+    assert [session.save_version(), session.save_version()] == [0, 1]
+    session.revert(session.snapshots()[0])
+    assert session.save_version() == 2
+    fork = session.fork()
+    assert fork.save_version() == 3
+
+
 def test_versions_and_checkpoints_by_their_other_names(new: Callable[..., Session]) -> None:
     session = new("s")
     session.set_state("k", 1)
@@ -826,10 +873,9 @@ def test_an_exported_file_whose_header_is_made_up_is_refused(new: Callable[..., 
     first, entries = checked(tmp_path / "file"), [to_json(line) for line in lines_between(tmp_path / "file")]
     first["header"].update(lie)
 
-    async def lines() -> Any:
-        for entry in entries:
-            yield entry
+    async def pages() -> Any:
+        yield entries
 
-    asyncio.run(write_lines(tmp_path / "file", first, lines()))
+    asyncio.run(write_lines(Blocking(), tmp_path / "file", first, pages()))
     with pytest.raises(UnsafeFile):
         SessionManager(MemorySessionStore()).import_session(tmp_path / "file", "other")

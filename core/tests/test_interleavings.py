@@ -17,8 +17,9 @@ import pytest
 
 from sessile import Agent, MemorySessionStore, Session
 from sessile.commits import Commits
-from sessile.deletion import delete_session, sweep
+from sessile.deletion import delete_session
 from sessile.drive import Blocking, run
+from sessile.erasing import sweep
 from sessile.errors import CorruptStore, SessileError
 from sessile.forks import fork
 from sessile.handle import Handle
@@ -68,7 +69,8 @@ class Stepping(Blocking):
         pass
 
     def handle(self, session_id: str) -> Handle:
-        h = Handle(self, self.store, session_id, plugins=installed(), timeout=0)
+        h = Handle(self, self.store, session_id, plugins=installed(), timeout=0)  # a commit that loses gives up …
+        h.commits = self.commits()  # … but no fork and no delete does
         h.session = Plain(h)
         return h
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import attrs
 
 from sessile.arguments import Check, Positive, checked_class
 from sessile.documents import is_document_store
-from sessile.drive import HasHandle
+from sessile.drive import Awaiting, HasHandle
 from sessile.encoding import JSON, json_value
-from sessile.errors import InvalidInput
+from sessile.errors import Closed, InvalidInput
+from sessile.locks import Lock
 from sessile.memory_store import MemorySessionStore
 from sessile.model import find_model, is_model
+from sessile.open_sessions import OpenSessions
 from sessile.plugins import Plugins, installed, with_extra
 from sessile.registry import refuse_untaken
 from sessile.shown import shorten
 from sessile.store import is_store
-from sessile.stores import check_store
+from sessile.stores import check_store, find_store
 from sessile.tools import Tool, named
 
 logger = logging.getLogger("sessile")
@@ -68,7 +71,8 @@ class Agent:
     db: a store's URL, or an object with hooks such as `on_user_message` that does the storing itself.
     window, budget: at most so many messages and tokens of history are sent (None: the model's own, else 50 and 8,000).
     max_steps: how often the model may call tools in one turn. options: what the model is given with each request,
-    such as {"temperature": 0}. session: the session it speaks in; None opens one as `memory` and `db` say.
+    such as {"temperature": 0}. session: the session it speaks in; None opens one as `memory` and `db` say, which `close`,
+    or the end of `with`, closes.
     """
 
     def __init__(
@@ -105,7 +109,13 @@ class Agent:
         self.options: dict[str, JSON] = json_value(dict(options or {}), "options")
         self.context: Any = None  # for callers to hang on what their own middleware reads
         self._session: Any = session
-        self._others: dict[str, Any] = {}
+        self._owns = session is None  # is the session its own, to be closed?
+        self._others = OpenSessions(self._open_session)
+        self._store: Any = None  # of the sessions it opens, once there is one
+        self._release: Callable[[], None] = lambda: None  # gives that back
+        self._process = 0  # that opened the store
+        self._opening = Lock()
+        self.closed = False
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
@@ -118,6 +128,7 @@ class Agent:
     def session(self) -> Any:
         """The session this agent speaks in: the one it was made in, else one of its own, opened when first needed."""
         if self._session is None:
+            self._check_open()
             self._session = self._open_session(MemoryConfig.of(self.memory).session_id)
         return self._session
 
@@ -126,25 +137,38 @@ class Agent:
 
         config = MemoryConfig.of(self.memory)
         adapter = adapter_of(self.db)
-        store: Any = config.db or (self.db if adapter is None else None)
-        if store is None and config.backend is None and (session_id is None or adapter is not None):
-            store = MemorySessionStore()  # nothing to remember it by, or the adapter remembers
         return Session(
             session_id,
             user_id=config.user_id,
-            store=store,
-            backend=config.backend,
+            store=self._find_store(config, adapter, session_id),
             agent=self,
             plugins=() if adapter is None else (adapter,),
         )
+
+    def _find_store(self, config: MemoryConfig, adapter: Any, session_id: str | None) -> Any:
+        """The store of the sessions that it opens, one for all: what lies in a memory store outlives the one that is closed."""
+        where: Any = config.db or (self.db if adapter is None else None)
+        if where is None and config.backend is None:
+            if adapter is None and session_id is None:
+                return MemorySessionStore()  # nothing to remember it by
+            where = MemorySessionStore() if adapter is not None else None  # the adapter remembers
+        with self._opening:
+            if self._store is None or (self._process != os.getpid() and not getattr(self._store, "private", False)):
+                active = with_extra(() if adapter is None else (adapter,), option="db")
+                self._store, self._release = find_store(where, config.backend, active)
+                self._process = os.getpid()  # a forked child's connection is another
+            return self._store
 
     def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> Any:
         """Say something and return the reply. session_id: speak in another session than the agent's own.
 
         metadata: JSON values that are stored with the message. In an `AsyncSession` the result is to be awaited. Raises
-        what `Session.chat` raises.
+        what `Session.chat` raises, and `Closed` for an agent that was closed.
         """
-        return self._in(session_id).chat(message, agent=self, **_given(metadata))
+        if self._is_own(session_id):
+            return self.session.chat(message, agent=self, **_given(metadata))
+        with self._other(session_id) as session:
+            return session.chat(message, agent=self, **_given(metadata))
 
     start = chat
 
@@ -152,15 +176,56 @@ class Agent:
         self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None
     ) -> Iterator[str]:
         """Say something and get the reply in pieces as they arrive."""
-        pieces: Iterator[str] = self._in(session_id).stream(message, agent=self, **_given(metadata))
-        return pieces
+        if self._is_own(session_id):
+            pieces: Iterator[str] = self.session.stream(message, agent=self, **_given(metadata))
+            return pieces
+        with self._other(session_id) as session:
+            session.stream(message, agent=self, **_given(metadata))  # not begun: what is wrong with it is said now
 
-    def _in(self, session_id: str | None) -> Any:
-        if session_id is None or (self._session is not None and session_id == self._session.session_id):
-            return self.session
-        if session_id not in self._others:
-            self._others[session_id] = self._open_session(session_id)
-        return self._others[session_id]
+        def of_another() -> Iterator[str]:
+            with self._other(session_id) as session:
+                yield from session.stream(message, agent=self, **_given(metadata))
+
+        return of_another()
+
+    def _is_own(self, session_id: str | None) -> bool:
+        return session_id is None or (self._session is not None and session_id == self._session.session_id)
+
+    def _other(self, session_id: str | None) -> AbstractContextManager[Any]:
+        """Another session than its own, open as long as this lasts."""
+        self._check_open()
+        assert session_id is not None
+        return self._others.use(session_id)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Closed(f"agent {self.name!r} is closed: make a new Agent to speak in its sessions again")
+
+    def close(self) -> None:
+        """Close the sessions that it has opened, and their store; the session that it was made in stays open.
+
+        Those that other threads speak in are closed when these are done. A thousand are kept open at most: the least recently
+        used is closed by itself.
+        """
+        self.closed = True
+        if self._owns and self._session is not None:
+            self._session.close()
+        self._others.forget_all()
+        with self._opening:
+            self._release()
+            self._release = lambda: None
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Agent:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await Awaiting().call(self.close)
 
 
 def adapter_of(db: Any) -> Any:

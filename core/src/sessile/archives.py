@@ -22,14 +22,8 @@ from sessile.handle import Handle
 from sessile.ids import check_id, new_log_id
 from sessile.lineage import pieces
 from sessile.log import STATUSES, Ancestor, Entry, Header, Segment
-from sessile.saving import read_saved, restore, save
+from sessile.saving import Progress, no_progress, read_saved, restore, write_messages
 from sessile.transplant import BATCH, Transplant
-
-Progress = Callable[[int, int], None]  # called with how many entries are done, and of how many
-
-
-def _no_progress(done: int, total: int) -> None:
-    pass
 
 
 @attrs.frozen
@@ -67,7 +61,7 @@ class Archive:
 
 
 async def export(
-    h: Handle, path: str | os.PathLike[str], *, lineage: Literal["kept", "resolved"] = "kept", progress: Progress = _no_progress
+    h: Handle, path: str | os.PathLike[str], *, lineage: Literal["kept", "resolved"] = "kept", progress: Progress = no_progress
 ) -> Path:
     """Write the session to a file of its own, whole or not at all. Returns the path. `Session.load` reads it.
 
@@ -75,21 +69,21 @@ async def export(
     "resolved" for what counts now only, as `save`. progress: called with the number of entries written, and of all.
     """
     if lineage == "resolved":
-        return await save(h, path)
+        return await write_messages(h, path, progress)
     header = await h.refresh()
     parts = [Segment(depth, 0, row.stop) for depth, row in enumerate(header.ancestors)]
     parts.append(Segment(header.depth, 0, header.head))
     first = {"header": header.to_dict(), "lengths": [part.stop for part in parts]}
-    return await write_lines(path, first, _lines(h, parts, progress))
+    return await write_lines(h.face, path, first, _lines(h, parts, progress))
 
 
-async def _lines(h: Handle, parts: list[Segment], progress: Progress) -> AsyncIterator[str]:
+async def _lines(h: Handle, parts: list[Segment], progress: Progress) -> AsyncIterator[list[str]]:
     done, total = 0, sum(part.stop or 0 for part in parts)
     for part in parts:
         for piece in pieces(part, BATCH):
-            for entry in await h.read(piece):
-                yield entry.json
-                done += 1
+            lines = [entry.json for entry in await h.read(piece)]
+            yield lines
+            done += len(lines)
             progress(done, total)
 
 
@@ -147,7 +141,7 @@ async def restore_archive(
     session_id: str | None = None,
     *,
     user_id: str | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> str:
     """Store an archived session, and return its id. `SessionExists` where that is taken; nothing is written then.
 
@@ -179,10 +173,12 @@ async def _counted(pages: Iterable[list[Entry]], done: int, total: int, progress
         progress(done + entries[-1].position + 1, total)
 
 
-async def load(h: Handle, path: str | os.PathLike[str], *, new: bool = False) -> None:
+async def load(h: Handle, path: str | os.PathLike[str], *, new: bool = False, progress: Progress = no_progress) -> None:
     """Make what a file holds this session's: what `save` wrote any session's (new: a new one's), `export` a new one's only."""
     archive = await h.face.call(read_archive, path)
     if archive is None:
-        await restore(h, await h.face.call(read_saved, path), new=new)
+        saved = await h.face.call(read_saved, path)
+        await restore(h, saved, new=new)
+        progress(len(saved.drafts), len(saved.drafts))  # they are one commit
     else:
-        await restore_archive(h.commits, archive, h.session_id, user_id=h.user_id)
+        await restore_archive(h.commits, archive, h.session_id, user_id=h.user_id, progress=progress)

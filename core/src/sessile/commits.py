@@ -11,6 +11,7 @@ from sessile.encoding import JSON
 from sessile.errors import Conflict, Missing, StoreUnavailable
 from sessile.leases import in_use, may_commit
 from sessile.log import Change, Entry, Header, stamp
+from sessile.retrying import Retrying
 from sessile.store import Store, conflict
 
 _FIRST = 1.0  # seconds that a store is asked again that never answered: its address may be wrong
@@ -48,6 +49,10 @@ class Commits:
                 return result
             pause = min(2 * pause + 0.01, 0.5)
             await self.face.pause(pause)
+
+    def retrying(self, what: str) -> Retrying:
+        """What a commit does that loses to others. what: it commits to, in an error's words."""
+        return Retrying(self.face, self.timeout, what)
 
     async def load(self, session_id: str) -> Header | None:
         """The header of a session as the store has it now, whatever its status."""

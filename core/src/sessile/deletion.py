@@ -14,8 +14,8 @@ import attrs
 
 from sessile.commits import Commits
 from sessile.errors import Conflict, CorruptStore
-from sessile.heirs import PREFIX, heirs, is_dead, release, settle, tidy
-from sessile.ids import RESERVED, owner_of
+from sessile.heirs import heirs, is_dead, release, settle
+from sessile.ids import owner_of
 from sessile.log import DELETED, PENDING, UNSEEN, Header
 from sessile.store import Query
 
@@ -39,7 +39,7 @@ async def delete_session(
     try:
         header = await commits.load(session_id)
     except CorruptStore:
-        return only is None and await _delete_broken(commits, session_id)
+        return only is None and await delete_broken(commits, session_id)
     if header is None or header.log != (log or header.log):
         return False
     if cascade and header.status != PENDING and (only is None or only(header)):
@@ -55,25 +55,27 @@ async def delete_session(
 
 
 async def mark(
-    commits: Commits, header: Header | None, log: str, *, only: Only | None = None, token: int | None = None
+    commits: Commits, header: Header, log: str, *, only: Only | None = None, token: int | None = None
 ) -> Header | None:
     """Make a session that has this log gone for everybody. Its header as it is marked; None where it is not there.
 
     only: leave it, and return None, as soon as this is not true of its header.
     """
-    while header is not None and header.log == log:
-        if header.status == DELETED:
-            return header
-        if only is not None and not only(header):
+    again = commits.retrying(f"session {header.session_id!r}")
+    found: Header | None = header
+    while found is not None and found.log == log:
+        if found.status == DELETED:
+            return found
+        if only is not None and not only(found):
             break
-        free = await commits.until_free(header, token)
-        if free is not header:  # somebody used it meanwhile
-            header = free
+        free = await commits.until_free(found, token)
+        if free is not found:  # somebody used it meanwhile
+            found = free
             continue
         try:
-            return await commits.change(header, status=DELETED)
+            return await commits.change(found, status=DELETED)
         except Conflict as lost:
-            header = lost.header
+            found = await commits.load(header.session_id) if await again.lost(lost) else lost.header
     return None
 
 
@@ -140,19 +142,22 @@ async def _below(commits: Commits, log: str) -> list[Header]:
             try:
                 header = await commits.load(owner_of(name))
             except CorruptStore:
-                await _delete_broken(commits, owner_of(name))
+                await delete_broken(commits, owner_of(name))
                 continue
             if header is not None and header.log == name:
                 below.append(header)
     return below
 
 
-async def _delete_broken(commits: Commits, session_id: str) -> bool:
-    """Delete a session whose header cannot be read, and what nobody inherits of the logs that were made for its id."""
+async def delete_broken(commits: Commits, session_id: str, *, only: Only | None = None) -> bool:
+    """Delete a session whose header cannot be read, and what nobody inherits of the logs that were made for its id.
+
+    only: where it can be read by now, delete it only while this is true of its header.
+    """
     try:
         await commits.tell(commits.store.delete, session_id, expected=None)
     except Conflict as lost:  # somebody else deleted it, or mended it
-        return lost.header is not None and await delete_session(commits, session_id, log=lost.header.log)
+        return lost.header is not None and await delete_session(commits, session_id, log=lost.header.log, only=only)
     logs = getattr(commits.store, "logs", None)
     for log in await commits.ask(logs) if logs else ():
         if owner_of(log) == session_id and await is_dead(commits, log):
@@ -191,40 +196,3 @@ async def everything(commits: Commits, query: Query, *, prefixes: Sequence[str] 
             found.update({h.log: h.session_id for h in page if h.log not in found and (not known or h.created_at <= begin)})
         if len(found) == known:
             return [(session_id, log) for log, session_id in found.items()]
-
-
-async def delete_all(commits: Commits, found: Iterable[tuple[str, str]], *, only: Only | None = None) -> int:
-    """Delete the sessions of these (session id, log), and no other that has one of the ids by now; returns how many."""
-    return sum([await delete_session(commits, session_id, log=log, only=only) for session_id, log in found])
-
-
-async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:
-    """How much was cut short: deletions, forks, copies, imports. See `SessionManager.sweep`."""
-    count = 0
-    broken: list[str] = []
-    async for header in _to_sweep(commits, older_than):
-        try:
-            if header.session_id.startswith(PREFIX):
-                count += await tidy(commits, header, repair=repair)
-            else:
-                count += 1
-                if repair:
-                    await clear(commits, header)
-        except CorruptStore as error:  # it must not keep the others from being cleared away
-            broken.append(f"{header.session_id}: {error}")
-    if broken:
-        raise CorruptStore(
-            f"{len(broken)} of the sessions and records to sweep are broken ({'; '.join(broken)}): all others were seen to"
-        )
-    return count
-
-
-async def _to_sweep(commits: Commits, older_than: float) -> AsyncIterator[Header]:
-    """What somebody began to make or to delete so long ago, then the records of heirs that are there by then."""
-    long_ago = time.time() - older_than
-    for status in (DELETED, PENDING):
-        query = Query(status=status, before=long_ago, limit=1000)
-        for header in await find_all(commits, query, prefixes=("", RESERVED)):
-            yield header
-    for record in await find_all(commits, Query(limit=1000), prefixes=(PREFIX,)):
-        yield record

@@ -88,7 +88,14 @@ class Missing(StoreError):
 
 
 class CorruptStore(StoreError):
-    """What a store holds cannot be read as sessile's data."""
+    """What a store holds cannot be read as sessile's data.
+
+    `user_id` says whose session it is, where that can still be read; None where it is not known.
+    """
+
+    def __init__(self, text: str, *, user_id: str | None = None) -> None:
+        super().__init__(text)
+        self.user_id = user_id
 
 
 class StoreTooNew(StoreError):

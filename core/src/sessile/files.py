@@ -6,21 +6,26 @@ a file that was cut or altered is refused before anything of it is used.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from sessile.drive import Face
 from sessile.encoding import JSON, from_json, to_json
 from sessile.errors import InvalidInput, UnsafeFile
 
 FORMAT = 1
 
 
-async def write_lines(path: str | os.PathLike[str], first: dict[str, JSON], lines: AsyncIterator[str]) -> Path:
+async def write_lines(
+    face: Face, path: str | os.PathLike[str], first: dict[str, JSON], pages: AsyncIterator[Sequence[str]]
+) -> Path:
     """Write a file, whole or not at all, and return its path. Folders are made as needed.
 
     A link is followed, and a file that is there is replaced. A device, a pipe or an open file under /dev/fd is no file to
@@ -28,14 +33,14 @@ async def write_lines(path: str | os.PathLike[str], first: dict[str, JSON], line
     """
     target = file_path(path)
     resolved = Path(os.path.realpath(target))
-    found = _status(target)
+    found = status(target)
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise InvalidInput(f"{str(target)!r} is a folder: name a file in it")
-    if found is None or (stat.S_ISREG(found.st_mode) and found == _status(resolved)):
-        await _replace(resolved, first, lines)
-    else:
-        with open(target, "ab") as file:
-            await _write(file, first, lines)
+    if found is None or (stat.S_ISREG(found.st_mode) and found == status(resolved)):
+        await _replace(face, resolved, first, pages)
+    else:  # a pipe may wait for its reader for ever: whoever is cancelled does not
+        with await face.call(open, target, "ab", 0) as file:
+            await _write(face.call, file, first, pages)
     return target
 
 
@@ -49,47 +54,63 @@ def file_path(path: object) -> Path:
     return Path(text)
 
 
-def _status(path: Path) -> os.stat_result | None:
+def status(path: Path) -> os.stat_result | None:
+    """What a file is; None where there is none. `InvalidInput` for a path that the system cannot have."""
     try:
         return os.stat(path)
     except FileNotFoundError:  # or a link to a file that is not there yet
         return None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InvalidInput(f"{str(path)[:60]!r} is no path of a file ({error.strerror}): choose another") from error
+        raise
 
 
-async def _replace(target: Path, first: dict[str, JSON], lines: AsyncIterator[str]) -> None:
+async def _replace(face: Face, target: Path, first: dict[str, JSON], pages: AsyncIterator[Sequence[str]]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            await _write(file, first, lines)
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(handle, "wb", 0) as file:
+            await _write(face.settle, file, first, pages)
+            await face.settle(os.fsync, file.fileno())
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-async def _write(file: IO[bytes], first: dict[str, JSON], lines: AsyncIterator[str]) -> None:
+async def _write(
+    call: Callable[..., Awaitable[Any]], file: io.FileIO, first: dict[str, JSON], pages: AsyncIterator[Sequence[str]]
+) -> None:
+    """Write all lines. call: makes the calls that may wait for the disk, or for whoever reads a pipe."""
     digest = hashlib.sha256()
     count = 0
-    file.write(_hashed(to_json({"sessile": FORMAT, **first}), digest))
-    async for line in lines:
-        file.write(_hashed(line, digest))
-        count += 1
-    file.write(to_json({"end": count, "sha256": digest.hexdigest()}).encode() + b"\n")
+    await call(_write_all, file, _hashed([to_json({"sessile": FORMAT, **first})], digest))
+    async for lines in pages:
+        await call(_write_all, file, _hashed(lines, digest))
+        count += len(lines)
+    await call(_write_all, file, to_json({"end": count, "sha256": digest.hexdigest()}).encode() + b"\n")
 
 
-def _hashed(line: str, digest: Any) -> bytes:
-    data = line.encode() + b"\n"
+def _write_all(file: io.FileIO, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
+def _hashed(lines: Sequence[str], digest: Any) -> bytes:
+    data = b"".join(line.encode() + b"\n" for line in lines)
     digest.update(data)
     return data
 
 
 def checked(path: str | os.PathLike[str]) -> dict[str, JSON]:
     """The first line of a file that is sound; `UnsafeFile` for anything else. FileNotFoundError where there is none."""
-    name = str(file_path(path))
-    with open(name, "rb") as file:
+    target = file_path(path)
+    name = str(target)
+    found = status(target)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise InvalidInput(f"{name!r} is a folder: name a file in it")
+    with open(target, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UnsafeFile(f"{name!r} is no regular file, which is checked before it is read: copy what is in it to a file")
         start = file.read(2)

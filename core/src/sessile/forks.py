@@ -81,6 +81,7 @@ async def _beginning(h: Handle, header: Header, target: Target, name: str, more:
 
 async def begin_pending(commits: Commits, first: Header, entries: list[Entry], fields: Mapping[str, JSON]) -> Header:
     """Store the header of a session that is being made. `SessionExists` where the id is taken."""
+    again = commits.retrying(f"session {first.session_id!r}")
     while True:
         try:
             return await commits.put(first, entries, fields)
@@ -90,6 +91,7 @@ async def begin_pending(commits: Commits, first: Header, entries: list[Entry], f
                 break
             if found is not None and found.status == PENDING and time.time() - found.updated_at < _PATIENCE:
                 break
+            await again.lost(lost)
             if found is not None:
                 await clear(commits, found)
     raise SessionExists(f"session {first.session_id!r} exists already: choose another session_id")
@@ -109,14 +111,15 @@ async def bring_to_life(
         fields.update(await keep_inherited(commits, pending))  # before the look: what is seen alive has not expired
         if not all(claimed) or any([await is_dead(commits, log) for log in alive]):
             raise SessionNotFound("the session was deleted while it was forked: there is no fork")
-        return await commits.change(pending, status=status, **fields)
-    except Exception as error:  # a cancellation leaves it to whoever comes upon it, as a kill does
-        with suppress(Exception):  # the error that led here says more
-            await _give_up(commits, pending)
-        if isinstance(error, Conflict):
+        try:
+            return await commits.change(pending, status=status, **fields)
+        except Conflict as lost:
             raise SessionExists(
                 f"session {pending.session_id!r} was begun by somebody else, or swept away, while it was made: try again"
-            ) from error
+            ) from lost
+    except Exception:  # a cancellation leaves it to whoever comes upon it, as a kill does
+        with suppress(Exception):  # the error that led here says more
+            await _give_up(commits, pending)
         raise
 
 
@@ -133,7 +136,7 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
     A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork. Where that
     fails, there is no fork.
     """
-    header = await h.refresh()
+    header = await h.refresh_for_change()
     _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
     said = message_of(**{**entry.body, "content": content})  # before anything is stored
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
@@ -152,7 +155,7 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
 
 async def regenerate(h: Handle) -> Any:
     """A fork in which the last turn is answered anew. Returns the fork. `InvalidInput` where there is no turn to answer."""
-    last = await h.last_turn(await h.refresh())
+    last = await h.last_turn(await h.refresh_for_change())
     asked = [said for said in last.messages if said.role == "user"] if last else []
     if not asked:
         raise InvalidInput(f"there is no turn to answer anew in session {h.session_id!r}")

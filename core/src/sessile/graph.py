@@ -19,12 +19,13 @@ from sessile.points import Point, Snapshot, Target, before, mark_at, resolve, sn
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:
     """Label this point of the session, to come back to: one small entry, whatever the session's length."""
+    return await _snapshot_in(h, await h.commit(lambda header: marked(header, label, metadata)))
 
-    def mark(header: Header) -> Change:
-        here = [header.depth, header.head]
-        return Change([snapshot_draft(header, label, metadata)], {"last_snapshot": here, "mark": here})
 
-    return await _snapshot_in(h, await h.commit(mark))
+def marked(header: Header, label: str, metadata: Mapping[str, JSON] | None = None) -> Change:
+    """A snapshot behind a header."""
+    here = [header.depth, header.head]
+    return Change([snapshot_draft(header, label, metadata)], {"last_snapshot": here, "mark": here})
 
 
 async def revert(h: Handle, point: Point) -> Snapshot:

@@ -6,7 +6,7 @@ The verbs of a session (history, state, turn, graph, …) are async functions of
 
 from __future__ import annotations
 
-import random
+import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ from sessile.commits import Commits
 from sessile.deletion import clear, finish
 from sessile.drive import Face
 from sessile.encoding import json_value
-from sessile.errors import AccessDenied, Closed, Conflict, CorruptStore, InvalidInput, Missing, SessionNotFound
+from sessile.errors import AccessDenied, Closed, Conflict, CorruptStore, Missing, SessionNotFound
 from sessile.expiry import keep_inherited
 from sessile.ids import RESERVED, check_id, new_log_id
 from sessile.lineage import before, cut, pieces, pieces_backwards
@@ -24,6 +24,7 @@ from sessile.log import DEFAULT_USER, DELETED, MESSAGE, UNSEEN, Change, Entry, H
 from sessile.messages import Message, from_entry
 from sessile.past import KEPT, Past, PastTurn
 from sessile.plugins import Plugins
+from sessile.retrying import Retrying, overtaken
 from sessile.store import Store
 
 Make = Callable[[Header], Change | None]  # what to commit behind a header; None: nothing, as it is
@@ -48,8 +49,6 @@ class Handle:
         checkpoint_interval: int = 0,
         checkpoint_keep: int = 20,
     ) -> None:
-        if on_conflict not in ("rebase", "raise"):
-            raise InvalidInput(f"on_conflict is 'rebase' or 'raise', not {on_conflict!r}")
         self.face = face
         self.store = store
         self.commits = Commits(face, store, timeout)
@@ -63,10 +62,7 @@ class Handle:
         self.on_conflict = on_conflict
         self.timeout = timeout
         self.checkpoint_interval = checkpoint_interval
-        if checkpoint_keep < 1:
-            raise InvalidInput(f"checkpoint_keep is {checkpoint_keep!r}: keep at least 1, or set checkpoint_interval=0")
         self.checkpoint_keep = checkpoint_keep
-        self.turns = 0  # taken through this handle
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
@@ -102,6 +98,20 @@ class Handle:
         if stored is not None and stored.status == DELETED:  # but not to the end
             await finish(self.commits, stored)
         return self._see(stored)
+
+    async def refresh_for_change(self, on_conflict: str | None = None) -> Header:
+        """As `refresh`, for a change of what it shows now. Under "raise", `Conflict` where that is another than it has shown."""
+        shown = self._header
+        header = await self.refresh()
+        if (on_conflict or self.on_conflict) == "raise" and shown is not None and header.version != shown.version:
+            raise self._overtaken(shown, header)
+        return header
+
+    def _overtaken(self, shown: Header, found: Header | None) -> Conflict:
+        """The error under "raise" where a session is not as this handle has shown it; as often as it is tried without a look."""
+        self._see(found)  # it may be gone
+        self._header = shown
+        return overtaken(self.session_id, found)
 
     @property
     def seen(self) -> Header | None:
@@ -149,7 +159,9 @@ class Handle:
         header = self._header
         if header is None or self.closed:
             header = await self.open()
-        attempt, newest = 0, False
+        shown = header if (on_conflict or self.on_conflict) == "raise" else None
+        again: Retrying | None = None
+        newest = False
         while True:
             if not leased and (header.lease is not None or self.token is not None):
                 header = self._see(await self.commits.until_free(header, self.token))
@@ -165,54 +177,52 @@ class Handle:
                 if failure is not None:
                     raise failure
                 return []
-            if not attempt:
-                give_up = time.monotonic() + self.timeout
+            if shown is not None and header.version != shown.version:
+                raise self._overtaken(shown, header)
             entries, fields = stamp(header, change, round(time.time(), 6))
             if header.ancestors:
                 fields.update(await keep_inherited(self.commits, header))
             try:
                 after = await self.commits.put(header, entries, fields)
             except Conflict as conflict:
-                if (on_conflict or self.on_conflict) == "raise" or time.monotonic() > give_up:
-                    raise
-                attempt += 1
-                header, newest = await self._newest(conflict.header, attempt), True
+                if shown is not None:
+                    raise self._overtaken(shown, conflict.header) from conflict
+                again = again or self.commits.retrying(f"session {self.session_id!r}")
+                header, newest = await self._newest(conflict.header, late=await again.lost(conflict)), True
             else:
                 self._header = after
                 if self._past is not None:
                     self._past.committed(header, after, entries)
                 return entries
 
-    async def _newest(self, found: Header | None, attempt: int) -> Header:
-        """The header to commit behind after a conflict with the one that was found."""
+    async def _newest(self, found: Header | None, *, late: bool) -> Header:
+        """The header to commit behind after a conflict with the one that was found. late: is that an old one by now?"""
         if found is not None and found.status in UNSEEN:
             await clear(self.commits, found)
             found = None
-        if attempt > 2:  # lost again: others are busy here, so stand back a little, each for another time
-            await self.face.pause(random.random() * min(0.001 * 2 ** min(attempt, 9), 0.05))
-            found = None  # old by now: who never stands back would always win
-        return await self.refresh() if found is None else self._see(found)
+        return await self.refresh() if late or found is None else self._see(found)
 
-    async def commit_after(self, prepare: Callable[[Header], Awaitable[Change | None]]) -> list[Entry]:
+    async def commit_after(
+        self, prepare: Callable[[Header], Awaitable[Change | None]], *, on_conflict: str | None = None
+    ) -> list[Entry]:
         """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
-        give_up = time.monotonic() + self.timeout
+        again = self.commits.retrying(f"session {self.session_id!r}")
         while True:
-            header = await self.refresh()
+            header = await self.refresh_for_change(on_conflict)
             change = await prepare(header)
-
-            def unless_changed(now: Header, header: Header = header, change: Change | None = change) -> Change | None:
-                if now.version != header.version:
-                    raise Conflict(f"session {self.session_id!r} was changed while this was prepared", now)
-                return change
-
             try:
-                return await self.commit(unless_changed, on_conflict="raise")
+                return await self.commit(functools.partial(self._unless_changed, header, change), on_conflict="raise")
             except Conflict as conflict:
-                if self.on_conflict == "raise" or time.monotonic() > give_up:
+                if (on_conflict or self.on_conflict) == "raise":
                     raise
+                await again.lost(conflict)
                 if conflict.header is not None and conflict.header.status in UNSEEN:
                     await clear(self.commits, conflict.header)
-                await self.face.pause(random.random() * 0.01)
+
+    def _unless_changed(self, header: Header, change: Change | None, now: Header) -> Change | None:
+        if now.version != header.version:
+            raise self._overtaken(header, now)
+        return change
 
     # -- reading
 

@@ -14,6 +14,7 @@ from sessile.commits import Commits
 from sessile.errors import Conflict, CorruptStore
 from sessile.ids import RESERVED, new_log_id, owner_of
 from sessile.log import DELETED, Ancestor, Header
+from sessile.retrying import Retrying
 
 PREFIX = f"{RESERVED}heirs:"  # how the ids of these records begin
 
@@ -44,6 +45,7 @@ async def heirs(commits: Commits, log: str) -> dict[str, int]:
 async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool) -> bool:
     """Enter a log as an heir of an ancestor's. False where nobody has inherited from that and it may not be the first."""
     name = record_of(ancestor.log)
+    again = _retrying(commits, ancestor.log)
     while True:
         record = await commits.load(name)
         if record is None and not first:
@@ -51,13 +53,15 @@ async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool
         before = record or Header(session_id=name, log=new_log_id(name))
         try:
             await commits.change(before, state={**before.state, child: ancestor.stop})
-        except Conflict:
-            continue
-        return True
+        except Conflict as lost:
+            await again.lost(lost)
+        else:
+            return True
 
 
 async def release(commits: Commits, log: str, child: str) -> None:
     """Take an heir out of a log's record. Where the log's session is dead, what nobody else inherits goes."""
+    again = _retrying(commits, log)
     while True:
         try:
             record = await commits.load(record_of(log))
@@ -67,9 +71,10 @@ async def release(commits: Commits, log: str, child: str) -> None:
             break
         try:
             record = await commits.change(record, state=_without(record, {child}))
-        except Conflict:
-            continue
-        break
+        except Conflict as lost:
+            await again.lost(lost)
+        else:
+            break
     if await is_dead(commits, log):
         await settle(commits, log)
     elif record is not None and not record.state:
@@ -82,6 +87,7 @@ async def settle(commits: Commits, log: str) -> None:
     An heir that is dead counts until it is taken out of the record by a commit: one that forked in the meantime would be
     overlooked else. All of it stays where the record cannot be read: who inherits is not known then.
     """
+    again = _retrying(commits, log)
     while True:
         try:
             record = await commits.load(record_of(log))
@@ -91,7 +97,8 @@ async def settle(commits: Commits, log: str) -> None:
         if record is not None and void:
             try:
                 record = await commits.change(record, state=_without(record, void))
-            except Conflict:
+            except Conflict as lost:
+                await again.lost(lost)
                 continue
         await commits.prune(log, keep)
         if keep or record is None or await commits.remove(record):
@@ -124,6 +131,10 @@ async def tidy(commits: Commits, record: Header, *, repair: bool) -> bool:
         elif not record.state:
             await commits.remove(record)
     return True
+
+
+def _retrying(commits: Commits, log: str) -> Retrying:
+    return commits.retrying(f"what is known of the forks of session {owner_of(log)!r}")
 
 
 def _without(record: Header, children: set[str]) -> dict[str, Any]:

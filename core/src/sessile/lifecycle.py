@@ -46,7 +46,7 @@ async def create(h: Handle, title: str = "") -> None:
 
 async def set_fields(h: Handle, **fields: JSON) -> None:
     """Set header fields that are not part of the log, such as title and status."""
-    await h.commit(lambda header: None if _has(header, fields) else Change(fields=fields), on_conflict="rebase")
+    await h.commit(lambda header: None if _has(header, fields) else Change(fields=fields))
 
 
 def _has(header: Header, fields: Mapping[str, JSON]) -> bool:
@@ -71,7 +71,7 @@ async def change_metadata(h: Handle, values: Mapping[str, JSON], gone: Iterable[
         metadata = {key: value for key, value in {**header.metadata, **values}.items() if key not in gone}
         return None if _has(header, {"metadata": metadata}) else Change(fields={"metadata": metadata})
 
-    await h.commit(changed, on_conflict="rebase")
+    await h.commit(changed)
 
 
 async def get_title(h: Handle) -> str:
@@ -158,7 +158,7 @@ async def delete(h: Handle, *, cascade: bool = False) -> None:
 
     Sessions that were forked from it keep what they inherited. cascade: delete those as well, and their forks.
     """
-    header = await h.refresh()
+    header = await h.refresh_for_change()
     if header.version:
         await delete_session(h.commits, h.session_id, log=header.log, cascade=cascade, token=h.token)
     h.token = None

@@ -6,19 +6,19 @@ import builtins
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sessile import archives, deletion, lifecycle
+from sessile import archives, deletion, erasing, lifecycle
 from sessile.arguments import Count, checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, SessionNotFound
+from sessile.errors import AccessDenied, CorruptStore, SessionNotFound
 from sessile.handle import Handle
-from sessile.ids import RESERVED, check_id
+from sessile.ids import check_id
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
 from sessile.merging import AnySession
 from sessile.plugins import installed
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0  # seconds
 _CANDIDATES = 1000  # hits asked for at a time
-_SHARED = (f"{RESERVED}user:", f"{RESERVED}app")  # how the ids of shared state begin
 
 
 @checked_class
@@ -147,7 +146,7 @@ class SessionManager:
         about = archives.about(path)
         owner = about["user_id"] if user_id is None else user_id
         session = Session(about["session_id"] if session_id is None else session_id, user_id=owner, store=self.store)
-        run(archives.load(session._handle, path, new=True))
+        run(archives.load(session._handle, path, new=True, progress=progress))
         return session
 
     def save(self, session: AnySession) -> None:
@@ -159,29 +158,32 @@ class SessionManager:
         """Delete a session, a broken one too; False where there was none. `AccessDenied` where it is not this user's.
 
         Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
+        `CorruptStore` for a broken one where a user is named, and it cannot be read whose it is.
         """
-        log = ""
-        user_id = self._whose(user_id)
+        user_id, log = self._whose(user_id), ""
         if user_id is not None:
-            header = run(self._commits.load(check_id(session_id)))
-            if header is None:
-                return False
-            if header.user_id != user_id:
+            try:
+                header = run(self._commits.load(check_id(session_id)))
+            except CorruptStore as error:
+                owner = error.user_id
+                if owner is None:
+                    raise
+            else:
+                if header is None:
+                    return False
+                owner, log = header.user_id, header.log
+            if owner != user_id:
                 raise AccessDenied(f"session {session_id!r} does not belong to user {user_id!r}: it was not deleted")
-            log = header.log
         return run(deletion.delete_session(self._commits, check_id(session_id), log=log, cascade=cascade))
 
     def delete_user(self, user_id: str) -> int:
-        """Delete all sessions of a user, and the state that they share; returns how many sessions there were.
+        """Delete all sessions of a user, broken ones too, and the state that they share; returns how many sessions there were.
 
-        Sessions that are begun meanwhile, forks too, may stay.
+        Sessions that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
+        read whose some of the store's sessions are: it names each (to a bound manager, it says how many).
         """
         self._whose(check_id(user_id, "user id"))
-        shared = run(self._commits.load(f"{RESERVED}user:{user_id}"))
-        count = self._delete_all(self._everything(user_id=user_id))
-        if shared is not None:
-            self._delete_all([(shared.session_id, shared.log)])
-        return count
+        return run(erasing.delete_all_of(self._commits, user_id, bound=self.user_id is not None))
 
     def archive_inactive(self, days: float = 30) -> int:
         """Archive the sessions that nothing was said in for so many days; returns how many.
@@ -210,23 +212,17 @@ class SessionManager:
         return self._delete_such(status=ARCHIVED)
 
     def _delete_such(self, **query: Any) -> int:
-        """Delete what a query finds, as long as it still would."""
-        return self._delete_all(self._everything(**query), only=self._query(**query).matches)
-
-    def _delete_all(self, found: Iterable[tuple[str, str]], only: deletion.Only | None = None) -> int:
-        return run(deletion.delete_all(self._commits, found, only=only))
+        found = self._query(limit=1000, **query)
+        return run(erasing.delete_found(self._commits, found, bound=self.user_id is not None))
 
     def clear_all(self) -> int:
-        """Delete every session and all shared state of this store (a bound manager: of its user); returns how many there were.
+        """Delete every session, broken ones too, and all shared state of this store; returns how many sessions there were.
 
-        Sessions that are begun meanwhile, forks too, may stay.
+        Sessions that are begun meanwhile, forks too, may stay. A bound manager: as `delete_user`.
         """
         if self.user_id is not None:
             return self.delete_user(self.user_id)
-        shared = run(deletion.everything(self._commits, Query(limit=1000), prefixes=_SHARED))
-        count = self._delete_all(self._everything())
-        self._delete_all(shared)
-        return count
+        return run(erasing.delete_all_of(self._commits, None))
 
     def _everything(self, **query: Any) -> builtins.list[tuple[str, str]]:
         return run(deletion.everything(self._commits, self._query(limit=1000, **query)))
@@ -239,7 +235,7 @@ class SessionManager:
         """
         if self.user_id is not None:
             raise AccessDenied(f"this manager is bound to user {self.user_id!r}, and a sweep goes through everybody's sessions")
-        return run(deletion.sweep(self._commits, repair=repair, older_than=older_than))
+        return run(erasing.sweep(self._commits, repair=repair, older_than=older_than))
 
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first.

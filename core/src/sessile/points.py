@@ -85,7 +85,11 @@ async def snapshots(h: Handle) -> list[Snapshot]:
 
     Each names the one before it, and the header names the automatic ones: no log has to be searched.
     """
-    header = await h.refresh()
+    return await snapshots_at(h, await h.refresh())
+
+
+async def snapshots_at(h: Handle, header: Header) -> list[Snapshot]:
+    """As `snapshots`, of a header."""
     found = {s.id: s async for s in _latest_first(h, header)}  # by id: a fork may have begun at an automatic one
     return sorted(found.values(), key=lambda s: (s.depth, s.position))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,23 @@ class SavedSession:
     drafts: list[Draft]
 
 
+Progress = Callable[[int, int], None]  # called with how many entries are done, and of how many
+
+
+def no_progress(done: int, total: int) -> None:
+    """Nobody wants to know."""
+
+
 async def save(h: Handle, path: str | os.PathLike[str]) -> Path:
     """Write the messages that count and the state to a file, whole or not at all. Returns the path.
 
     Folders are made as needed. `export` keeps snapshots and all that was reverted as well.
     """
+    return await write_messages(h, path, no_progress)
+
+
+async def write_messages(h: Handle, path: str | os.PathLike[str], progress: Progress) -> Path:
+    """As `save`. progress: called with the number of messages written, and of all."""
     header = await h.refresh()
     agent = getattr(h.session, "_agent", None)
     about = {
@@ -49,14 +61,17 @@ async def save(h: Handle, path: str | os.PathLike[str]) -> Path:
         "agent": {"name": agent.name, "instructions": agent.instructions} if agent else None,
     }
     first = {"session_id": header.session_id, "user_id": header.user_id, "about": about}
-    return await write_lines(path, first, _messages(h, header))
+    return await write_lines(h.face, path, first, _messages(h, header, progress))
 
 
-async def _messages(h: Handle, header: Header) -> AsyncIterator[str]:
+async def _messages(h: Handle, header: Header, progress: Progress) -> AsyncIterator[list[str]]:
+    done = 0
     for part in await h.lineage(header):
         for piece in pieces(part):
-            for entry in await h.read(piece, MESSAGE):
-                yield _message_line(entry)
+            lines = [_message_line(entry) for entry in await h.read(piece, MESSAGE)]
+            yield lines
+            done += len(lines)
+            progress(done, header.count)
 
 
 def _message_line(entry: Entry) -> str:

@@ -37,11 +37,12 @@ async def get_state(h: Handle, key: str | None = None, default: JSON = None) -> 
     return copied({**state, **h.temp})
 
 
-async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None, *, policy: Policy = "ours") -> None:
+async def set_state(h: Handle, key: str | Mapping[str, JSON], value: JSON = None, *, policy: Policy | None = None) -> None:
     """Set one key, or make a whole dict the session's state (its plain keys; shared ones in it are set, none removed).
 
     policy: what happens where somebody else changed the same key since this handle last looked: "ours" (the later
-    commit wins), "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs) that returns the value.
+    commit wins), "theirs", "raise" (`Conflict`), or a function of (key, ours, theirs) that returns the value. None is "ours";
+    with the session's on_conflict="raise" it is `Conflict` for whatever of the session somebody else changed.
     """
     if isinstance(key, str):
         return await merge_state(h, {key: value}, policy=policy)
@@ -92,9 +93,12 @@ async def increment_state(h: Handle, key: str, increment: float = 1, default: fl
     return await update_state(h, key, added, default)
 
 
-async def merge_state(h: Handle, values: Mapping[str, Any], *, policy: Policy = "ours", keep: set[str] | None = None) -> None:
+async def merge_state(
+    h: Handle, values: Mapping[str, Any], *, policy: Policy | None = None, keep: set[str] | None = None
+) -> None:
     """Set several keys, one commit for each scope they are in. keep: the plain keys that stay; None: all."""
-    check_policy(policy)
+    if policy is not None:
+        check_policy(policy)
     scopes: dict[str, dict[str, Any]] = {} if keep is None else {"": {}}
     for key, value in values.items():
         _check_key(key)
@@ -108,9 +112,9 @@ async def merge_state(h: Handle, values: Mapping[str, Any], *, policy: Policy = 
         seen = await target.open()
         await target.commit(
             lambda header, sets=sets, seen=seen, scope=scope: _changed(  # type: ignore[misc]
-                header, _resolved(header, seen, sets, policy), keep if not scope else None
+                header, _resolved(header, seen, sets, policy or "ours"), keep if not scope else None
             ),
-            on_conflict="rebase",
+            on_conflict=None if policy is None else "rebase",
         )
 
 

@@ -148,7 +148,8 @@ def recency(header: Header) -> tuple[float, str]:
 class Store(Protocol):
     """A storage backend: headers by session id, and logs by log id (`Header.log`). Each method is atomic.
 
-    load: the header of a session as it was last committed, None where there is none. Leaves no trace.
+    load: the header of a session as it was last committed, None where there is none. Leaves no trace. `CorruptStore`, with
+      the `user_id` as far as that can be read, for a header that cannot be.
     commit: atomically append `entries` (at the positions they carry) to the log that the header names, and set the header
       fields in `changes` (JSON values; all of them for a new session), if the stored header's `version` is `expected` (0:
       there is none), else raise `Conflict` with the header there is, and change nothing. Returns once that is as durable
@@ -172,7 +173,7 @@ class Store(Protocol):
     version, timeout)` returns when the stored version may be another, or after so many seconds. `asynchronous`, an object
     with the same methods as `async def`, is what an `AsyncSession` uses. `migrate()` brings an older schema up to date and
     returns (from, to). `check(repair)` returns what there is to know about the server and indexes, as a dict. `logs()`
-    returns the ids of all logs that have entries.
+    returns the ids of all logs that have entries; by these, broken sessions are found, which no list shows.
 
     Where sessions expire: `ttl` is the seconds after its last change that a session does (None: never), `touch(log, until)`
     keeps a log at least until a moment (seconds since 1970; None: for ever). An expired header is none for every method.

@@ -85,8 +85,9 @@ def test_a_header_that_cannot_be_read_is_deleted_and_its_log_is_not(url: str, da
     store = open_store(url)
     header = commit(store, born("s"), say("a"))
     database["sessions"].update_one({"_id": "s"}, {"$unset": {"header.until": "", "header.details": ""}})
-    with pytest.raises(CorruptStore, match="document of session 's' is broken"):
+    with pytest.raises(CorruptStore, match="document of session 's' is broken") as caught:
         store.load("s")
+    assert caught.value.user_id == header.user_id
     store.delete("s", expected=None)
     assert store.load("s") is None
     assert [entry.body["content"] for entry in store.read(header.log, 0, 1)] == ["a"]

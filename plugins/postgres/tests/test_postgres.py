@@ -123,8 +123,9 @@ def test_a_session_that_cannot_be_read_can_be_deleted(url: str, details: str) ->
         for name in ("s", "t"):
             manager.create_session(session_id=name).add_message("user", "x")
         execute(url, f"UPDATE sessions SET details = '{details}' WHERE session_id = 's'")
-        with pytest.raises(CorruptStore):
+        with pytest.raises(CorruptStore) as caught:
             manager.store.load("s")
+        assert caught.value.user_id == "default_user"
         assert [header.session_id for header in manager.each()] == ["t"]
         assert manager.delete("s")
         assert manager.store.load("s") is None

@@ -195,8 +195,9 @@ def test_a_header_that_cannot_be_read(server_url: str, raw: Any, broken: str) ->
             raw.hset(key, "state", "{")
         else:
             raw.hset(key, "title", "5")
-        with pytest.raises(CorruptStore):
+        with pytest.raises(CorruptStore) as caught:
             store.load("s")
+        assert caught.value.user_id == (None if broken == "text" else header.user_id)
         for expected in (0, 5):
             with pytest.raises(CorruptStore):
                 commit(store, born("s", version=expected), say("y"))

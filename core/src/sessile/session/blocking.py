@@ -44,9 +44,12 @@ class Session(BaseSession):
     backend: a store by name, in its usual place. agent, agents: who answers `chat`. middleware: around every turn,
     outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
-    strict: raise what plugins' hooks raise. on_conflict: "rebase" puts a message behind what others wrote meanwhile,
-    "raise" raises `Conflict`. checkpoint_interval: a snapshot by itself after so many turns (0: none);
-    checkpoint_keep: how many of those that are made by themselves stay.
+    strict: raise what plugins' hooks raise.
+    on_conflict: "rebase" puts a message behind what others wrote meanwhile. "raise" raises `Conflict` from every verb that
+    changes the session, or answers it anew, where others changed it since this handle last read it; `update_state` and
+    `increment_state` build on what is there either way.
+    checkpoint_interval: a snapshot by itself after so many turns, through whichever handles (0: none); checkpoint_keep: how
+    many of those that are made by themselves stay.
     memory, knowledge, agent_url (with headers): for a plugin that takes them; refused where none does.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.

@@ -11,10 +11,9 @@ from sessile.arguments import Count, Positive, Seconds, checked_class
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput, SessionNotFound
 from sessile.manager import SessionManager
+from sessile.open_sessions import OpenSessions
 from sessile.session.blocking import Session
 from sessile.stores import default_url
-
-_HANDLES = 1000  # sessions kept open
 
 
 @checked_class
@@ -40,24 +39,19 @@ class DefaultSessionStore:
             store = f"file://{quote(os.path.abspath(session_dir))}"
         self.manager = SessionManager(store if lock_timeout is None else _patient(store, lock_timeout))
         self.max_messages = max_messages
-        self._sessions: dict[str, Session] = {}
-
-    def _session(self, session_id: str) -> Session:
-        session = self._sessions.get(session_id)
-        if session is None:
-            if len(self._sessions) >= _HANDLES:
-                self._sessions.clear()  # maybe of another thread too, which goes on with the session that it has
-            session = self._sessions[session_id] = Session(session_id, store=self.manager.store)
-        return session
+        self._sessions = OpenSessions(lambda session_id: Session(session_id, store=self.manager.store))
 
     def add_message(self, session_id: str, role: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
         """Append a message; the session is made with its first. True, or what `Session.add_message` raises."""
         try:
-            self._session(session_id).add_message(role, content, metadata)
+            self._add(session_id, role, content, metadata)
         except SessionNotFound:  # deleted by somebody else: this is a new one's first message
-            self.invalidate_cache(session_id)
-            self._session(session_id).add_message(role, content, metadata)
+            self._add(session_id, role, content, metadata)
         return True
+
+    def _add(self, session_id: str, role: str, content: JSON, metadata: dict[str, JSON] | None) -> None:
+        with self._sessions.use(session_id) as session:
+            session.add_message(role, content, metadata)
 
     def add_user_message(self, session_id: str, content: JSON, metadata: dict[str, JSON] | None = None) -> bool:
         """Append what the user said."""
@@ -88,8 +82,7 @@ class DefaultSessionStore:
 
     def invalidate_cache(self, session_id: str | None = None) -> None:
         """Forget open handles, of one session or all. Never needed for freshness: reads always ask the store."""
-        for known in [session_id] if session_id is not None else list(self._sessions):
-            self._sessions.pop(known, None)
+        self._sessions.forget_all() if session_id is None else self._sessions.forget(session_id)
 
 
 def _patient(store: Any, lock_timeout: float) -> str:

@@ -132,8 +132,7 @@ class HierarchicalSessionStore(DefaultSessionStore):
     def _existing(self, session_id: str) -> Session:
         if not self.manager.exists(session_id):
             raise SessionNotFound(f"there is no session {session_id!r} here: create_session makes one")
-        self.invalidate_cache(session_id)
-        return self._session(session_id)
+        return Session(session_id, store=self.manager.store)
 
     @staticmethod
     def _count(session: Session, index: int) -> int:

@@ -64,12 +64,20 @@ def to_header(document: Mapping[str, Any]) -> Header:
         stored = document["header"]
         data = {name: from_json(text) for name, text in stored["details"].items()}
         data.update((name, stored[name]) for name in FIELDS)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Header.from_dict({"session_id": document["_id"], **data})
+    except (KeyError, TypeError, ValueError, AttributeError, CorruptStore) as error:
         what = f"{type(error).__name__}: {error}"
         raise CorruptStore(
-            f"the document of session {document['_id']!r} is broken ({what}): delete it, or restore a copy"
+            f"the document of session {document['_id']!r} is broken ({what}): delete it, or restore a copy",
+            user_id=_user(document),
         ) from error
-    return Header.from_dict({"session_id": document["_id"], **data})
+
+
+def _user(document: Mapping[str, Any]) -> str | None:
+    """Whose session it is, where the document says so."""
+    header = document.get("header")
+    user_id = header.get("user_id") if isinstance(header, Mapping) else None
+    return user_id if isinstance(user_id, str) else None
 
 
 def readable(document: Mapping[str, Any]) -> Header | None:

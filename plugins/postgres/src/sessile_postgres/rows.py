@@ -32,6 +32,7 @@ COLUMNS = {
     "hash": "hash",
     "commit": "commit_id",
 }
+_USER_ID = list(COLUMNS).index("user_id")
 _CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
 _EMPTY = (None, "", [], {})
@@ -78,11 +79,11 @@ def to_header(row: Sequence[Any]) -> Header:
             if text is not None:
                 details[name[: -len(_AS_TEXT)]] = from_json(text)
         details.update(zip(COLUMNS, fields, strict=True))
-    except (TypeError, ValueError, AttributeError) as error:
+        return Header.from_dict(details)
+    except (TypeError, ValueError, AttributeError, CorruptStore) as error:
         raise CorruptStore(
-            f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy"
+            f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy", user_id=row[_USER_ID]
         ) from error
-    return Header.from_dict(details)
 
 
 def readable(row: Sequence[Any]) -> Header | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -113,7 +114,17 @@ def from_hash(stored: Mapping[bytes, bytes], key: str) -> Header | None:
     try:
         return Header.from_dict(from_json(b"{%b}" % b",".join(fields)))
     except (ValueError, CorruptStore) as error:
-        raise CorruptStore(f"the hash {key!r} is no session header ({error}): delete the session, or restore a copy") from error
+        raise CorruptStore(
+            f"the hash {key!r} is no session header ({error}): delete the session, or restore a copy", user_id=_user(stored)
+        ) from error
+
+
+def _user(stored: Mapping[bytes, bytes]) -> str | None:
+    """Whose session it is, where the hash says so."""
+    with suppress(ValueError):
+        user_id = from_json(stored.get(b"user_id", b"null"))
+        return user_id if isinstance(user_id, str) else None
+    return None
 
 
 def from_list(done: list[bytes], key: str) -> Header | None:

@@ -29,16 +29,18 @@ COLUMNS = {
     "commit": "commit_id",
 }
 _NEW = Header(session_id="").to_dict()  # values that need not be kept
-UPDATED_AT = list(COLUMNS).index("updated_at")
+UPDATED_AT, _USER_ID = (list(COLUMNS).index(name) for name in ("updated_at", "user_id"))
 
 
 def to_header(row: Sequence[Any]) -> Header:
     try:
         details = from_json(row[-1])
-    except (TypeError, ValueError) as error:
-        raise CorruptStore(f"the details of session {row[0]!r} are not JSON ({error}): delete it, or restore a copy") from error
-    details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
-    return Header.from_dict(details)
+        details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
+        return Header.from_dict(details)
+    except (TypeError, ValueError, AttributeError, CorruptStore) as error:
+        raise CorruptStore(
+            f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy", user_id=row[_USER_ID]
+        ) from error
 
 
 def readable(row: Sequence[Any]) -> Header | None:
