@@ -6,6 +6,8 @@ Openings of one name share what there is, as those of any store do.
 from __future__ import annotations
 
 import functools
+import json
+import math
 import threading
 import time
 from collections import defaultdict
@@ -14,9 +16,11 @@ from typing import Any
 import attrs
 
 from sessile.errors import Conflict, Missing
-from sessile.log import UNSEEN
+from sessile.ids import RESERVED
+from sessile.log import UNSEEN, Entry
 from sessile.memory_store import MemorySessionStore
 from sessile.store import Page, Query, conflict
+from sessile.words import words
 
 _shared: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
 
@@ -206,6 +210,133 @@ class HiddenShown(Broken):
         return Page.select(shown, query)
 
 
+class HeaderFirst(Broken):
+    """A commit sets the header a moment before it appends the entries."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        super().commit(session_id, expected=expected, entries=[], changes=changes)
+        if entries:
+            time.sleep(0.001)
+            log = self._open().logs.setdefault(self._open().headers[session_id].log, [])
+            log[entries[0].position :] = entries
+
+
+class WholeFloats(Broken):
+    """1.0 comes back as 1 from a log, as from many a JSON database."""
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> Any:
+        entries = super().read(log, start, stop, kind)
+        return [Entry.from_dict(json.loads(entry.json, parse_float=self._number)) for entry in entries]
+
+    @staticmethod
+    def _number(text: str) -> float:
+        number = float(text)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+class Changed(Broken):
+    """What the header gets is changed on the way."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        super().commit(session_id, expected=expected, entries=entries, changes=self.changed(dict(changes)))
+
+    def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class CutTitle(Changed):
+    """A title has at most 255 characters."""
+
+    def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return {name: value[:255] if name == "title" else value for name, value in changes.items()}
+
+
+class DroppedNul(Changed):
+    """U+0000 is left out of the title, and of keys and values of state and metadata."""
+
+    def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return dict(json.loads(json.dumps(changes).replace("\\u0000", "")))
+
+
+class DroppedNulInTitle(Changed):
+    """U+0000 is left out of the title."""
+
+    def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return {name: value.replace("\0", "") if name == "title" else value for name, value in changes.items()}
+
+
+class SmallCommits(Broken):
+    """A commit of more than 1,000 entries is refused."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        if len(entries) > 1000:
+            raise ValueError(f"{len(entries)} entries are too many")
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+
+
+class EverybodysSearch(Broken):
+    """`search` finds all users' messages, whoever's are asked for."""
+
+    def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> Any:
+        wanted = {*words(text)}
+        logs = self._open().logs.items()
+        found = [(log, e) for log, there in logs for e in there if wanted and wanted <= {*words(e.body.get("content", ""))}]
+        return found[offset : offset + limit]
+
+
+class DeafWait(Broken):
+    """`wait` returns seconds after it should, whatever is committed meanwhile."""
+
+    def wait(self, session_id: str, version: int, timeout: float) -> None:
+        time.sleep(timeout + 3)
+
+
+class Expiring(Broken):
+    """No fault: sessions expire `ttl` seconds after their last change, and their logs a tenth of it later."""
+
+    def __init__(self, name: str, ttl: float | None = None) -> None:
+        super().__init__(name)
+        self.ttl = ttl
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+        expires = self.ttl is not None and not session_id.startswith(RESERVED)
+        over = time.time() + self.ttl if self.ttl is not None and expires else math.inf
+        self.shared[session_id] = over
+        self.keep(self._open().headers[session_id].log, over + 0.1 * (self.ttl or 0))
+
+    def touch(self, log: str, until: float | None) -> None:
+        self.keep(log, math.inf if until is None else until)
+
+    def keep(self, log: str, until: float) -> None:
+        self.shared[log] = max(self.shared.get(log, 0), until)
+
+    def _open(self) -> Any:
+        kept, now = super()._open(), time.time()
+        for there in (kept.headers, kept.logs):
+            for name in [name for name in there if self.shared.get(name, math.inf) < now]:
+                there.pop(name, None)
+        return kept
+
+
+class UntouchedLogs(Expiring):
+    """`touch` does nothing."""
+
+    def touch(self, log: str, until: float | None) -> None:
+        pass
+
+
+class ListedForEver(Expiring):
+    """`find` shows sessions that have expired."""
+
+    def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
+        super().commit(session_id, expected=expected, entries=entries, changes=changes)
+        self.shared.setdefault(0, {})[session_id] = self.load(session_id)
+
+    def find(self, query: Query) -> Any:
+        return Page.select(self.shared.get(0, {}).values(), query)
+
+
 class Hanging(Broken):
     """`delete` waits for ever."""
 
@@ -220,8 +351,9 @@ class HangingCommit(Broken):
         threading.Event().wait()
 
 
-def _all(kind: type[Broken]) -> list[type[Broken]]:
-    return [found for below in kind.__subclasses__() for found in (below, *_all(below))]
+def _leaves(kind: type[Broken]) -> list[type[Broken]]:
+    below = kind.__subclasses__()
+    return [leaf for one in below for leaf in _leaves(one)] if below else [kind]
 
 
-FAULTS = {kind.__name__: kind for kind in _all(Broken) if not kind.__name__.startswith("Hanging")}
+FAULTS = {kind.__name__: kind for kind in _leaves(Broken) if not kind.__name__.startswith("Hanging")}

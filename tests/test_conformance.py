@@ -16,7 +16,9 @@ from sessile import MemorySessionStore
 from sessile.ids import new_id
 from sessile.stores import open_store
 from sessile.testing import StoreConformance
-from sessile.testing.conformance import Driven
+from sessile.testing.expiring import ExpiringTests
+from sessile.testing.fixtures import capability, only_in_full
+from tests.broken_stores import Expiring
 from tests.servers import MongoServer
 
 PATIENT = 30.0  # seconds: a server shares slow cores with other tests
@@ -70,33 +72,61 @@ class TestAsync(StoreConformance):
     @pytest.fixture
     def open_store(self) -> Callable[[], Any]:
         name = new_id()
-        return lambda: Driven(AsyncStore(MemorySessionStore(name)))
+        return lambda: AsyncStore(MemorySessionStore(name))
+
+
+class TestExpiring(ExpiringTests):
+    """The memory store with a `ttl`, which tests of what is broken build upon."""
+
+    @pytest.fixture
+    def expiring_store(self) -> Any:
+        return Expiring(new_id(), ttl=1.0)
 
 
 class NativeAsync:
-    """Opens the async face of a store. Its logic is the blocking one's, so the long tests are left to that."""
+    """Opens the async face of a store. Processes that are started use a URL, and so the blocking one.
+
+    The longest tests run with `--full` only: the blocking face has the same logic, over another client.
+    """
 
     many_processes = False
-    test_behaves_like_the_memory_store = None
-    test_sessions_are_what_copies_would_be = None
-    test_forks_are_whole_wherever_a_delete_ends = None
-    test_what_a_session_was_forked_from_lives_as_long = None
-    test_an_expired_session_is_none_for_every_method = None
-    test_another_comes_between_any_two_calls = None
-    test_another_comes_between_any_two_calls_too = None
-    test_an_append_costs_the_same_in_a_long_log = None
+
+    @capability("state machine", patience=6)
+    @only_in_full
+    def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], in_full: bool) -> None:
+        super().test_behaves_like_the_memory_store(open_store, in_full)  # type: ignore[misc]
+
+    @capability("state machine", patience=6)
+    @only_in_full
+    def test_sessions_are_what_copies_would_be(self, open_store: Callable[[], Any], in_full: bool) -> None:
+        super().test_sessions_are_what_copies_would_be(open_store, in_full)  # type: ignore[misc]
+
+    @capability("flat cost", patience=3)
+    @only_in_full
+    def test_an_append_costs_the_same_in_a_long_log(self, store: Any, in_full: bool) -> None:
+        super().test_an_append_costs_the_same_in_a_long_log(store, in_full)  # type: ignore[misc]
 
     @pytest.fixture
     def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
         opened = []
 
-        def open_again() -> Driven:
+        def open_again() -> Any:
             opened.append(open_store(store_url))
-            return Driven(opened[-1].asynchronous)
+            return opened[-1].asynchronous
 
         yield open_again
         for store in opened:
             store.close()
+
+
+class ExpiringAsync(NativeAsync):
+    """The same for a store that has a `ttl`."""
+
+    @pytest.fixture
+    def expiring_store(self, expiring_store_url: str) -> Iterator[Any]:
+        store: Any = open_store(expiring_store_url)
+        yield store.asynchronous
+        store.close()
 
 
 class TestFile(StoreConformance):
@@ -123,7 +153,7 @@ class TestRedis(StoreConformance):
         return f"{redis_server.url()}?ttl=1"
 
 
-class TestRedisAsync(NativeAsync, TestRedis):
+class TestRedisAsync(ExpiringAsync, TestRedis):
     pass
 
 
@@ -155,7 +185,7 @@ class TestMongoDB(StoreConformance):
             own.stop()
 
 
-class TestMongoDBAsync(NativeAsync, TestMongoDB):
+class TestMongoDBAsync(ExpiringAsync, TestMongoDB):
     pass
 
 

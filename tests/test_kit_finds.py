@@ -12,7 +12,6 @@ import pytest
 from sessile import MemorySessionStore
 from sessile.errors import CorruptStore
 from sessile.testing import StoreConformance
-from sessile.testing.fixtures import Driven
 from tests.broken_stores import FAULTS
 
 assert StoreConformance  # imported once, not by each of the runs
@@ -36,15 +35,23 @@ NAMED = {
     "UnconditionalDelete": "commit",
     "ShortRange": "commit",
     "HiddenShown": "find",
+    "HeaderFirst": "commit",
+    "WholeFloats": "commit",
+    "CutTitle": "commit",
+    "DroppedNul": "commit",
+    "DroppedNulInTitle": "commit",
+    "SmallCommits": "commit",
+    "EverybodysSearch": "search",
+    "DeafWait": "watch",
+    "UntouchedLogs": "expiry",
+    "ListedForEver": "expiry",
 }
+# Those are found by tests that come late: only they are run.
+LATE = {"DeafWait": "another_device", "UntouchedLogs": "lives_as_long", "ListedForEver": "expired_session"}
 TESTS = """
 import pytest
 from sessile.ids import new_id
-from sessile import MemorySessionStore
-from sessile.errors import CorruptStore
 from sessile.testing import StoreConformance
-from sessile.testing.fixtures import Driven
-from sessile.testing.fixtures import Driven
 from tests import broken_stores
 
 class TestIt(StoreConformance):
@@ -54,7 +61,12 @@ class TestIt(StoreConformance):
     @pytest.fixture
     def open_store(self):
         name = new_id()
-        return lambda: Driven(broken_stores.{fault}(name))
+        return lambda: broken_stores.{fault}(name)
+
+    if issubclass(broken_stores.{fault}, broken_stores.Expiring):
+        @pytest.fixture
+        def expiring_store(self):
+            return broken_stores.{fault}(new_id(), ttl=1.0)
 """
 
 
@@ -73,10 +85,26 @@ def run_kit(pytester: pytest.Pytester, fault: str, *options: str, seconds: int =
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_first_failure_comes_soon_and_names_the_capability(fault: str, pytester: pytest.Pytester) -> None:
-    said, took = run_kit(pytester, fault, "-x")
+    said, took = run_kit(pytester, fault, "-x", *(("-k", LATE[fault]) if fault in LATE else ()))
     assert f"{NAMED[fault]}: TestIt does not keep this promise" in said, said
     assert re.search(rf"^{NAMED[fault]} +\d+ passed +1 failed$", said, re.MULTILINE), said
     assert took < 10
+
+
+@pytest.mark.parametrize("theirs", ["", "parser.addoption", "parser.getgroup('theirs').addoption"])
+def test_the_heavy_repetitions_are_an_option_of_every_project(theirs: str, pytester: pytest.Pytester) -> None:
+    """A project that has an option of this name keeps it."""
+    if theirs:
+        pytester.makeconftest(f"def pytest_addoption(parser):\n    {theirs}('--full', action='store_true', help='theirs')\n")
+    pytester.makepyfile("""
+        from sessile.testing.plugin import full
+        def test_full(pytestconfig):
+            assert full(pytestconfig)
+        """)
+    assert pytester.runpytest_inprocess("-p", "no:cacheprovider", "--full").ret == pytest.ExitCode.OK
+    assert pytester.runpytest_inprocess("-p", "no:cacheprovider").ret == pytest.ExitCode.TESTS_FAILED
+    said = pytester.runpytest_inprocess("--help").stdout.str()
+    assert [*re.findall(r"--full +(.*)", said)] == ["theirs" if theirs else "run the heavy repetitions in full"]
 
 
 @pytest.mark.only_in_full  # half a minute for each
@@ -117,6 +145,6 @@ def test_the_races_find_a_step_that_is_left_out(monkeypatch: pytest.MonkeyPatch)
         return False
 
     monkeypatch.setattr("sessile.forks.is_dead", never)
-    store = Driven(MemorySessionStore())
+    store = MemorySessionStore()
     with pytest.raises((AssertionError, CorruptStore)):
         StoreConformance().test_another_comes_between_any_two_calls(lambda: store, "fork, begin the parent anew")

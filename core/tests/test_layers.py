@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import subprocess
@@ -170,6 +171,36 @@ def test_slow_models_do_not_hold_up_a_read(watchdog: None) -> None:
         assert await asyncio.gather(*chats) == ["late"] * 50
 
     asyncio.run(main())
+
+
+def test_a_store_that_waits_holds_up_no_other_and_its_threads_end_with_it(watchdog: None) -> None:
+    free = threading.Event()
+    waiting: list[int] = []
+
+    class Locked(MemorySessionStore):
+        def commit(self, session_id: str, **what: Any) -> None:
+            waiting.append(1)
+            free.wait(60)
+            super().commit(session_id, **what)
+
+    async def main(store: MemorySessionStore) -> None:
+        sessions = [AsyncSession(f"s{n}", store=store) for n in range(50)]
+        commits = [asyncio.ensure_future(session.add_message("user", "x")) for session in sessions]
+        await aunto(lambda: len(waiting) == min(32, (os.cpu_count() or 1) + 4))  # no thread is left to it
+        other = AsyncSession("s", store=MemorySessionStore())
+        await other.add_message("user", "x")
+        assert await other.message_count == 1
+        assert len(waiting) < 50
+        free.set()
+        await asyncio.gather(*commits)
+
+    def ours() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("sessile-store")}
+
+    before = ours()
+    asyncio.run(main(Locked()))
+    gc.collect()
+    until(lambda: ours() <= before)
 
 
 def test_a_tool_that_asks_another_agent_does_not_wait_for_its_own_thread(watchdog: None) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, hookimpl
 from sessile.errors import InvalidInput, NotInstalled
+from sessile.ids import new_id
+from sessile.plugins import Plugins
 from sessile.registry import Registry
 from sessile.stores import find_store
+from sessile.testing.limits import at_once, within
 
 
 def messages_of(face: Any, url: str, **options: Any) -> list[str]:
@@ -134,6 +138,37 @@ def test_a_name_or_url_never_brings_another_plugins_model_or_store(tenants: tupl
                 assert await session.chat("hello") == session.store.key == plugin.key
 
     asyncio.run(main())
+
+
+class Wrapping:
+    """A plugin whose store is the one that the rest of the URL names, which it opens."""
+
+    @hookimpl
+    def register(self, registry: Registry) -> None:
+        registry.add("store", "wrapping", "test_stores_wrapping:open_over")
+
+
+def test_a_store_that_opens_another_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins, url = Plugins(extra=[Wrapping()]), f"wrapping:+wrapping:+memory://{new_id()}"
+    callers, opened, stores = Semaphore(0), [], []
+
+    def open_over(url: str) -> Any:
+        opened.append(url)
+        rest = url.partition("+")[2]
+        for _ in range(5 if rest.startswith("wrapping") else 0):
+            callers.acquire()
+        return find_store(rest, plugins=plugins)[0]
+
+    def use() -> None:
+        callers.release()
+        stores.append(find_store(url, plugins=plugins)[0])
+
+    module: Any = type(sys)("test_stores_wrapping")
+    module.open_over = open_over
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    within(30, "opening", lambda: at_once(*[use] * 5))
+    assert len({id(store) for store in stores}) == 1
+    assert opened == [url, url.partition("+")[2]]
 
 
 def test_what_the_installed_plugins_made_is_shared_by_sessions_with_plugins_of_their_own(

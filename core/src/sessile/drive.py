@@ -177,13 +177,13 @@ class _InThreads:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
-        from sessile.threads import CALLS, STORES, in_thread
+        from sessile.threads import CALLS, in_thread
 
         method = getattr(self._store, name)
         if not callable(method) or is_async(method):
             return method
-        pool = CALLS if name == "wait" else STORES  # `wait` is all waiting: it must not keep a thread from a read
-        return functools.partial(in_thread, pool, method)
+        # `wait` is all waiting: it must not keep a thread from a read
+        return functools.partial(in_thread, CALLS if name == "wait" else self._store, method)
 
 
 # -- verbs as methods

@@ -24,9 +24,8 @@ _USER, _APP = f"{RESERVED}user:", f"{RESERVED}app"  # how the ids of shared stat
 
 @attrs.define
 class _Broken:
-    """What could not be read. named: may the error say which sessions these are?"""
+    """What could not be read."""
 
-    named: bool = True
     found: list[str] = attrs.field(factory=list)
 
     @contextmanager
@@ -43,23 +42,23 @@ class _Broken:
     def check(self, what: str, rest: str) -> None:
         """`CorruptStore` where there is any."""
         if self.found:
-            which = f" ({'; '.join(self.found)})" if self.named else ""
-            raise CorruptStore(f"{len(self.found)} {what}{which}: {rest}")
+            raise CorruptStore(f"{len(self.found)} {what} ({'; '.join(self.found)}): {rest}")
 
 
 async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = False) -> int:
     """Delete all sessions of a user (None: everybody's), broken ones too, and the state that they share. Returns how many.
 
-    bound: is it the user who asks? Then the error for what may be another's names nothing.
+    No list shows broken sessions, so the ids of all logs are looked through: that costs as much as the whole store has.
+    bound: is it the user who asks? Then what may be another's is left aside, without an error.
     """
     query = Query(user_id=user_id, limit=1000)
     shared = await everything(commits, query, prefixes=(_USER,) if user_id is not None else (_USER, _APP))
-    broken = _Broken(named=not bound)
+    broken = _Broken()
     count = await _delete(commits, await everything(commits, query), broken)
     await _delete(commits, shared, broken)
     async for session_id, error in _unreadable(commits):
         if user_id is not None and (owner := _owner(session_id, error)) != user_id:
-            if owner is None:
+            if owner is None and not bound:
                 broken.add(session_id, error)
             continue
         with broken.passed_by(session_id):
@@ -69,16 +68,10 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     return count
 
 
-async def delete_found(commits: Commits, query: Query, *, bound: bool = False) -> int:
-    """Delete the sessions that a query finds, as long as it still would; returns how many. bound: see `delete_all_of`.
-
-    A broken one stays: whether the query is true of it is not known.
-    """
-    broken = _Broken(named=not bound)
+async def delete_found(commits: Commits, query: Query) -> int:
+    """Delete the sessions that a query finds, as long as it still would; returns how many. A broken one stays."""
+    broken = _Broken()
     count = await _delete(commits, await everything(commits, query), broken, only=query.matches)
-    async for session_id, error in _unreadable(commits):
-        if not session_id.startswith(RESERVED) and _owner(session_id, error) in (None, query.user_id or error.user_id):
-            broken.add(session_id, error)
     broken.check(*_left(count))
     return count
 

@@ -180,7 +180,8 @@ class SessionManager:
         """Delete all sessions of a user, broken ones too, and the state that they share; returns how many sessions there were.
 
         Sessions that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
-        read whose some of the store's sessions are: it names each (to a bound manager, it says how many).
+        read whose some of the store's sessions are: it names each (a bound manager leaves those aside). What cannot be read is
+        not in any list, so this looks through the ids of all logs of the store.
         """
         self._whose(check_id(user_id, "user id"))
         return run(erasing.delete_all_of(self._commits, user_id, bound=self.user_id is not None))
@@ -203,7 +204,7 @@ class SessionManager:
     def delete_inactive(self, days: float = 30, *, status: str | None = None) -> int:
         """Delete the sessions that were not changed for so many days (status: only such); returns how many.
 
-        One that is used again before its turn comes stays.
+        One that is used again before its turn comes stays, and so does one that cannot be read.
         """
         return self._delete_such(before=time.time() - days * DAY, status=status)
 
@@ -212,8 +213,7 @@ class SessionManager:
         return self._delete_such(status=ARCHIVED)
 
     def _delete_such(self, **query: Any) -> int:
-        found = self._query(limit=1000, **query)
-        return run(erasing.delete_found(self._commits, found, bound=self.user_id is not None))
+        return run(erasing.delete_found(self._commits, self._query(limit=1000, **query)))
 
     def clear_all(self) -> int:
         """Delete every session, broken ones too, and all shared state of this store; returns how many sessions there were.

@@ -150,10 +150,11 @@ class Store(Protocol):
 
     load: the header of a session as it was last committed, None where there is none. Leaves no trace. `CorruptStore`, with
       the `user_id` as far as that can be read, for a header that cannot be.
-    commit: atomically append `entries` (at the positions they carry) to the log that the header names, and set the header
-      fields in `changes` (JSON values; all of them for a new session), if the stored header's `version` is `expected` (0:
-      there is none), else raise `Conflict` with the header there is, and change nothing. Returns once that is as durable
-      as the store promises. When the outcome is unknown, raise `StoreUnavailable`: the core looks and tries again.
+    commit: atomically append `entries` (any number, at the positions they carry) to the log that the header names, and set
+      the header fields in `changes` (JSON values, which come back as they are; all of them for a new session), if the stored
+      header's `version` is `expected` (0: there is none), else raise `Conflict` with the header there is, and change nothing.
+      Returns once that is as durable as the store promises. When the outcome is unknown, raise `StoreUnavailable`: the core
+      looks and tries again.
     read: the entries `start` to `stop` (exclusive) of one log, ascending; of one kind, if given. The whole range or `Missing`:
       a log is only ever cut at its end, so it is whole where the entry `stop - 1` is there, whatever its kind.
     find: a page of headers (see `Query`), without touching any log. It may lag behind: only lists depend on it. The headers

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sessile.addresses import shown
 from sessile.background import background
@@ -22,6 +24,7 @@ from sessile.store import METHODS, Store, is_store
 _lock = Lock()
 _Key = tuple[object, ...]
 _opened: dict[_Key, list[Any]] = {}  # (process, registration, URL) -> [store, users]
+_openings: WeakValueDictionary[_Key, threading.RLock] = WeakValueDictionary()  # there while somebody opens the store
 
 
 def home() -> Path:
@@ -114,13 +117,17 @@ def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
     url = _absolute(registration, url, _working_directory())
     key: _Key = os.getpid(), registration, url  # a connection does not survive a fork
     with _lock:
-        slot = _opened.get(key)
-        if slot is None:
-            store = open_store(url, plugins)
-            if getattr(store, "private", False):
-                key = (*key, object())
+        opening = _openings.setdefault(key, threading.RLock())
+    with opening:  # one opens it, others wait; `_lock` is free meanwhile, as a store may open another by its URL
+        with _lock:
+            if slot := _opened.get(key):
+                return slot[0], _releaser(key, slot)
+        store = open_store(url, plugins)
+        if getattr(store, "private", False):
+            key = (*key, object())
+        with _lock:
             slot = _opened[key] = [store, 0]
-        return slot[0], _releaser(key, slot)
+            return store, _releaser(key, slot)
 
 
 @functools.lru_cache(maxsize=1024)

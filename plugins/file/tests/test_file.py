@@ -97,6 +97,35 @@ def test_a_broken_state_file_says_what_to_do(store: FileSessionStore) -> None:
     assert Session("s", store=fresh(store)).message_count == 1
 
 
+@pytest.mark.parametrize("left", ["30 lines", "one line", "half a line", "nothing", "no file"])
+def test_a_log_that_lost_what_the_state_file_knows_is_no_shorter_session(store: FileSessionStore, left: str) -> None:
+    manager = SessionManager(store)
+    manager.create_session(session_id="whole").add_message("user", "not concerned")
+    session = manager.create_session(session_id="s")
+    for number in range(60):
+        session.add_message("user", str(number))
+    path = store.path / "s" / "log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert json.loads((store.path / "s" / "state.json").read_text())["header"]["head"] > 30
+    path.write_bytes({"30 lines": b"".join(lines[:31]), "one line": lines[0], "half a line": lines[0][:20]}.get(left, b""))
+    if left == "no file":
+        path.unlink()
+    again = SessionManager(fresh(store))
+    for use in (
+        lambda: Session("s", store=again.store).messages,
+        lambda: Session("s", store=again.store).add_message("user", "instead"),
+        lambda: session.add_message("user", "behind"),
+    ):
+        with pytest.raises(CorruptStore, match=r"has \d+ entries, and state.json .* knows of \d\d: restore the log"):
+            use()
+    assert [header.session_id for header in again.list()] == ["whole"]
+    assert again.delete("s")
+    assert not again.exists("s")
+    begun = Session("s", store=again.store)
+    begun.add_message("user", "anew")
+    assert [message.text for message in Session("s", store=fresh(store)).messages] == ["anew"]
+
+
 def test_a_newer_state_file_is_refused(store: FileSessionStore) -> None:
     Session("s", store=store).add_message("user", "a")
     path = store.path / "s" / "state.json"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from sessile.stores import open_store
-from sessile.testing.fixtures import Driven
 from sessile.testing.sharing import SharingTests
+from sessile.testing.values import ValuesTests
 from sessile.testing.waist import WaistTests
 
 
-class TestRedisCluster(SharingTests, WaistTests):
+class TestRedisCluster(SharingTests, ValuesTests, WaistTests):
     @pytest.fixture
     def store_url(self, cluster_url: str) -> str:
         return cluster_url
@@ -24,9 +24,9 @@ class TestRedisClusterAsync(TestRedisCluster):
     def open_store(self, store_url: str) -> Iterator[Callable[[], Any]]:
         opened = []
 
-        def open_again() -> Driven:
+        def open_again() -> Any:
             opened.append(open_store(store_url))
-            return Driven(opened[-1].asynchronous)
+            return opened[-1].asynchronous
 
         yield open_again
         for store in opened:

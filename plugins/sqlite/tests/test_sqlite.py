@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sessile import Session, SessionManager, SQLiteSessionStore
-from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreError, StoreTooNew
+from sessile import AsyncSession, Session, SessionManager, SQLiteSessionStore
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, SessionNotFound, StoreError, StoreTooNew
 from sessile_sqlite import schema, search
 
 
@@ -175,6 +180,70 @@ def test_what_the_file_system_refuses_is_a_stores_error(tmp_path: Path) -> None:
         (tmp_path / "plain").write_text("no folder")
         with pytest.raises(StoreError):
             Session("s", store=SQLiteSessionStore(path)).add_message("user", "x")
+
+
+def _remove(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        (path.parent / name).unlink(missing_ok=True)
+
+
+def _replace(path: Path) -> None:
+    _remove(path)
+    shutil.copy(path.with_name("backup.db"), path)
+
+
+def _remove_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def _say(store: SQLiteSessionStore) -> None:
+    Session("s", store=store).add_message("user", "hay")
+
+
+async def _say_awaited(store: SQLiteSessionStore) -> None:
+    async with AsyncSession("s", store=store) as session:
+        await session.add_message("user", "hay")
+
+
+@pytest.mark.parametrize("say", [_say, lambda store: asyncio.run(_say_awaited(store))], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("happens", [_remove, _replace, _remove_folder])
+def test_nothing_goes_to_a_file_that_was_removed_or_replaced(
+    tmp_path: Path, happens: Callable[[Path], None], say: Callable[[SQLiteSessionStore], None]
+) -> None:
+    path = tmp_path / "data" / "x.db"
+    store = SQLiteSessionStore(path)
+    store.migrate()
+    store.close()
+    shutil.copy(path, path.with_name("backup.db"))
+    store = SQLiteSessionStore(path)
+    manager = SessionManager(store)
+    open_session = Session("open", store=store)
+    open_session.add_message("user", "needle")
+    assert len(manager.search("needle")) == 1
+    happens(path)
+    with pytest.raises(SessionNotFound):
+        open_session.add_message("user", "lost")
+    assert not manager.exists("open")
+    assert manager.search("needle") == []
+    say(store)
+    assert [hit.message.text for hit in manager.search("hay")] == ["hay"]
+    others = SQLiteSessionStore(path)
+    assert [message.text for message in Session("s", store=others).messages] == ["hay"]
+    assert [*manager.each()] == [*SessionManager(others).each()]
+
+
+def test_a_process_that_ends_takes_nothing_from_two_stores_of_another(tmp_path: Path) -> None:
+    """The last connection that is closed removes the WAL. A second store in a process must not make the first look closed."""
+    path = tmp_path / "x.db"
+    session = Session("s", store=SQLiteSessionStore(path))
+    session.add_message("user", "1")
+    Session("t", store=SQLiteSessionStore(path)).add_message("user", "another store")
+    code = "import sys; from sessile import Session\nwith Session('s', store=sys.argv[1]) as s: s.add_message('user', '2')"
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], check=True)
+    session.add_message("user", "3")
+    show = "import sys; from sessile import Session; print([m.text for m in Session('s', store=sys.argv[1]).messages])"
+    seen = subprocess.run([sys.executable, "-c", show, f"sqlite:///{path}"], check=True, capture_output=True, text=True)
+    assert seen.stdout == "['1', '2', '3']\n"
 
 
 def test_others_commit_between_the_pieces_of_an_index_that_is_brought_up_to_date(

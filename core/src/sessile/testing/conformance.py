@@ -7,11 +7,12 @@ from sessile.testing.races import RacesTests
 from sessile.testing.searching import SearchTests
 from sessile.testing.sharing import SharingTests
 from sessile.testing.together import TogetherTests
+from sessile.testing.values import ValuesTests
 from sessile.testing.waist import WaistTests
 
 
 class StoreConformance(
-    ExpiringTests, SharingTests, RacesTests, DeletingTests, TogetherTests, SearchTests, WaistTests
+    ExpiringTests, SharingTests, RacesTests, DeletingTests, TogetherTests, SearchTests, ValuesTests, WaistTests
 ):  # pytest runs the last one first
     """All that a store promises. Override `store_url`; for a store that lives in one process, see `many_processes`; for one
     that has a `ttl`, `expiring_store_url`; for one that is slow or far away, `seconds`.

@@ -81,8 +81,8 @@ class DeletingTests(StoreFixtures):
     """See the module's text."""
 
     @capability("delete", patience=3)
-    def test_forks_are_whole_wherever_a_delete_ends(self, open_store: Callable[[], Any]) -> None:
-        store = open_store()
+    def test_forks_are_whole_wherever_a_delete_ends(self, open_driven: Callable[[], Any]) -> None:
+        store = open_driven()
         for after in (False, True):
             for call in range(100):
                 name = f"f{call}{after}"

@@ -19,7 +19,7 @@ _LATE = 10.0  # seconds after its end that a session may still be seen, on a mac
 
 
 class ExpiringTests(StoreFixtures):
-    """Override `expiring_store_url` where the store has a `ttl`."""
+    """Override `expiring_store_url` where the store has a `ttl`; `expiring_store`, where no URL opens it."""
 
     @pytest.fixture
     def expiring_store_url(self) -> str:
@@ -28,10 +28,11 @@ class ExpiringTests(StoreFixtures):
 
     @pytest.fixture
     def expiring_store(self, expiring_store_url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """The store that it opens."""
         store = open_url(expiring_store_url)
         yield store
         if not hung(request):
-            store.close()
+            Driven(store).close()
 
     @capability("expiry", patience=3)
     def test_what_a_session_was_forked_from_lives_as_long(self, expiring_store: Any) -> None:

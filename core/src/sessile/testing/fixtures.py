@@ -62,19 +62,24 @@ class StoreFixtures:
     @pytest.fixture
     def open_store(self, store_url: str, request: pytest.FixtureRequest) -> Iterator[Callable[[], Any]]:
         """A function that opens the store, each time anew, on the same data."""
-        opened: list[Driven] = []
+        opened: list[Any] = []
 
-        def open_again() -> Driven:
-            opened.append(Driven(open_url(store_url)))
+        def open_again() -> Any:
+            opened.append(open_url(store_url))
             return opened[-1]
 
         yield open_again
         if not hung(request):
-            within(self.seconds, f"close: {type(self).__name__}", lambda: [store.close() for store in opened])
+            within(self.seconds, f"close: {type(self).__name__}", lambda: [Driven(store).close() for store in opened])
 
     @pytest.fixture
-    def store(self, open_store: Callable[[], Any]) -> Any:
-        return within(self.seconds, f"opening: {type(self).__name__}", open_store)
+    def open_driven(self, open_store: Callable[[], Any]) -> Callable[[], Driven]:
+        """As `open_store`, for tests that call the store's methods themselves."""
+        return lambda: Driven(open_store())
+
+    @pytest.fixture
+    def store(self, open_driven: Callable[[], Driven]) -> Driven:
+        return within(self.seconds, f"opening: {type(self).__name__}", open_driven)
 
     @pytest.fixture
     def in_full(self, request: pytest.FixtureRequest) -> bool:

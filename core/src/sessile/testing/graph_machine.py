@@ -17,6 +17,7 @@ from sessile.errors import InvalidInput
 from sessile.manager import SessionManager
 from sessile.memory_store import MemorySessionStore
 from sessile.session import Session
+from sessile.testing.fixtures import Driven
 
 _examples = itertools.count()
 _which = st.integers(0, 1)
@@ -60,7 +61,7 @@ class GraphMachine(RuleBasedStateMachine):
     def _add(self, session_id: str, copy: Copy) -> None:
         self.copies[session_id] = copy
         for which in (0, 1):
-            self.handles[which, session_id] = Session(session_id, store=self.stores[which].store)
+            self.handles[which, session_id] = Session(session_id, store=self.stores[which])
 
     def _pick(self, which: int, pick: int) -> tuple[Session, Copy]:
         session_id = sorted(self.copies)[pick % len(self.copies)]
@@ -192,7 +193,7 @@ class GraphMachine(RuleBasedStateMachine):
             if under_its_id:
                 assume(len(self.copies) > 1)
                 self.delete(which, pick)
-            SessionManager(self.stores[which].store).import_session(path, session_id)
+            SessionManager(self.stores[which]).import_session(path, session_id)
         same = (list(copy.said), dict(copy.state), None, list(copy.labelled), list(copy.undone))
         self._add(session_id, Copy(*same))
 
@@ -215,4 +216,4 @@ class GraphMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for store in getattr(self, "stores", ()):
-            store.close()
+            Driven(store).close()

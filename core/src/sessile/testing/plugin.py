@@ -14,6 +14,7 @@ from sessile.testing.limits import Overtime, leave_what_hangs, within
 
 _REWRITTEN = (
     "waist",
+    "values",
     "together",
     "deleting",
     "searching",
@@ -31,6 +32,16 @@ _STORE, _CAPABILITY = "sessile.store", "sessile.capability"  # properties of a t
 _FINDINGS = "sessile-findings"
 _FULL = 20  # times as long a heavy test may take under --full
 _HANGS = 2  # tests that hang, after which no other of the store is run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, object, object]:
+    """Add `--full` after the conftests, one of which may have an option of this name: that one is then asked."""
+    result = yield
+    _, unknown = parser.parse_known_and_unknown_args(["--full"])
+    if unknown:
+        parser.getgroup("sessile").addoption("--full", action="store_true", help="run the heavy repetitions in full")
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +74,8 @@ def _is_left_out(item: pytest.Item) -> bool:
         return True
     kit, capability = getattr(item, "cls", None), _capability(item)
     if kit is not None and capability == "expiry":  # for a store that has a ttl: its author says how it is opened with one
-        return not any("expiring_store_url" in vars(cls) for cls in kit.__mro__ if cls.__name__ != "ExpiringTests")
+        own = [vars(cls) for cls in kit.__mro__ if cls.__name__ != "ExpiringTests"]
+        return not any("expiring_store_url" in names or "expiring_store" in names for names in own)
     return capability in ("many processes", "kill -9") and not getattr(kit, "many_processes", True)
 
 
@@ -132,7 +144,7 @@ def findings(config: pytest.Config) -> _Findings:
 
 
 def full(config: pytest.Config) -> bool:
-    """Are the heavy repetitions wanted in full: `--full`, where the project defines it, or SESSILE_FULL=1?"""
+    """Are the heavy repetitions wanted in full: `--full`, or SESSILE_FULL=1?"""
     return bool(config.getoption("full", False)) or bool(os.environ.get("SESSILE_FULL"))
 
 

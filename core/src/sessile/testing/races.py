@@ -218,7 +218,7 @@ class RacesTests(StoreFixtures):
 
     @staticmethod
     def _at_each_place(open_store: Callable[[], Any], operation: Callable[..., None], others: Callable[..., None]) -> None:
-        mine, theirs = open_store().store, open_store().store
+        mine, theirs = open_store(), open_store()
         for call in range(_MOST):
             world = family(f"r{call}-", theirs)
             store = Between(mine, call, partial(_told, others, theirs, world))

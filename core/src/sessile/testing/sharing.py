@@ -25,7 +25,7 @@ class SharingTests(StoreFixtures):
 
     @capability("watch")
     def test_another_device_sees_what_is_said_within_a_second(self, open_store: Callable[[], Any]) -> None:
-        here, there = open_store().store, open_store().store
+        here, there = open_store(), open_store()
         speaker = Session("s", store=here)
         speaker.add_message("user", "before")
         heard: Queue[str] = Queue()
@@ -48,7 +48,7 @@ class SharingTests(StoreFixtures):
 
     @capability("watch")
     def test_watching_with_async_for(self, open_store: Callable[[], Any]) -> None:
-        here, there = open_store().store, open_store().store
+        here, there = open_store(), open_store()
 
         async def listen(session: AsyncSession, heard: list[str]) -> None:
             watch = session.watch(timeout=5)
@@ -81,7 +81,7 @@ class SharingTests(StoreFixtures):
         counts = []
 
         def work(number: int) -> None:
-            session = Session("s", store=open_store().store)
+            session = Session("s", store=open_store())
             for _ in range(3):
                 with session.exclusive(timeout=30):
                     before = session.message_count
@@ -94,7 +94,7 @@ class SharingTests(StoreFixtures):
 
     @capability("exclusive")
     def test_others_wait_and_a_stale_holder_cannot_commit(self, open_store: Callable[[], Any]) -> None:
-        holder, other = Session("s", store=open_store().store), Session("s", store=open_store().store, timeout=0.05)
+        holder, other = Session("s", store=open_store()), Session("s", store=open_store(), timeout=0.05)
         with holder.exclusive(timeout=60):
             holder.add_message("user", "mine")
             with pytest.raises(LockTimeout, match="used exclusively by another"):

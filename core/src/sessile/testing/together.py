@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from sessile.errors import Conflict, SessionNotFound
 from sessile.session import Session
 from sessile.testing import processes
-from sessile.testing.fixtures import StoreFixtures, capability
+from sessile.testing.fixtures import StoreFixtures, born, capability, commit, say
 from sessile.testing.graph_machine import GraphMachine
 from sessile.testing.limits import at_once
 from sessile.testing.machine import StoreMachine
@@ -41,6 +41,29 @@ def _run_machine(machine: Any, open_store: Callable[[], Any], examples: int) -> 
 class TogetherTests(StoreFixtures):
     """The heavy ones; `--full` runs them with more repetitions."""
 
+    @capability("commit")
+    def test_a_reader_beside_a_writer_sees_no_header_without_its_entries(self, open_driven: Callable[[], Any]) -> None:
+        writer, reader = open_driven(), open_driven()
+        names = [f"s{number}" for number in range(10)]
+        over = threading.Event()
+
+        def write() -> None:
+            try:
+                for name in names:
+                    header = born(name)
+                    for index in range(10):
+                        header = commit(writer, header, say(f"{index}a"), say(f"{index}b"))
+            finally:
+                over.set()
+
+        def read() -> None:
+            while not over.is_set():
+                for header in filter(None, map(reader.load, names)):
+                    entries = reader.read(header.log, header.head - 2, header.head)
+                    assert entries[-1].hash == header.hash
+
+        at_once(write, read)
+
     @capability("state machine", patience=6)
     def test_behaves_like_the_memory_store(self, open_store: Callable[[], Any], in_full: bool) -> None:
         _run_machine(StoreMachine, open_store, 300 if in_full else 20)
@@ -51,7 +74,7 @@ class TogetherTests(StoreFixtures):
 
     @capability("conflicts")
     def test_two_stale_handles_commit_at_the_same_instant(self, open_store: Callable[[], Any]) -> None:
-        stores = open_store().store, open_store().store
+        stores = open_store(), open_store()
         Session("s", store=stores[0]).add_message("user", "begin")
         for turn in range(20):
             said = self._race(stores, f"r{turn}", "rebase")

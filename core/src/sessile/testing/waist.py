@@ -19,10 +19,10 @@ class WaistTests(StoreFixtures):
     # -- load and commit
 
     @capability("commit")
-    def test_what_is_committed_is_there_for_everybody(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_what_is_committed_is_there_for_everybody(self, store: Any, open_driven: Callable[[], Any]) -> None:
         header = commit(store, born("s", user_id="ann", metadata={"k": [1, "ä"]}), say("one"), say("two"))
         header = commit(store, header, Draft("state", {"set": {"a": 1}}), state={"a": 1}, title="T")
-        for opened in (open_store(), store):
+        for opened in (open_driven(), store):
             assert opened.load("s") == header
             entries = opened.read(header.log, 0, 3)
             assert [(e.position, e.kind) for e in entries] == [(0, "message"), (1, "message"), (2, "state")]
@@ -30,18 +30,18 @@ class WaistTests(StoreFixtures):
             assert [e.prev for e in entries[1:]] == [e.hash for e in entries[:-1]]
 
     @capability("commit")
-    def test_all_of_a_commit_is_there_in_its_order(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_all_of_a_commit_is_there_in_its_order(self, store: Any, open_driven: Callable[[], Any]) -> None:
         header = born("s")
         told = []
-        for size in (1, 2, 3, 7, 100, 500):
+        for size in (1, 2, 3, 7, 100, 500, 2000):
             told += [f"{size}: {index}" for index in range(size)]
             header = commit(store, header, *(say(text) for text in told[-size:]))
-            for opened in (open_store(), store):
+            for opened in (open_driven(), store):
                 assert [e.body["content"] for e in opened.read(header.log, 0, len(told))] == told
 
     @capability("commit")
-    def test_every_load_returns_what_was_committed_last(self, open_store: Callable[[], Any]) -> None:
-        stores = open_store(), open_store()
+    def test_every_load_returns_what_was_committed_last(self, open_driven: Callable[[], Any]) -> None:
+        stores = open_driven(), open_driven()
         header = born("s")
         for index in range(30):
             header = commit(stores[index % 2], header, say(str(index)))
@@ -86,22 +86,14 @@ class WaistTests(StoreFixtures):
         assert header.metadata == {"x": None}
 
     @capability("commit")
-    def test_fields_of_newer_versions_survive(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_fields_of_newer_versions_survive(self, store: Any, open_driven: Callable[[], Any]) -> None:
         header = born("s")
         _, changes = stamp(header, Change([say("one")]), 1.0)
         newer = Entry.from_dict({"position": 0, "kind": "message", "id": "i", "time": 1.0, "body": {}, "mood": ["new"]})
         store.commit("s", expected=0, entries=[newer], changes={**changes, "colour": {"rgb": 1}})
-        opened = open_store()
+        opened = open_driven()
         assert opened.read(header.log, 0, 1)[0].extra == {"mood": ["new"]}
         assert opened.load("s").extra == {"colour": {"rgb": 1}}
-
-    @capability("commit")
-    @pytest.mark.parametrize("text", ["", "ä\u2028\n\r\t\"\\'; DROP TABLE--", "x" * 1_000_000, "\U0001f600" * 10, "\x00\x7f"])
-    def test_any_text_comes_back(self, store: Any, text: str) -> None:
-        header = commit(store, born("s"), say(text, number=1e22, small=5e-324, big=2**70))
-        (entry,) = store.read(header.log, 0, 1)
-        assert entry.body == {"role": "user", "content": text, "number": 1e22, "small": 5e-324, "big": 2**70}
-        assert entry.hash == header.hash
 
     @capability("isolation")
     def test_ids_that_differ_never_meet(self, store: Any) -> None:
@@ -205,12 +197,12 @@ class WaistTests(StoreFixtures):
     # -- delete, prune and close
 
     @capability("delete")
-    def test_a_deleted_header_is_gone_for_everybody_and_its_log_is_not(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_a_deleted_header_is_gone_for_everybody_and_its_log_is_not(self, store: Any, open_driven: Callable[[], Any]) -> None:
         header = commit(store, born("s", user_id="ann"), say("secret"), say("inherited"))
-        other = open_store()
+        other = open_driven()
         assert other.load("s") == header
         store.delete("s", expected=header.version)
-        for opened in (store, other, open_store()):
+        for opened in (store, other, open_driven()):
             assert opened.load("s") is None
             assert opened.find(Query(user_id="ann")).items == []
             assert [e.body["content"] for e in opened.read(header.log, 0, 2)] == ["secret", "inherited"]
@@ -231,13 +223,13 @@ class WaistTests(StoreFixtures):
         assert store.load("s") == second
 
     @capability("delete")
-    def test_a_new_session_of_an_id_has_nothing_of_the_one_before(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_a_new_session_of_an_id_has_nothing_of_the_one_before(self, store: Any, open_driven: Callable[[], Any]) -> None:
         old = commit(store, born("s", user_id="ann", title="old"), say("a"), say("b"), say("c"))
-        other = open_store()
+        other = open_driven()
         other.load("s")
         store.delete("s", expected=old.version)
         new = commit(other, born("s", user_id="bob"), say("new"))
-        for opened in (store, other, open_store()):
+        for opened in (store, other, open_driven()):
             assert opened.load("s") == new
             assert [e.body["content"] for e in opened.read(new.log, 0, 1)] == ["new"]
             assert [e.body["content"] for e in opened.read(old.log, 0, 3)] == ["a", "b", "c"]
@@ -250,7 +242,7 @@ class WaistTests(StoreFixtures):
         assert [e.body["content"] for e in other.read(new.log, 0, 1)] == ["new"]
 
     @capability("prune")
-    def test_a_log_is_cut_at_its_end(self, store: Any, open_store: Callable[[], Any]) -> None:
+    def test_a_log_is_cut_at_its_end(self, store: Any, open_driven: Callable[[], Any]) -> None:
         header = born("s")
         for index in range(300):  # more than a store may keep together
             header = commit(store, header, say(str(index)))
@@ -260,7 +252,7 @@ class WaistTests(StoreFixtures):
         for keep in (400, 300, 299, 299, 140, 150, 1):
             store.prune(header.log, keep)
             length = min(length, keep)
-            for opened in (store, open_store()):
+            for opened in (store, open_driven()):
                 assert [e.body["content"] for e in opened.read(header.log, 0, length)] == [str(n) for n in range(length)]
                 with pytest.raises(Missing):
                     opened.read(header.log, 0, length + 1)
@@ -281,8 +273,8 @@ class WaistTests(StoreFixtures):
         assert sorted(store.logs()) == sorted({*names, gone.log})
 
     @capability("close")
-    def test_a_closed_store_says_so(self, open_store: Callable[[], Any]) -> None:
-        store = open_store()
+    def test_a_closed_store_says_so(self, open_driven: Callable[[], Any]) -> None:
+        store = open_driven()
         commit(store, born("s"), say("x"))
         store.close()
         calls = (("load", ("s",)), ("read", ("log.s", 0, 1)), ("find", (Query(),)), ("prune", ("log.s", 0)))

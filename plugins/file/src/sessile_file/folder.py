@@ -41,12 +41,13 @@ class Known:
 class Folder:
     """See the module's text. Whatever changes it needs its lock (see `locking.py`)."""
 
-    __slots__ = ("log", "name", "path")
+    __slots__ = ("log", "name", "path", "state")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
         self.log = path / "log.jsonl"
+        self.state = path / "state.json"
 
     # -- the header
 
@@ -54,6 +55,7 @@ class Folder:
         """What is known now, from what was known; None where there is no session."""
         with suppress(FileNotFoundError), opened(self.log) as log:
             return self.folded(known, log)
+        self._check_log()
         return None
 
     def folded(self, known: Known | None, log: int) -> Known | None:
@@ -73,25 +75,55 @@ class Folder:
         return Known(header, status.st_ino, status.st_mtime_ns, end + more, new[: tail + more][-_TAIL:], saved, weight)
 
     def _saved(self, log: int, status: os.stat_result) -> Known | None:
-        """What state.json says; None where it is missing, of another log, or ahead of one that lost its end with the power."""
-        path = self.path / "state.json"
+        """What state.json says; None where it is missing, or of another log."""
+        data = self._state()
+        if data is None:
+            return None
+        header, end = self._parsed(data)
+        name = logfile.log_of(log, str(self.log))
+        if end > status.st_size or not name:
+            self._check_log()
+            return None
+        return Known(header, status.st_ino, status.st_mtime_ns, end, b"", end, len(data)) if name == header.log else None
+
+    def _check_log(self) -> None:
+        """`CorruptStore` where the log lacks commits that state.json knows.
+
+        A commit writes the log before state.json, and a deletion removes state.json before the log. So this is no state that
+        a kill leaves. Readers have no lock: state.json is read before and after the log, so that it is of this log.
+        """
+        before = self._state()
+        if before is None:
+            return
+        saved, _ = self._parsed(before)
+        lines = b""
+        with suppress(FileNotFoundError):
+            lines = self.log.read_bytes()
+        header, _ = logfile.fold(None, lines, str(self.log))
+        if (header is None or (header.log == saved.log and header.version < saved.version)) and self._state() == before:
+            raise CorruptStore(
+                f"{self.log} has {header.head if header else 0} entries, and {self.state.name} beside it knows of {saved.head}: "
+                "restore the log from a copy, or delete the session"
+            )
+
+    def _state(self) -> bytes | None:
         try:
-            data = path.read_bytes()
+            return self.state.read_bytes()
         except FileNotFoundError:
             return None
+
+    def _parsed(self, data: bytes) -> tuple[Header, int]:
+        """The header in state.json, and how many bytes of the log it is of."""
         try:
             saved = from_json(data)
             if saved["sessile"] > FORMAT:
-                raise StoreTooNew(f"{path} was written by a newer version (format {saved['sessile']}): upgrade sessile-file")
-            header, end = Header.from_dict(saved["header"]), int(saved["log_bytes"])
+                raise StoreTooNew(f"{self.state} is from a newer version (format {saved['sessile']}): upgrade sessile-file")
+            return Header.from_dict(saved["header"]), int(saved["log_bytes"])
         except (ValueError, KeyError, TypeError, CorruptStore) as error:
             raise CorruptStore(
-                f"{path} is not readable ({type(error).__name__}: {error}): delete this one file, and it is made again "
+                f"{self.state} is not readable ({type(error).__name__}: {error}): delete this one file, and it is made again "
                 "from log.jsonl beside it"
             ) from error
-        if end > status.st_size or header.log != logfile.log_of(log, str(self.log)):
-            return None
-        return Known(header, status.st_ino, status.st_mtime_ns, end, b"", end, len(data))
 
     # -- appending
 
@@ -122,7 +154,7 @@ class Folder:
     def _save(self, known: Known) -> Known:
         """Replace state.json. It is not synced: the log, which is, makes it again."""
         data = to_json({"sessile": FORMAT, "log_bytes": known.end, "header": known.header.to_dict()}).encode()
-        replace(self.path / "state.json", data, durable=False)
+        replace(self.state, data, durable=False)
         return attrs.evolve(known, saved=known.end, weight=len(data))
 
     # -- what is kept of logs
@@ -139,7 +171,7 @@ class Folder:
         kept = self.kept(known.header.log)
         if not kept.exists() or kept.samefile(self.log):
             lines = logfile.first_line(known.header.log) + logfile.commit_lines(None, (), known.header.to_dict())
-            (self.path / "state.json").unlink(missing_ok=True)  # it counts the old file's bytes
+            self.state.unlink(missing_ok=True)  # it counts the old file's bytes
             _link(self.log, kept)
             replace(self.log, lines, durable=True)
             with opened(self.log) as log:
@@ -151,20 +183,12 @@ class Folder:
 
     def keep_log(self) -> None:
         """Remove the header. The log, where it was not set aside before, is kept."""
-        (self.path / "state.json").unlink(missing_ok=True)
-        with opened(self.log) as log:
-            try:
-                name, entries = (
-                    logfile.log_of(log, str(self.log)),
-                    logfile.entries(log, os.fstat(log).st_size, 0, 1, str(self.log)),
-                )
-                has_entries = bool(name) and next(entries, None) is not None
-            except CorruptStore:
-                has_entries = False
-        if has_entries:
+        self.state.unlink(missing_ok=True)
+        name = next(_log_in(self.log), None)
+        if name is not None:
             os.replace(self.log, self.kept(name))
         else:
-            self.log.unlink()
+            self.log.unlink(missing_ok=True)
         sync_folder(self.path)
 
     def cut(self, log: str, keep: int) -> None:
@@ -193,12 +217,18 @@ class Folder:
             paths.append(self.log)
         seen: set[str] = set()
         for path in paths:
-            with suppress(FileNotFoundError, NotADirectoryError, CorruptStore), opened(path) as descriptor:
-                log = logfile.log_of(descriptor, str(path))
-                first = next(logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)), None)
-                if first is not None and log not in seen:
+            for log in _log_in(path):
+                if log not in seen:
                     seen.add(log)
                     yield log
+
+
+def _log_in(path: Path) -> Iterator[str]:
+    """The id of the log in a file, where that can be read and has entries."""
+    with suppress(FileNotFoundError, NotADirectoryError, CorruptStore), opened(path) as descriptor:
+        log = logfile.log_of(descriptor, str(path))
+        if log and next(logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)), None) is not None:
+            yield log
 
 
 def _link(path: Path, name: Path) -> None:

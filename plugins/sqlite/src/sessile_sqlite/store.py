@@ -33,7 +33,8 @@ class SQLiteSessionStore:
     """Sessions in one SQLite file, shared safely by threads and processes on one machine.
 
     path: made with the first commit. table_name: several stores may share a file. lock_timeout: seconds to wait for
-    another process's transaction. A commit is on disk when it returns (WAL, synchronous=FULL: one sync).
+    another process's transaction. A commit is on disk when it returns (WAL, synchronous=FULL: one sync). A file that was
+    removed or replaced is opened anew by the next call.
     """
 
     @checked
@@ -48,7 +49,7 @@ class SQLiteSessionStore:
         self.guard = threading.RLock()  # of the connection
         forking.watch(self)
         self._connection: sqlite3.Connection | None = None
-        self._process = os.getpid()
+        self._file = (0, 0)  # the connection's device and inode
         self._closed = False
         self._keys: dict[str, int] = {}
         self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
@@ -155,9 +156,7 @@ class SQLiteSessionStore:
     def close(self) -> None:
         with self.guard:
             self._closed = True
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
+            self._disconnect()
 
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> list[tuple[str, Entry]]:
         """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
@@ -263,7 +262,8 @@ class SQLiteSessionStore:
         db: sqlite3.Connection | None = None
         with self.guard:
             try:
-                db = self._connect()
+                self._exists()
+                db = self._connection or self._connect()
                 return work(db)
             except BaseException as error:
                 if db is not None and db.in_transaction:
@@ -280,33 +280,53 @@ class SQLiteSessionStore:
                 yield None
                 return
             try:
-                yield self._connect()
+                yield self._connection or self._connect()
             except sqlite3.Error as error:
                 raise self._explained(error) from error
 
     def _exists(self) -> bool:
+        """Is there a file? The connection to one that was removed or replaced is closed: it would take commits and lose them."""
         if self._closed:
             raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
-        return self._connection is not None or self.path.exists()
+        file = self._file_at_path()
+        if self._connection is not None and file != self._file:
+            with self.guard:
+                if self._connection is not None and not self._connection.in_transaction:
+                    self._disconnect()
+        return file is not None
+
+    def _file_at_path(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        return status.st_dev, status.st_ino
 
     def _connect(self) -> sqlite3.Connection:
-        if self._closed:
-            raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
-        if self._connection is None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # as private as what is said; others of SQLite follow
-            except OSError as error:
-                raise StoreError(f"{str(self.path)!r} cannot be opened: {error.strerror or error}") from error
-            db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
-            try:
-                self._set_up(db)
-            except BaseException:
-                db.close()
-                raise
-            self._connection = db
-            weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
-        return self._connection
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # closing a file that is there would let go of this process's locks on it
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # as private as what is said; SQLite's others follow
+        except OSError as error:
+            raise self._unusable(error) from error
+        file = self._file_at_path()
+        db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up(db)
+        except BaseException:
+            db.close()
+            raise
+        self._connection, self._file = db, file or (0, 0)
+        self._close = weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
+        return db
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._close()
+        self._connection = None
+        self._keys.clear()
 
     def _set_up(self, db: sqlite3.Connection) -> None:
         give_up = time.monotonic() + self.lock_timeout
@@ -324,8 +344,10 @@ class SQLiteSessionStore:
     def begin_anew(self) -> sqlite3.Connection | None:
         """What a forked child does: its connection and lock are its own. Returns the parent's connection."""
         inherited, self._connection, self.guard = self._connection, None, threading.RLock()
-        self._process = os.getpid()
         return inherited
+
+    def _unusable(self, error: OSError) -> StoreError:
+        return StoreError(f"{str(self.path)!r} cannot be opened: {error.strerror or error}")
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
