@@ -56,7 +56,7 @@ class Started:
             assert victim.returncode in (0, -signal.SIGKILL), f"seed {SEED}: {errors}"
             self.start()
         for process in self.running:
-            _, errors = process.communicate(timeout=300)
+            _, errors = process.communicate(timeout=self.seconds + 300)  # the last one has just begun
             assert not process.returncode, f"seed {SEED}: {errors}"
 
     def stop(self) -> None:

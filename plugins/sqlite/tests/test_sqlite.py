@@ -115,8 +115,7 @@ def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
     with pytest.raises(CorruptStore, match="the details of session 'bad'"):
         manager.get_session("bad")
     assert Session("good", store=manager.store).message_count == 1
-    with pytest.raises(CorruptStore, match=r"1 of the store's sessions cannot be read.*\(bad: .*2 others were deleted"):
-        manager.delete_inactive(days=0)
+    assert manager.delete_inactive(days=0) == 2
     assert manager.delete_user("someone else") == 0
     assert manager.delete_user("u") == 1
     assert manager.store.logs() == []
