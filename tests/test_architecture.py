@@ -16,7 +16,6 @@ PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())
 HEAVY = (
     "sqlite3",
     "sqlite_utils",
-    "filelock",
     "openai",
     "httpx",
     "xllamacpp",

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from sessile import Session
+from sessile import MongoSessionStore, RedisSessionStore, Session
 from sessile.addresses import shown
 from sessile.errors import InvalidInput, SessileError, StoreError
 from sessile.stores import open_store
@@ -139,12 +139,21 @@ def test_parameters_that_a_driver_does_not_take(redis_server: Any, postgres_serv
         "postgresql://h/d?timeout=0",
         "mongodb://h/d?pool_size=-1",
         "mongodb://h/d?timeout=nan",
+        "redis://h/0?timeout=1e300",
     ):
         with pytest.raises(InvalidInput, match=r"(pool_size|timeout) is"):
             Session("s", store=url)
     for url in ("redis+ring://h/0", "mongodb+ring://h/d"):
         with pytest.raises(SessileError, match="ring"):
             Session("s", store=url)
+
+
+@pytest.mark.parametrize("store", [RedisSessionStore, MongoSessionStore])
+def test_a_ttl_that_no_session_can_have(store: Any) -> None:
+    for ttl in (0, -1, float("nan"), float("inf"), 1e300, 2**40, "3600", True):
+        with pytest.raises(InvalidInput, match=r"ttl is .*: pass seconds above 0 and below 2\*\*40, or None"):
+            store(ttl=ttl)
+    assert [store(ttl=ttl).ttl for ttl in (0.5, 2**40 - 1, None)] == [0.5, 2**40 - 1, None]
 
 
 def test_addresses_that_are_wrong(redis_server: Any) -> None:

@@ -79,8 +79,8 @@ class NativeStore(ABC):
             raise InvalidInput(f"{shown(url)!r} is no address for {type(self).__name__}: write {self.example}")
         if pool_size < 1:
             raise InvalidInput(f"pool_size is {pool_size!r}: at least one connection is needed")
-        if not timeout > 0:
-            raise InvalidInput(f"timeout is {timeout!r}: give seconds above 0")
+        if not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise InvalidInput(f"timeout is {timeout!r}: give seconds above 0, and at most {threading.TIMEOUT_MAX:.0f}")
         self.url = url
         self.pool_size = pool_size
         self.timeout = timeout

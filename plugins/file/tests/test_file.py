@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from sessile import FileSessionStore, Session, SessionManager
-from sessile.errors import CorruptStore, InvalidInput, LockTimeout, StoreError, StoreTooNew
+from sessile.errors import CorruptStore, InvalidInput, LockTimeout, NotInstalled, StoreError, StoreTooNew
 from sessile_file.locking import locked
 
 
@@ -33,6 +35,13 @@ def test_the_files_can_be_read_by_a_person(store: FileSessionStore) -> None:
     assert json.loads(first)["log"] == store.load("my-session").log
     assert json.loads(line)["body"] == {"role": "user", "content": "Grüße"}
     assert json.loads((folder / "state.json").read_text())["header"]["user_id"] == "ann"
+
+
+def test_a_system_without_its_locks_is_told_which_store_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "sessile_file.locking")
+    with pytest.raises(NotInstalled, match=r"for Linux and macOS: .*Use sqlite:///chat.db"):
+        importlib.import_module("sessile_file.locking")
 
 
 def test_a_commit_is_one_sync(store: FileSessionStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,14 @@ def test_two_tables_in_one_file_do_not_meet(tmp_path: Path) -> None:
         SQLiteSessionStore(tmp_path / "x.db", table_name="x; DROP TABLE y")
 
 
+@pytest.mark.parametrize("store", [":memory:", Path(":memory:"), "sqlite:///:memory:", "sqlite:///:memory:?table_name=chats"])
+def test_a_database_in_memory_is_refused(store: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="':memory:' is the name of no file here: use memory://"):
+        SessionManager(store) if str(store).startswith("sqlite") else SQLiteSessionStore(store)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_older_schema_is_migrated_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
         older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sessile.errors import LockTimeout
+from sessile.errors import LockTimeout, NotInstalled
 
 try:
     import fcntl
-except ImportError:  # Windows, where a folder whose lock is held cannot be removed
-    fcntl = None  # type: ignore[assignment]
+except ImportError as error:  # where a folder whose lock is held cannot be removed either
+    raise NotInstalled(
+        "the file store is for Linux and macOS: Windows lacks flock and pread. Use sqlite:///chat.db or another store"
+    ) from error
 
 _POLL = 0.002  # seconds between two attempts
 _opened: set[int] = set()  # descriptors of locks: a child that is forked must not hold on to them when this process dies
@@ -29,17 +31,12 @@ def _close_all() -> None:
         os.close(_opened.pop())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)
+os.register_at_fork(after_in_child=_close_all)
 
 
 @contextmanager
 def locked(folder: Path, timeout: float) -> Iterator[None]:
     """Hold the lock of a folder. FileNotFoundError where there is no folder, `LockTimeout` after `timeout` seconds."""
-    if fcntl is None:
-        with _file_locked(folder, timeout):
-            yield
-        return
     descriptor = _acquire(str(folder / "lock"), time.monotonic() + timeout, folder, timeout)
     try:
         yield
@@ -78,19 +75,6 @@ def _is_file_at(path: str, descriptor: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-@contextmanager
-def _file_locked(folder: Path, timeout: float) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    if not folder.is_dir():
-        raise FileNotFoundError(folder)
-    try:
-        with FileLock(folder / "lock", timeout=timeout, poll_interval=_POLL):
-            yield
-    except Timeout as error:
-        raise _timed_out(folder, timeout) from error
 
 
 def _timed_out(folder: Path, timeout: float) -> LockTimeout:

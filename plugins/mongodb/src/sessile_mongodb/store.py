@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sessile.addresses import shown, url_options
-from sessile.arguments import checked
+from sessile.arguments import Lifetime, checked
 from sessile.drive import run
 from sessile.errors import InvalidInput
 from sessile.native import Engine, NativeStore
@@ -31,7 +31,7 @@ class MongoSessionStore(NativeStore):
         self,
         url: str = "mongodb://localhost:27017/sessile",
         collection: str = "sessions",
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         *,
         pool_size: int = 50,
         timeout: float = 10.0,
@@ -39,8 +39,6 @@ class MongoSessionStore(NativeStore):
         super().__init__(url, pool_size=pool_size, timeout=timeout)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,60}", collection):
             raise InvalidInput(f"collection {collection!r} is no plain name: use letters, digits and '_'")
-        if ttl is not None and ttl <= 0:
-            raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0, or None for sessions that stay")
         self.collection = collection
         self.ttl = ttl
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sessile.addresses import shown, url_options
-from sessile.arguments import checked
+from sessile.arguments import Lifetime, checked
 from sessile.errors import InvalidInput
 from sessile.ids import CONTROL
 from sessile.native import Engine, NativeStore
-
-_MOST_TTL = 2**40  # seconds; a server takes no later moments
 
 
 class RedisSessionStore(NativeStore):
@@ -32,14 +30,12 @@ class RedisSessionStore(NativeStore):
         self,
         url: str = "redis://localhost:6379",
         prefix: str = "sessile",
-        ttl: float | None = None,
+        ttl: Lifetime | None = None,
         *,
         pool_size: int = 50,
         timeout: float = 5.0,
     ) -> None:
         super().__init__(url, pool_size=pool_size, timeout=timeout)
-        if ttl is not None and (not isinstance(ttl, (int, float)) or not 0 < ttl < _MOST_TTL):
-            raise InvalidInput(f"ttl is {ttl!r}: give seconds above 0 and below 2**40, or None for sessions that stay")
         if not isinstance(prefix, str) or not prefix or set(prefix) & set("{}*?[]\\") or CONTROL.search(prefix):
             raise InvalidInput(f"prefix {prefix!r} must be text without braces, brackets, '*', '?', '\\' and control characters")
         self.cluster = "+cluster:" in url

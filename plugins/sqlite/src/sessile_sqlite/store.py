@@ -43,6 +43,8 @@ class SQLiteSessionStore:
     ) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
             raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
+        if os.fspath(path) == ":memory:":  # which other libraries take for a database in memory
+            raise InvalidInput("':memory:' is the name of no file here: use memory:// for sessions that end with the process")
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
