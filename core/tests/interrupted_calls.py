@@ -6,6 +6,7 @@ a lock for ever, as `logging` does.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from sessile import Session
 from sessile.stores import open_store
 
 CALLS = 150
+faulthandler.dump_traceback_later(100, exit=True)  # where it waits for ever
 
 
 class Interrupt(BaseException):

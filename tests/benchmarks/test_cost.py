@@ -162,8 +162,8 @@ def test_bytes_on_disk(floor: Floor, tmp_path: Path) -> None:
     database = tmp_path / "x.db"
     store = SQLiteSessionStore(database)
     store.load("s")
-    assert store._connection is not None
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert store._connection.db is not None
+    store._connection.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     hand = os.path.getsize(tmp_path / "floor.db")
     files = sum(path.stat().st_size for path in (tmp_path / "sessions" / "s").iterdir())
     report("bytes of 3,000 messages, SQLite : by hand", os.path.getsize(database) / hand, 1.5)

@@ -25,7 +25,7 @@ def test_a_commit_is_one_transaction_synced_once(tmp_path: Path) -> None:
     session.add_message("user", "first")
     with closing(sqlite3.connect(tmp_path / "x.db")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    db = store._connection  # the connection itself: there is no other way to see what is sent to SQLite
+    db = store._connection.db  # the connection itself: there is no other way to see what is sent to SQLite
     assert db is not None
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: one sync of the WAL for each COMMIT
     sent: list[str] = []
@@ -261,12 +261,12 @@ def test_others_commit_between_the_pieces_of_an_index_that_is_brought_up_to_date
     for name, count in (("a", 7), ("b", 1), ("c", 1), ("d", 4)):
         Session(name, store=store).add_messages([("user", f"{name} {index}") for index in range(count)])
     sent: list[str] = []
-    assert store._connection is not None  # there is no other way to see what is sent to SQLite
-    store._connection.set_trace_callback(sent.append)
+    assert store._connection.db is not None  # there is no other way to see what is sent to SQLite
+    store._connection.db.set_trace_callback(sent.append)
     manager = SessionManager(store)
     assert [hit.message.text for hit in manager.search("a 6")] == ["a 6"]
     assert [statement.split()[0] for statement in sent].count("COMMIT") == 5  # of 13 messages
-    store._connection.set_trace_callback(None)
+    store._connection.db.set_trace_callback(None)
     assert {hit.session_id for hit in manager.search("0")} == {"a", "b", "c", "d"}
     assert store.check()["index"] == "complete"
 

@@ -1,8 +1,8 @@
 """Forking a process whose threads use SQLite.
 
 SQLite remembers, for the whole process, which locks it holds on a file. A child that is forked in the middle of a transaction
-takes these for its own, and waits for them for ever. So a fork waits until no store is in a transaction. The child leaves its
-parent's connections alone: closing them would let go of what the parent holds.
+takes these for its own, and waits for them for ever. So a fork waits until no connection is in a transaction. The child leaves
+its parent's connections alone: closing them would let go of what the parent holds.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sessile_sqlite.store import SQLiteSessionStore
+    from sessile_sqlite.connection import Connection
 
-_stores: weakref.WeakSet[SQLiteSessionStore] = weakref.WeakSet()
-_held: list[SQLiteSessionStore] = []
+_watched: weakref.WeakSet[Connection] = weakref.WeakSet()
+_held: list[Connection] = []
 _inherited: list[sqlite3.Connection | None] = []  # never collected
 
 
-def watch(store: SQLiteSessionStore) -> None:
-    """Let forks wait for a store."""
-    _stores.add(store)
+def watch(connection: Connection) -> None:
+    """Let forks wait for a connection."""
+    _watched.add(connection)
 
 
 def _hold() -> None:
-    for store in list(_stores):
-        store.guard.acquire()
-        _held.append(store)
+    for connection in list(_watched):
+        connection.guard.acquire()
+        _held.append(connection)
 
 
 def _let_go() -> None:

@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
 from sessile.encoding import from_json, to_json
-from sessile.errors import Closed, CorruptStore, InvalidInput, LockTimeout, StoreError
+from sessile.errors import CorruptStore, InvalidInput
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, missing
-from sessile_sqlite import forking
+from sessile_sqlite.connection import Connection
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
-from sessile_sqlite.schema import MIGRATIONS, prepare, version
+from sessile_sqlite.schema import MIGRATIONS, version
 from sessile_sqlite.search import catch_up, search
 
-T = TypeVar("T")
 _KEYS = 10_000  # session keys kept in memory
 
 
@@ -48,12 +44,7 @@ class SQLiteSessionStore:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
-        self.guard = threading.RLock()  # of the connection
-        forking.watch(self)
-        self._connection: sqlite3.Connection | None = None
-        self._file = (0, 0)  # the connection's device and inode
-        self._closed = False
-        self._keys: dict[str, int] = {}
+        self._connection = Connection(self.path, table_name, lock_timeout)
         self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
         columns = ", ".join(f"s.{column}" for column in COLUMNS.values())
         self._select = f"SELECT {columns}, d.body FROM {table_name} s LEFT JOIN {table_name}_details d USING (key)"
@@ -79,7 +70,7 @@ class SQLiteSessionStore:
     # -- the seven methods
 
     def load(self, session_id: str) -> Header | None:
-        with self._reading() as db:
+        with self._connection.reading() as db:
             row = db and db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
             return to_header(row) if row else None
 
@@ -93,7 +84,7 @@ class SQLiteSessionStore:
                 db.execute(self._insert_entry, (key, *row))
             db.execute("COMMIT")
 
-        self._write(work)
+        self._connection.write(work)
 
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         if start >= stop:
@@ -102,7 +93,7 @@ class SQLiteSessionStore:
             f"SELECT position, body FROM {self.table}_entries WHERE log = (SELECT key FROM {self.table}_logs WHERE log = ?) "
             f"AND position >= ? AND position < ?{' AND (kind = ? OR position = ?)' if kind else ''} ORDER BY position"
         )
-        with self._reading() as db:
+        with self._connection.reading() as db:
             rows = db.execute(sql, (log, start, stop, *((kind, stop - 1) if kind else ()))).fetchall() if db else []
         if not rows or rows[-1][0] != stop - 1 or (kind is None and len(rows) < stop - start):
             raise missing(log, start, stop)
@@ -114,13 +105,13 @@ class SQLiteSessionStore:
     def find(self, query: Query) -> Page[Header]:
         where, values = conditions(query)
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
-        with self._reading() as db:
+        with self._connection.reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
         page = Page.of(rows, query.limit, lambda row: (row[UPDATED_AT], row[0]))
         return Page([header for row in page.items if (header := readable(row))], page.cursor)
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
-        if not self._exists():
+        if not self._connection.exists():
             raise conflict(session_id, expected, None)
 
         def work(db: sqlite3.Connection) -> None:
@@ -130,12 +121,12 @@ class SQLiteSessionStore:
             db.execute(f"DELETE FROM {self.table}_details WHERE key = ?", (key,))
             self._forget_empty(db, key)
             db.execute("COMMIT")
-            self._keys.pop(session_id, None)
+            self._connection.keys.pop(session_id, None)
 
-        self._write(work)
+        self._connection.write(work)
 
     def prune(self, log: str, keep: int) -> None:
-        if not self._exists():
+        if not self._connection.exists():
             return
 
         def work(db: sqlite3.Connection) -> None:
@@ -147,36 +138,34 @@ class SQLiteSessionStore:
                 self._forget_empty(db, *row)
             db.execute("COMMIT")
 
-        self._write(work)
+        self._connection.write(work)
 
     def logs(self) -> list[str]:
         """The ids of all logs that have entries."""
         sql = f"SELECT log FROM {self.table}_logs l WHERE EXISTS (SELECT 1 FROM {self.table}_entries e WHERE e.log = l.key)"
-        with self._reading() as db:
+        with self._connection.reading() as db:
             return [log for (log,) in db.execute(sql)] if db else []
 
     def close(self) -> None:
-        with self.guard:
-            self._closed = True
-            self._disconnect()
+        self._connection.close()
 
     def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> list[tuple[str, Entry]]:
         """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
-        if not self._exists():
+        if not self._connection.exists():
             return []
-        catch_up(self._write, self.table)
-        return self._write(lambda db: search(db, self.table, text, user_id, limit, offset))
+        catch_up(self._connection.write, self.table)
+        return self._connection.write(lambda db: search(db, self.table, text, user_id, limit, offset))
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
-        with self.guard:
+        with self._connection.guard:
             before = version(self.path, self.table) if self.path.exists() else 0
-            self._write(lambda db: None)
+            self._connection.write(lambda db: None)
         return before, len(MIGRATIONS)
 
     def check(self, repair: bool = False) -> dict[str, Any]:
         """What `sessile doctor` shows: SQLite's version and its own check of the file, and the search index."""
-        with self._reading() as db:
+        with self._connection.reading() as db:
             if db is None:
                 return {"file": "not made yet"}
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -194,10 +183,10 @@ class SQLiteSessionStore:
         names = tuple(changes)
         sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
         values = [value for name, value in changes.items() if name in COLUMNS]
-        key = self._keys.get(session_id) or self._find_key(db, session_id)
+        key = self._connection.keys.get(session_id) or self._find_key(db, session_id)
         done = db.execute(sql, (*values, key, session_id, expected))
         if done.rowcount != 1:
-            self._keys.pop(session_id, None)
+            self._connection.keys.pop(session_id, None)
             self._lost(db, session_id, expected)
         if len(values) < len(changes):
             self._update_details(db, key, changes)
@@ -252,114 +241,7 @@ class SQLiteSessionStore:
         return self._know_key(session_id, int(row[0])) if row else -1
 
     def _know_key(self, session_id: str, key: int) -> int:
-        if len(self._keys) >= _KEYS:
-            self._keys.clear()
-        self._keys[session_id] = key
+        if len(self._connection.keys) >= _KEYS:
+            self._connection.keys.clear()
+        self._connection.keys[session_id] = key
         return key
-
-    # -- the connection
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something on the connection; where it fails, nothing of it stays."""
-        db: sqlite3.Connection | None = None
-        with self.guard:
-            try:
-                self._exists()
-                db = self._connection or self._connect()
-                return work(db)
-            except BaseException as error:
-                if db is not None and db.in_transaction:
-                    db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise self._explained(error) from error
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The connection, or None while there is no file: reading makes none."""
-        with self.guard:
-            if not self._exists():
-                yield None
-                return
-            try:
-                yield self._connection or self._connect()
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
-
-    def _exists(self) -> bool:
-        """Is there a file? The connection to one that was removed or replaced is closed: it would take commits and lose them."""
-        if self._closed:
-            raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
-        file = self._file_at_path()
-        if self._connection is not None and file != self._file:
-            with self.guard:
-                if self._connection is not None and not self._connection.in_transaction:
-                    self._disconnect()
-        return file is not None
-
-    def _file_at_path(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._unusable(error) from error
-        return status.st_dev, status.st_ino
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # closing a file that is there would let go of this process's locks on it
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # as private as what is said; SQLite's others follow
-        except OSError as error:
-            raise self._unusable(error) from error
-        file = self._file_at_path()
-        db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
-        try:
-            self._set_up(db)
-        except BaseException:
-            db.close()
-            raise
-        self._connection, self._file = db, file or (0, 0)
-        self._close = weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
-        return db
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._close()
-        self._connection = None
-        self._keys.clear()
-
-    def _set_up(self, db: sqlite3.Connection) -> None:
-        give_up = time.monotonic() + self.lock_timeout
-        while True:
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-                return prepare(db, self.table)
-            except sqlite3.OperationalError as error:
-                # becoming WAL does not wait for others who do the same at this instant
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
-
-    def begin_anew(self) -> sqlite3.Connection | None:
-        """What a forked child does: its connection and lock are its own. Returns the parent's connection."""
-        inherited, self._connection, self.guard = self._connection, None, threading.RLock()
-        return inherited
-
-    def _unusable(self, error: OSError) -> StoreError:
-        return StoreError(f"{str(self.path)!r} cannot be opened: {error.strerror or error}")
-
-    def _explained(self, error: sqlite3.Error) -> StoreError:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            return LockTimeout(f"{str(self.path)!r} was locked for {self.lock_timeout} s: try again, or raise lock_timeout")
-        if "not a database" in text or "malformed" in text:
-            return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
-        return StoreError(f"{str(self.path)!r}: {text}")
-
-
-def _close(db: sqlite3.Connection, process: int) -> None:
-    if os.getpid() == process:
-        db.close()
