@@ -81,7 +81,7 @@ class Handle:
 
     async def open(self) -> Header:
         """The header as last seen; loaded at the first call. `AccessDenied` where it is another user's session."""
-        self._check_open()
+        self.check_open()
         return self._header if self._header is not None else await self.refresh()
 
     async def refresh(self, last: int = 0) -> Header:
@@ -89,7 +89,7 @@ class Handle:
 
         last: so many entries will be read next, which some stores can send along.
         """
-        self._check_open()
+        self.check_open()
         load_last = getattr(self.store, "load_last", None) if last and self._past is None else None
         if load_last is None:
             stored = await self.commits.load(self.session_id)
@@ -144,7 +144,8 @@ class Handle:
             created_at=round(time.time(), 6),
         )
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """`Closed` where the handle was let go of."""
         if self.closed:
             raise Closed(f"session {self.session_id!r} is closed: open it again with Session({self.session_id!r})")
 

@@ -84,7 +84,11 @@ class AsyncSession(BaseSession):
     state = property(awaited(write_through.get_state))
 
     def watch(self, timeout: Seconds | None = None) -> AsyncIterator[Message]:
-        """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
+        """The messages that anybody adds after what this session has read, until nothing was said for `timeout` seconds.
+
+        None: for ever. A message within a second of its commit. Closing the session ends it, too. A session that was not
+        read yet, nor opened by `async with`, is watched from the first step of the loop.
+        """
         return watching.awatch(self._handle, timeout)
 
     # the session itself
