@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sessile_sqlite.store import SQLiteSessionStore
 
+_lock = threading.Lock()  # of the stores that are known; held during a fork, so that it is free in the child
 _stores: weakref.WeakSet[SQLiteSessionStore] = weakref.WeakSet()
 _held: list[SQLiteSessionStore] = []
 _inherited: list[sqlite3.Connection | None] = []  # never collected
@@ -22,10 +24,12 @@ _inherited: list[sqlite3.Connection | None] = []  # never collected
 
 def watch(store: SQLiteSessionStore) -> None:
     """Let forks wait for a store."""
-    _stores.add(store)
+    with _lock:
+        _stores.add(store)
 
 
 def _hold() -> None:
+    _lock.acquire()
     for store in list(_stores):
         store.guard.acquire()
         _held.append(store)
@@ -34,11 +38,13 @@ def _hold() -> None:
 def _let_go() -> None:
     while _held:
         _held.pop().guard.release()
+    _lock.release()
 
 
 def _begin_anew() -> None:
     while _held:
         _inherited.append(_held.pop().begin_anew())
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
