@@ -1,7 +1,6 @@
 """A handle: one session in one store, as this process sees it. Here a commit meets a conflict.
 
-The verbs of a session (history, state, turn, graph, …) are async functions of a handle; the faces `Session` and
-`AsyncSession` turn them into methods.
+The verbs of a session (history, state, turn, graph, …) are async functions of a handle, which the two faces have as methods.
 """
 
 from __future__ import annotations
