@@ -276,15 +276,26 @@ def test_a_network_that_goes_and_comes_back(proxied: Callable[..., Proxy], serve
 def test_many_conversations_at_once(server_url: str, pytestconfig: pytest.Config) -> None:
     from sessile import Agent
 
-    class Slow:
-        async def generate(self, request: Any) -> str:
-            await asyncio.sleep(0.2)
-            return "done"
-
     count = 1000 if pytestconfig.getoption("full") else 60
 
+    class Together:
+        """A model that answers nobody before all have asked."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+            self.all_asked = asyncio.Event()
+
+        async def generate(self, request: Any) -> str:
+            self.asked += 1
+            if self.asked == count:
+                self.all_asked.set()
+            await asyncio.wait_for(self.all_asked.wait(), 60)
+            return "done"
+
+    model = Together()
+
     async def one(number: int) -> str:
-        async with AsyncSession(f"c{number}", store=server_url, agent=Agent(model=Slow())) as session:
+        async with AsyncSession(f"c{number}", store=server_url, agent=Agent(model=model)) as session:
             return await session.chat("hello")
 
     async def all_of_them() -> list[str]:

@@ -113,7 +113,7 @@ def test_every_hook_is_given_what_its_spec_says() -> None:
     assert str(seen["on_turn_error"]["error"]) == "boom"
     assert seen["on_turn_error"]["turn"].message.content == "x"
     unseen = set(hookspecs.HOOKS) - set(seen)
-    assert unseen == {"register", "register_commands", "score_memory"}
+    assert unseen == {"register", "register_commands"}
 
 
 class _Boom:
@@ -155,6 +155,20 @@ def test_plugins_are_listed_blocked_and_never_called_then() -> None:
         found.registry.find("store", "sqlite")
     (info,) = [info for info in found.infos() if info.name == "file"]
     assert (info.distribution, info.hooks, info.registers) == ("sessile-file", ("register",), ("store:file",))
+
+
+def test_of_two_plugins_with_one_name_both_are_listed() -> None:
+    class Mine:
+        def on_user_message(self) -> None: ...
+
+    found = Plugins(discover=False)
+    assert found.add(Mine(), "mine").status == "active"
+    assert found.add(Mine(), "mine").status == "broken"
+    for plugins in (found, Plugins(base=found)):
+        first, second = [info for info in plugins.infos() if info.name == "mine"]
+        assert (first.status, first.hooks, first.error) == ("active", ("on_user_message",), "")
+        assert second.status == "broken"
+        assert "another plugin has this name" in second.error
 
 
 def test_a_broken_plugin_is_disabled_and_the_others_work(caplog: pytest.LogCaptureFixture) -> None:

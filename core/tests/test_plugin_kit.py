@@ -54,9 +54,6 @@ class Right:
     def restore_state(self) -> dict[str, Any]:
         return {"kit": 2}
 
-    def score_memory(self, item: dict[str, Any]) -> float:
-        return 0.5
-
     def register_commands(self, cli: Any) -> None:
         import click
 
@@ -102,13 +99,11 @@ DEFECTS: list[tuple[str, Any]] = [
     ("runs", defect(middleware=forgetful)),
     ("runs", defect(on_agent_start=lambda self: [{"content": "x"}])),
     ("runs", defect(on_agent_message=hookimpl(wrapper=True)(twice))),
-    ("scores", defect(score_memory=lambda self: 7)),
     ("commands", defect(register_commands=lambda self, cli: None)),
 ]
 CHECKS: dict[str, Any] = {
     "loads": lambda plugin: KIT.test_it_is_active_and_what_it_registers_loads(plugin),
     "runs": lambda plugin: [KIT.test_its_hooks_run_in_a_session_and_return_what_they_may(plugin, face) for face in FACES],
-    "scores": lambda plugin: KIT.test_its_opinion_of_a_memory_is_a_number_up_to_one(plugin),
     "commands": lambda plugin: KIT.test_it_adds_its_commands(plugin),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ from sessile import MemorySessionStore, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, Missing, SessionNotFound
 from sessile.log import Entry, Header
 
+USERS = ("ann", "bob")
+FOX, BEAR = "a brown fox", 'a "brown" bear* NEAR (me)'
+WORDS = {FOX: {"a", "brown", "fox"}, BEAR: {"a", "brown", "bear", "near", "me"}}
+
 
 @pytest.fixture(scope="module", params=ALL)
 def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SessionManager:
     manager = SessionManager(url_of(request.param, tmp_path_factory.mktemp("store")))
-    for user in ("ann", "bob"):
+    for user in USERS:
         session = manager.create_session(user, user)
-        session.add_messages([("user", "a brown fox"), ("assistant", 'a "brown" bear* NEAR (me)')])
+        session.add_messages([("user", FOX), ("assistant", BEAR)])
     return manager
 
 
@@ -28,11 +33,15 @@ def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @example(text="\0", limit=1)
 @example(text="brown", limit=0)
 @example(text="brown", limit=10**18)
+@example(text='near "bROWN', limit=3)
+@example(text="bro", limit=3)
 def test_any_text_is_searched_for(manager: SessionManager, text: str, limit: int) -> None:
     hits = manager.search(text, limit=limit)
-    assert len(hits) <= limit
-    if "\0" in text or not any(map(str.isalnum, text)):
-        assert hits == []
+    wanted = set(re.findall(r"[^\W_]+", text.casefold().replace("é", "e")))
+    found = [said for said in WORDS if wanted and "\0" not in text and wanted <= WORDS[said]]
+    assert len(hits) == min(limit, len(USERS) * len(found))
+    assert len({(hit.session_id, hit.message.text) for hit in hits}) == len(hits), "each once"
+    assert {hit.message.text for hit in hits} <= {*found}
 
 
 def test_a_limit_is_kept(manager: SessionManager) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -207,3 +209,36 @@ def test_what_is_no_text_is_not_streamed() -> None:
 
     with pytest.raises(ModelError, match="emit was given 5"):
         list(Session("s", store="memory://", agent=Agent(model=Wrong())).stream("hi"))
+
+
+def test_a_session_is_closed_while_many_of_its_turns_end() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(10):
+            _close_while_turns_end(8)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _close_while_turns_end(count: int) -> None:
+    begun = threading.Barrier(count + 1)
+
+    class Last:
+        def generate(self, request: Request) -> str:
+            begun.wait(30)
+            return "done"
+
+    def read() -> None:
+        with suppress(Closed):
+            list(session.stream("count"))
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Last()))
+    readers = [threading.Thread(target=read) for _ in range(count)]
+    for reader in readers:
+        reader.start()
+    begun.wait(30)
+    session.close()
+    for reader in readers:
+        reader.join(30)
+    assert session.closed

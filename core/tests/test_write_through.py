@@ -65,6 +65,14 @@ def test_a_change_is_one_commit(store: MemorySessionStore, what: str, name: str)
     assert (after.version - before.version) == (name not in ("pop a default", "setdefault of what is there"))
 
 
+@pytest.mark.parametrize("what", ["state", "metadata", "title"])
+def test_nothing_is_assigned_to_an_async_session(store: MemorySessionStore, what: str) -> None:
+    session = AsyncSession("s", store=store)
+    with pytest.raises(ReadOnly, match=rf"the {what} of an AsyncSession .*await session.set_{what}\("):
+        setattr(session, what, {"a": 1})
+    assert store.load("s") is None
+
+
 @pytest.mark.parametrize("what", ["state", "metadata"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_an_async_session_names_the_verb(store: MemorySessionStore, what: str, name: str) -> None:

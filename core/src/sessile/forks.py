@@ -114,13 +114,16 @@ async def bring_to_life(
         try:
             return await commits.change(pending, status=status, **fields)
         except Conflict as lost:
-            raise SessionExists(
-                f"session {pending.session_id!r} was begun by somebody else, or swept away, while it was made: try again"
-            ) from lost
+            raise swept_away(f"session {pending.session_id!r}") from lost
     except Exception:  # a cancellation leaves it to whoever comes upon it, as a kill does
         with suppress(Exception):  # the error that led here says more
             await _give_up(commits, pending)
         raise
+
+
+def swept_away(what: str) -> SessionExists:
+    """The error where something that is being made is another's meanwhile, or gone."""
+    return SessionExists(f"{what} was begun by somebody else, or swept away, while it was made: try again")
 
 
 async def _give_up(commits: Commits, pending: Header) -> None:

@@ -1,7 +1,6 @@
 """A handle: one session in one store, as this process sees it. Here a commit meets a conflict.
 
-The verbs of a session (history, state, turn, graph, …) are async functions of a handle; the faces `Session` and
-`AsyncSession` turn them into methods.
+The verbs of a session (history, state, turn, graph, …) are async functions of a handle, which the two faces have as methods.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class Handle:
 
     async def open(self) -> Header:
         """The header as last seen; loaded at the first call. `AccessDenied` where it is another user's session."""
-        self._check_open()
+        self.check_open()
         return self._header if self._header is not None else await self.refresh()
 
     async def refresh(self, last: int = 0) -> Header:
@@ -89,7 +88,7 @@ class Handle:
 
         last: so many entries will be read next, which some stores can send along.
         """
-        self._check_open()
+        self.check_open()
         load_last = getattr(self.store, "load_last", None) if last and self._past is None else None
         if load_last is None:
             stored = await self.commits.load(self.session_id)
@@ -144,7 +143,8 @@ class Handle:
             created_at=round(time.time(), 6),
         )
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """`Closed` where the handle was let go of."""
         if self.closed:
             raise Closed(f"session {self.session_id!r} is closed: open it again with Session({self.session_id!r})")
 

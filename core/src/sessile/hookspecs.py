@@ -105,11 +105,6 @@ def restore_state(session: Any, session_id: str) -> dict[str, Any] | None:
 
 
 @hookspec
-def score_memory(item: dict[str, Any], context: dict[str, Any]) -> float | None:
-    """How much a memory is worth keeping, from 0 to 1, or None for no opinion. The mean of all opinions counts."""
-
-
-@hookspec
 def register_commands(cli: Any) -> None:
     """Add commands to the command line: `cli` is its click group. Runs each time the command line starts."""
 

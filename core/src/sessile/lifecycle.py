@@ -166,7 +166,7 @@ async def delete(h: Handle, *, cascade: bool = False) -> None:
 
 async def close(h: Handle) -> None:
     """End the turns that are being streamed, call `on_session_close`, and let go of the handle. All is stored already."""
-    streams = [running for running in h.running if not running.is_own() and running.stop()]
+    streams = [running for running in [*h.running] if not running.is_own() and running.stop()]
     for running in streams:
         await h.face.call(running.ended.wait)
     if not h.closed:

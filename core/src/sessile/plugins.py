@@ -61,6 +61,7 @@ class Plugins:
         self._finder = HookFinder()
         self._blocked: frozenset[str] = frozenset(blocked) | (base._blocked if base else frozenset())
         self._infos: dict[str, PluginInfo] = dict(base._infos) if base else {}
+        self._unnamed: list[PluginInfo] = list(base._unnamed) if base else []  # those whose name another one has
         self._order: dict[str, list[Implementation]] = {}
         for name in self._blocked:
             self._finder.set_blocked(name)
@@ -88,7 +89,11 @@ class Plugins:
 
     def _broken(self, info: PluginInfo, where: str, error: Exception) -> PluginInfo:
         logger.error("plugin %r is disabled: %s failed: %s: %s", info.name, where, type(error).__name__, error)
-        return self._known(attrs.evolve(info, status="broken", error=f"{type(error).__name__}: {error}"))
+        broken = attrs.evolve(info, status="broken", error=f"{type(error).__name__}: {error}")
+        if info.name not in self._infos:
+            return self._known(broken)
+        self._unnamed.append(broken)
+        return broken
 
     def _known(self, info: PluginInfo) -> PluginInfo:
         self._infos[info.name] = info
@@ -144,8 +149,8 @@ class Plugins:
                 impl.function(*([self.registry] if "registry" in impl.argnames else []))
 
     def infos(self) -> list[PluginInfo]:
-        """All plugins that were found, by name."""
-        return sorted(self._infos.values(), key=lambda info: info.name)
+        """All plugins that were found, by name; where two have one name, first the one that has it."""
+        return sorted([*self._infos.values(), *self._unnamed], key=lambda info: info.name)
 
     def implementations(self, hook: str) -> list[Implementation]:
         """The implementations of a hook, in the order they are called: wrappers first."""

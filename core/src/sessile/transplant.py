@@ -13,8 +13,8 @@ from contextlib import suppress
 from sessile.commits import Commits
 from sessile.deletion import clear
 from sessile.encoding import JSON
-from sessile.errors import Conflict, SessionExists
-from sessile.forks import begin_pending, bring_to_life
+from sessile.errors import Conflict, SessionNotFound
+from sessile.forks import begin_pending, bring_to_life, swept_away
 from sessile.ids import RESERVED, new_id, new_log_id
 from sessile.log import PENDING, Ancestor, Entry, Header, next_version
 
@@ -58,8 +58,9 @@ class Transplant:
     async def write_session(
         self, header: Header, pages: Pages, ancestors: Sequence[Ancestor], *, session_id: str, user_id: str
     ) -> Header:
-        """Write a session with the content of `header`. `SessionExists` where the id is taken; nothing is written then.
+        """Write a session with the content of `header`.
 
+        `SessionExists` where the id is taken, or what was written is swept away meanwhile; nothing is left then.
         pages: the entries of its own log. ancestors: the logs here that it inherits from.
         """
         first = Header(
@@ -72,20 +73,21 @@ class Transplant:
         pending = await self._begin(first)
         try:
             pending = await self._append(pending, pages)
-        except Exception as error:
+        except Exception:
             with suppress(Exception):  # the error that led here says more
                 found = await self.commits.load(session_id)
                 if found is not None and found.log == pending.log:
                     await clear(self.commits, found)
-            if isinstance(error, Conflict):
-                raise SessionExists(f"session {session_id!r} was begun by somebody else just now: choose another id") from error
             raise
         content = header.to_dict()
         fields = {name: content[name] for name in (*OF_THE_LOG, *_OF_THE_SESSION)}
         if ancestors:
             fields.update(parent=ancestors[-1].log, root=ancestors[0].log)
         alive = [row.log for row in ancestors if row.stop]
-        return await bring_to_life(self.commits, pending, alive=alive, status=header.status, **fields)
+        try:
+            return await bring_to_life(self.commits, pending, alive=alive, status=header.status, **fields)
+        except SessionNotFound as error:
+            raise swept_away(f"a log that session {session_id!r} inherits") from error
 
     async def _begin(self, first: Header) -> Header:
         fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, _now(), new_id()), "status": PENDING}
@@ -94,8 +96,16 @@ class Transplant:
     async def _append(self, header: Header, pages: Pages) -> Header:
         async for entries in pages:
             fields = {**next_version(header, _now(), new_id()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
-            header = await self.commits.put(header, entries, fields)
+            try:
+                header = await self.commits.put(header, entries, fields)
+            except Conflict as lost:
+                raise swept_away(_named(header)) from lost
         return header
+
+
+def _named(header: Header) -> str:
+    hidden = header.session_id.startswith(_OWNER)
+    return "a log that is inherited" if hidden else f"session {header.session_id!r}"
 
 
 def _now() -> float:

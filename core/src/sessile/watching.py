@@ -20,13 +20,11 @@ class _Watch:
     """Where a watch has got to: a position in the session's own log, and the version that was seen last."""
 
     def __init__(self, h: Handle, timeout: float | None) -> None:
+        h.check_open()
         self.h = h
         self.timeout = timeout
-        self.position = self.version = -1
-
-    async def begin(self) -> None:
-        header = await self.h.refresh()
-        self.position, self.version = header.head, header.version
+        self.position = None if h.seen is None else h.seen.head  # None: where the session is at the first look
+        self.version = -1
 
     async def more(self) -> list[Message] | None:
         """The messages that were added since; None when the session is closed, or nothing was said for `timeout` seconds."""
@@ -34,6 +32,8 @@ class _Watch:
         while not self.h.closed:
             header = await self.h.refresh()
             self.version = header.version
+            if self.position is None:
+                self.position = header.head
             if header.head > self.position:
                 entries = await self.h.read(Segment(header.depth, self.position, header.head), MESSAGE)
                 self.position = header.head
@@ -55,12 +55,12 @@ class _Watch:
 
 
 def watch(h: Handle, timeout: float | None = None) -> Iterator[Message]:
-    """The messages that are added from now on, by anybody, each within a second of its commit.
+    """The messages that are added after what this handle has seen when it is called, each within a second of its commit.
 
-    timeout: end once nothing was said for so many seconds (None: never). Closing the session ends it, too.
+    So nothing is missed between a read of the session, this call and the first step of the loop. timeout: end once nothing
+    was said for so many seconds (None: never). Closing the session ends it, too.
     """
     watched = _Watch(h, timeout)
-    run(watched.begin())
 
     def messages() -> Iterator[Message]:
         while (more := run(watched.more())) is not None:
@@ -69,10 +69,13 @@ def watch(h: Handle, timeout: float | None = None) -> Iterator[Message]:
     return messages()
 
 
-async def awatch(h: Handle, timeout: float | None = None) -> AsyncIterator[Message]:
-    """As `watch`, for `async for`; it begins with the first step of the loop."""
+def awatch(h: Handle, timeout: float | None = None) -> AsyncIterator[Message]:
+    """As `watch`, for `async for`. A handle that has seen nothing yet begins with the first step of the loop."""
     watched = _Watch(h, timeout)
-    await watched.begin()
-    while (more := await watched.more()) is not None:
-        for message in more:
-            yield message
+
+    async def messages() -> AsyncIterator[Message]:
+        while (more := await watched.more()) is not None:
+            for message in more:
+                yield message
+
+    return messages()

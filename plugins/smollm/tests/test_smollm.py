@@ -79,6 +79,15 @@ def test_a_reader_that_leaves_stops_it(model: SmolLM) -> None:
     assert len(answer.content) < 100
 
 
+def test_an_agent_with_tools_is_told_that_it_has_none(model: SmolLM) -> None:
+    def track(order: int) -> str:
+        return f"order {order} is in Lisbon"
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, tools=[track]))
+    with pytest.raises(ModelError, match=r"SmolLM2.* cannot call tools \(track\): .*model='openai:NAME', or no tools"):
+        session.chat("Where is it?")
+
+
 def test_which_notes_are_chosen() -> None:
     history = [user(fact) for fact in FACTS]
     assert notes.choose(history, "What's my name?") == [FACTS[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,3 +283,33 @@ def test_an_entry_that_broke_after_it_was_indexed_hides_no_other(tmp_path: Path)
         other.execute("UPDATE sessions_entries SET body = '{' WHERE log = (SELECT key FROM sessions WHERE session_id = '1')")
     for limit in (1, 2):
         assert [hit.session_id for hit in manager.search("needle", limit=limit)] == ["2"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_stores_are_made_while_the_process_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)  # where what fails around a fork is told
+    forked = threading.Event()
+
+    def make_stores() -> None:
+        while not forked.is_set():
+            held = [SQLiteSessionStore(tmp_path / "s.db") for _ in range(50)]
+            del held
+
+    maker = threading.Thread(target=make_stores)
+    kept = [SQLiteSessionStore(tmp_path / "s.db") for _ in range(500)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        maker.start()
+        for _ in range(20):
+            if not (child := os.fork()):
+                os._exit(0)
+            os.waitpid(child, 0)
+    finally:
+        forked.set()
+        sys.setswitchinterval(interval)
+        maker.join(30)
+    assert kept
+    assert failures == []

@@ -81,16 +81,20 @@ class AsyncSession(BaseSession):
     update_preference = awaited(state.update_preference)
     get_preference = awaited(state.get_preference)
     get_preferences = awaited(state.get_preferences)
-    state = property(awaited(write_through.get_state))
+    state = property(awaited(write_through.get_state), write_through.refuse_state)
 
     def watch(self, timeout: Seconds | None = None) -> AsyncIterator[Message]:
-        """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
+        """The messages that anybody adds after what this session has read, until nothing was said for `timeout` seconds.
+
+        None: for ever. A message within a second of its commit. Closing the session ends it, too. A session that was not
+        read yet, nor opened by `async with`, is watched from the first step of the loop.
+        """
         return watching.awatch(self._handle, timeout)
 
     # the session itself
-    metadata = property(awaited(write_through.get_metadata))
+    metadata = property(awaited(write_through.get_metadata), write_through.refuse_metadata)
     set_metadata = awaited(lifecycle.set_metadata)
-    title = property(awaited(lifecycle.get_title))
+    title = property(awaited(lifecycle.get_title), write_through.refuse_title)
     set_title = awaited(lifecycle.set_title)
     status = property(awaited(lifecycle.get_status))
     created_at = property(awaited(lifecycle.created_at))

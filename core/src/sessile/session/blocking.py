@@ -97,7 +97,10 @@ class Session(BaseSession):
     state = property(blocking(write_through.get_state), blocking(write_through.set_state))
 
     def watch(self, timeout: Seconds | None = None) -> Iterator[Message]:
-        """The messages that are added from now on, by anybody, until nothing was said for `timeout` seconds (None: ever)."""
+        """The messages that anybody adds after what this session has read, until nothing was said for `timeout` seconds.
+
+        None: for ever. A message within a second of its commit. Closing the session ends it, too.
+        """
         return watching.watch(self._handle, timeout)
 
     # the session itself

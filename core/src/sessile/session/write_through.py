@@ -32,6 +32,11 @@ class _Kind:
     shared: Callable[[str], bool] = lambda key: False
 
 
+def read_only(name: str, verbs: str) -> ReadOnly:
+    """What an `AsyncSession` raises where something is assigned to it."""
+    return ReadOnly(f"the {name} of an AsyncSession is not changed in place, but with {verbs}")
+
+
 class WriteThrough(dict[str, Any]):
     """A session's state or metadata as it was when it was read; assigning to it, or removing from it, commits at once.
 
@@ -52,7 +57,7 @@ class WriteThrough(dict[str, Any]):
     def _change(self, values: Mapping[str, JSON], gone: Iterable[str] = ()) -> None:
         kind = self._kind
         if self._handle.face.awaits:
-            raise ReadOnly(f"the {kind.name} of an AsyncSession is not changed in place, but with {kind.verbs}")
+            raise read_only(kind.name, kind.verbs)
         plain = json_value(dict(values), kind.name, kind.error)
         gone = list(gone)
         if plain or gone:
@@ -155,3 +160,16 @@ _STATE = _Kind(
     states.is_shared,
 )
 _METADATA = _Kind("metadata", lifecycle.change_metadata, "`await session.set_metadata({**metadata, key: value})`")
+
+
+def _refuse(name: str, verbs: str) -> Callable[[Any, Any], None]:
+    def refuse(session: Any, value: Any) -> None:
+        raise read_only(name, verbs)
+
+    return refuse
+
+
+# What is done with `session.state = …` where that cannot be awaited.
+refuse_state = _refuse(_STATE.name, _STATE.verbs)
+refuse_metadata = _refuse(_METADATA.name, _METADATA.verbs)
+refuse_title = _refuse("title", "`await session.set_title(title)`")

@@ -36,12 +36,10 @@ _VERBS = {"snapshots": "log", "save": "export"}
 _OPTIONS = {"user_id": "user", "session_id": "session"}
 _TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""  # as repr writes it
 _SESSION = rf"(?:Async)?Session\((?P<id>{_TEXT})(?:, user_id=(?P<user>{_TEXT}))?\)"
-_WORDS: tuple[tuple[str, Any], ...] = (
+WORDS: tuple[tuple[str, Any], ...] = (
     (rf"^{_SESSION}", r"session \g<id>"),
     (_SESSION, lambda m: _resume(m)),
     (r"\b(?:await )?session\.(\w+)\([^()]*\)", lambda m: f"`sessile session {_VERBS.get(m[1], m[1])}`"),
-    (r"\bmanager\.(\w+)\([^()]*\)", lambda m: f"`sessile session {m[1]}`"),
-    (r"\b(?:pass )?(cascade)=True\b", r"--\1"),
     (rf"\b(?:pass )?(model|user_id|session_id|store|policy|title|label)=({_TEXT})", lambda m: _option(m)),
     (r"import under another session_id\b", "choose another id with --session"),
     (r"another session_id\b", "another id with --as"),
@@ -71,7 +69,7 @@ def _quoted(text: str) -> str:
 
 def in_words(text: str) -> str:
     """An error's text with the Python in it put into the words of the command line."""
-    for pattern, words in _WORDS:
+    for pattern, words in WORDS:
         text = re.sub(pattern, words, text)
     return text
 

@@ -38,7 +38,16 @@ class SmolLM:
         self._lock = threading.Lock()
 
     def generate(self, request: Request) -> str:
-        """Answer the last message: from notes of what the user said where it asks for that, else as plain chat."""
+        """Answer the last message: from notes of what the user said where it asks for that, else as plain chat.
+
+        `ModelError` where there are tools, which this model cannot call.
+        """
+        if request.tools:
+            names = ", ".join(tool.name for tool in request.tools)
+            raise ModelError(
+                f"the embedded model {self.path.stem} cannot call tools ({names}): give the agent a model that can, such as "
+                "model='openai:NAME', or no tools"
+            )
         *history, current = request.messages
         chosen = notes.choose(history, current.text) if notes.is_question(current.text) else []
         if chosen:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sessile_sqlite.connection import Connection
 
+_lock = threading.Lock()  # of what is watched; held during a fork, so that it is free in the child
 _watched: weakref.WeakSet[Connection] = weakref.WeakSet()
 _held: list[Connection] = []
 _inherited: list[sqlite3.Connection | None] = []  # never collected
@@ -22,10 +24,12 @@ _inherited: list[sqlite3.Connection | None] = []  # never collected
 
 def watch(connection: Connection) -> None:
     """Let forks wait for a connection."""
-    _watched.add(connection)
+    with _lock:
+        _watched.add(connection)
 
 
 def _hold() -> None:
+    _lock.acquire()
     for connection in list(_watched):
         connection.guard.acquire()
         _held.append(connection)
@@ -34,11 +38,13 @@ def _hold() -> None:
 def _let_go() -> None:
     while _held:
         _held.pop().guard.release()
+    _lock.release()
 
 
 def _begin_anew() -> None:
     while _held:
         _inherited.append(_held.pop().begin_anew())
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
