@@ -22,7 +22,7 @@ from sessile.ids import check_id
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
 from sessile.merging import AnySession
 from sessile.plugins import installed
-from sessile.searching import Hit, search_all, search_index
+from sessile.searching import Hit, Search
 from sessile.store import Page, Query
 from sessile.stores import find_store
 from sessile.words import words
@@ -242,14 +242,18 @@ class SessionManager:
 
         Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.words`). At most
         `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
+        A message that forks inherit is found once: in the session in which it was said; where that is gone, or counts it no
+        more, in the oldest fork that counts it.
         `InvalidInput` for a text or user id that is no text that can be stored, or a limit that is no number from 0.
         """
         user_id = self._whose(user_id)
         if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
-        if hasattr(self.store, "search"):
-            return list(islice(search_index(self._commits, text, user_id, min(limit, _CANDIDATES)), limit))
-        return list(islice(search_all(self._commits, text, self.each(user_id=user_id)), limit))
+        search = Search(self._commits, text, user_id)
+        indexed = hasattr(self.store, "search")
+        return list(
+            islice(search.in_index(min(limit, _CANDIDATES)) if indexed else search.in_all(self.each(user_id=user_id)), limit)
+        )
 
     def _handle(self, session_id: str) -> Handle:
         return Handle(self._commits.face, self.store, session_id, plugins=installed())
