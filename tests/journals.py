@@ -13,6 +13,7 @@ import pytest
 
 from sessile import Header, Session, SessionManager
 from sessile.errors import Missing
+from sessile.testing import fixtures
 from tests.at_once import USERS, check_user
 
 HEIRS = "~heirs:"  # how the ids of the records of who inherits begin
@@ -101,7 +102,7 @@ class Journal:
 def headers(manager: SessionManager) -> list[Header]:
     """All that there are, sessile's own and half made ones, too."""
     queries = [{"prefix": prefix, "status": status} for prefix in ("", "~") for status in (None, "pending", "deleted")]
-    return [header for query in queries for header in manager.each(**query)]
+    return [header for query in queries for header in fixtures.headers(manager.store, **query)]
 
 
 def check_store(url: str, journal: Journal | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sessile import Session
+from sessile import Agent, Session, SessionManager
 from tests.stores import url_of
 
 COMMAND = [sys.executable, "-c", "from sessile_cli.main import entry; entry()"]
@@ -85,6 +86,64 @@ def test_list_show_start_resume_delete(url: str) -> None:
     assert json_of("session", "list", "--store", url) == []
 
 
+def test_delete_takes_the_session_that_was_shown(url: str) -> None:
+    manager = SessionManager(url)
+    for again in (False, True):
+        manager.create_session("ann", "s").add_message("user", "shown")
+        command = [*COMMAND, "session", "delete", "s", "--store", url]
+        asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert asking.stderr
+        question = asking.stderr.read(len("Delete session 's' with 1 messages?"))
+        assert question == "Delete session 's' with 1 messages?"
+        manager.delete("s")
+        if again:
+            manager.create_session("ann", "s").add_message("user", "another")
+        out, err = asking.communicate("y\n")
+        assert (asking.returncode, out) == (4, "")
+        assert "is not there any more: nothing was deleted" in err
+        assert manager.exists("s") == again
+
+
+def test_a_user_may_delete_a_broken_session_of_theirs(url: str) -> None:
+    manager = SessionManager(url)
+    manager.create_session("ann", "s")
+    with sqlite3.connect(manager.store.path) as db:
+        db.execute("UPDATE sessions_details SET body = '{'")
+    assert "'s'" in sessile("session", "show", "s", "--store", url, code=6).stderr
+    assert "does not belong to user 'bob'" in sessile(*"session delete s --user bob --yes".split(), "--store", url, code=5).stderr
+    assert json_of(*"session delete s --user ann --yes".split(), "--store", url) == {"deleted": "s"}
+    assert "there is no session 's'" in sessile("session", "delete", "s", "--yes", "--store", url, code=4).stderr
+
+
+def test_a_log_shows_the_last_turns_by_their_numbers(url: str) -> None:
+    with Session("s", store=url, agent=Agent(model="echo")) as session:
+        session.snapshot("begin")
+        session.add_messages([("user", "long")] + [("assistant", str(number)) for number in range(30)])
+        for number in range(3):
+            session.chat(f"turn {number}")
+        session.snapshot("end")
+        session.add_messages([("user", "last"), ("assistant", "reply")])
+    everything = json_of("session", "log", "s", "--store", url)
+    assert [len(turn["messages"]) for turn in everything["turns"]] == [31, 2, 2, 2, 2]
+    numbers = [said["number"] for turn in everything["turns"] for said in turn["messages"]]
+    assert (numbers, everything["labels"]) == ([*range(1, 40)], ["begin"])
+    assert everything["turns"][3]["messages"][1]["labels"] == ["end"]
+    for limit, *how in ((0,), (2,), (4, "--graph"), (5,)):
+        some = json_of("session", "log", "s", "--store", url, "--limit", str(limit), *how)
+        assert (some["turns"], some["labels"]) == (everything["turns"][5 - limit :], ["begin"])
+
+
+def test_an_output_that_takes_nothing(url: str) -> None:
+    Session("s", store=url).add_message("user", "x")
+    for args in (("list",), ("list", "--json"), ("show", "s"), ("show", "nope", "--json")):
+        with open("/dev/full", "w") as full:
+            command = [*COMMAND, "session", *args, "--store", url]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == (4 if "nope" in args else 3), done.stderr
+        assert done.stderr.splitlines() == [done.stderr.strip()]
+        assert ("there is no session" if "nope" in args else "No space left on device") in done.stderr
+
+
 def test_export_and_import(url: str, tmp_path: Path) -> None:
     with Session("s", store=url, user_id="ann") as session:
         session.add_messages([("user", "one"), ("assistant", "two")])
@@ -143,6 +202,7 @@ def test_install_and_uninstall_hand_over_to_the_installer() -> None:
 
 FAILURES = [
     (["session", "show", "nope"], 4, "there is no session 'nope'"),
+    (["session", "import", "nope"], 4, "No such file or directory: 'nope'"),
     (["session", "resume", "../x"], 2, "'..' as a part of a path"),
     (["session", "list", "--store", "gopher://x"], 4, "no store named 'gopher'"),
     (["session", "list", "--store", "x.db"], 2, "is no URL"),
@@ -219,6 +279,8 @@ def test_exploring_a_session(url: str) -> None:
         "│    * user: other",
     ]
     assert sessile("session", "log", "side", *there).stdout.splitlines()[1] == "  * user: one"
+    for point in ("", "label:"):
+        assert "'' is no point" in sessile("session", "revert", "main", point, *there, code=2).stderr
     assert "has no snapshot 'nowhere'" in sessile("session", "revert", "main", "nowhere", *there, code=2).stderr
     before = json_of("session", "show", "side", *there)["messages"]
     assert json_of("session", "delete", "main", "--yes", *there) == {"deleted": "main"}

@@ -11,7 +11,7 @@ import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
 from sessile.copying import copy_store
-from sessile.errors import Closed, NotInstalled
+from sessile.errors import Closed, InvalidInput, NotInstalled
 from sessile.log import Header
 from sessile.stores import open_store
 from sessile.testing.deleting import Cut, CutStore
@@ -105,6 +105,14 @@ def test_a_copy_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     assert report.problems == []
     store.close()
     assert contents(there) == contents(here)
+
+
+@pytest.mark.parametrize("argument", [{"progress": 5}, {"since": "now"}, {"user_id": 5}, {"check": "yes"}, {"nope": 1}])
+def test_an_argument_that_is_none_is_refused(argument: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = argument
+    with pytest.raises(InvalidInput, match=f"copy_store.*{name}"):
+        copy_store(url_of("file", tmp_path / "here"), url_of("file", tmp_path / "there"), **argument)
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_one_user_or_since_a_time(tmp_path: Path) -> None:

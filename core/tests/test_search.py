@@ -63,6 +63,24 @@ def test_an_unknown_status_is_refused(manager: SessionManager) -> None:
     assert len(manager.list(status="active").items) == 2
 
 
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ({"prefix": "~"}, "prefix '~' is of sessile's own records"),
+        ({"prefix": "~heirs:"}, "prefix '~heirs:' is of"),
+        ({"status": "deleted"}, "status 'deleted' is of what is no session"),
+        ({"status": "pending"}, "status 'pending' is of"),
+        ({"nope": 1}, "has no parameter 'nope': it has user_id, status, "),
+        ({"prefixes": "a"}, "has no parameter 'prefixes': did you mean 'prefix'"),
+    ],
+)
+def test_what_is_no_session_is_listed_for_nobody(manager: SessionManager, query: dict[str, Any], why: str) -> None:
+    for one in (manager, manager.user("ann")):
+        for ask in (one.list, one.each):
+            with pytest.raises(InvalidInput, match=why):
+                ask(**query)  # `each`, too, before anything is read
+
+
 class Scanned(MemorySessionStore):
     """A store in which a session cannot be read, once it is named. faults: (method, session or log id) -> what that raises."""
 

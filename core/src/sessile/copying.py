@@ -6,11 +6,14 @@ session is known as the same by the hash of its last entry.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import attrs
 
+from sessile.arguments import checked
 from sessile.commits import Commits
 from sessile.deletion import clear, everything
 from sessile.drive import Blocking, run
@@ -21,7 +24,7 @@ from sessile.ids import RESERVED, new_id, new_log_id, owner_of
 from sessile.integrity import verify
 from sessile.log import UNSEEN, Ancestor, Header, next_version
 from sessile.plugins import installed
-from sessile.store import Query, Store
+from sessile.store import Query
 from sessile.stores import find_store
 from sessile.transplant import BATCH, OF_THE_LOG, Pages, Transplant
 
@@ -186,16 +189,17 @@ class Copier:
             self.report.problems.append(f"{header.session_id}: {found.problem}")
 
 
+@functools.partial(checked, skip=0)
 def copy_store(
-    source: str | Store,
-    target: str | Store,
+    source: Any,
+    target: Any,
     *,
     user_id: str | None = None,
     since: float | None = None,
     check: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Copy all sessions of a store (a URL or an instance) into another, and what state is shared.
+    """Copy all sessions of a store (a URL or an instance, as for `Session`) into another, and what state is shared.
 
     user_id: only that user's. since: only those changed since then (seconds since 1970, UTC). What they were forked from
     comes along. check: read each session in the target and compare it, too. progress: called with how many sessions

@@ -15,6 +15,11 @@ from sessile.log import PENDING, Header
 MARGIN = 0.1  # of `ttl`, that a log lives longer than its header
 
 
+def how_it_went(store: Any) -> str:
+    """What became of a session that a store does not have any more."""
+    return "was deleted" if getattr(store, "ttl", None) is None else "was deleted, or has expired,"
+
+
 async def keep_inherited(commits: Commits, header: Header) -> dict[str, Any]:
     """Let what a session inherits live as long as the session will after its next commit; the header fields that say so."""
     ttl = getattr(commits.store, "ttl", None)

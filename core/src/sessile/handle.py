@@ -16,7 +16,7 @@ from sessile.deletion import clear, finish
 from sessile.drive import Face
 from sessile.encoding import json_value
 from sessile.errors import AccessDenied, Closed, Conflict, CorruptStore, Missing, SessionNotFound
-from sessile.expiry import keep_inherited
+from sessile.expiry import how_it_went, keep_inherited
 from sessile.ids import RESERVED, check_id, new_log_id
 from sessile.lineage import before, cut, pieces, pieces_backwards
 from sessile.log import DEFAULT_USER, DELETED, MESSAGE, UNSEEN, Change, Entry, Header, Segment, stamp
@@ -124,7 +124,7 @@ class Handle:
         if seen is not None and seen.version and (stored is None or stored.log != seen.log):
             if not self.session_id.startswith(RESERVED):
                 raise SessionNotFound(
-                    f"session {self.session_id!r} was deleted while it was open: open it anew to begin a new one"
+                    f"session {self.session_id!r} {how_it_went(self.store)} while it was open: open it anew to begin a new one"
                 )
             seen = None  # state that sessions share: it is empty now, and begins anew
         if stored is None:

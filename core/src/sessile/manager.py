@@ -12,17 +12,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sessile import archives, deletion, erasing, lifecycle
-from sessile.arguments import Count, checked_class
+from sessile.arguments import Arguments, Count, checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore, SessionNotFound
+from sessile.errors import AccessDenied, CorruptStore, InvalidInput, SessionNotFound
 from sessile.handle import Handle
 from sessile.ids import check_id
-from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
+from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, STATUSES, UNSEEN, Header
 from sessile.merging import AnySession
 from sessile.plugins import installed
-from sessile.searching import Hit, search_all, search_index
+from sessile.searching import Hit, Search
 from sessile.store import Page, Query
 from sessile.stores import find_store
 from sessile.words import words
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0  # seconds
 _CANDIDATES = 1000  # hits asked for at a time
+_check_query = Arguments(Query.__init__, skip=1)
 
 
 @checked_class
@@ -99,12 +100,22 @@ class SessionManager:
         return [Session(header.session_id, user_id=header.user_id, store=self.store) for header in page.items]
 
     def list(self, **query: Any) -> Page[Header]:
-        """A page of headers, newest change first, without opening any session. See `sessile.store.Query`."""
+        """A page of headers, newest change first, without opening any session. See `sessile.store.Query`.
+
+        `InvalidInput` for what no query has, and for what is no session: a prefix that begins with "~", or the statuses
+        "pending" and "deleted".
+        """
         found: Page[Header] = self._call(self.store.find, self._query(**query))
         return found
 
     def _query(self, **query: Any) -> Query:
-        return Query(**{**query, "user_id": self._whose(query.get("user_id"))})
+        _check_query((), query)
+        asked = Query(**{**query, "user_id": self._whose(query.get("user_id"))})
+        if asked.reserved:
+            raise InvalidInput(f"prefix {asked.prefix!r} is of sessile's own records, which are no sessions: ask for another one")
+        if asked.status in UNSEEN:
+            raise InvalidInput(f"status {asked.status!r} is of what is no session for anybody: use one of {', '.join(STATUSES)}")
+        return asked
 
     def each(self, **query: Any) -> Iterator[Header]:
         """All headers that a query finds, page by page (of `limit`, by default 1,000), newest change first.
@@ -112,6 +123,10 @@ class SessionManager:
         One that changes while the pages are read may be left out, or come as it was.
         """
         query = {"limit": 1000, **query}
+        self._query(**query)  # here, and not when the first header is asked for
+        return self._pages(query)
+
+    def _pages(self, query: dict[str, Any]) -> Iterator[Header]:
         page = self.list(**query)
         yield from page.items
         while page.cursor is not None:
@@ -242,14 +257,18 @@ class SessionManager:
 
         Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.words`). At most
         `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
+        A message that forks inherit is found once: in the session in which it was said; where that is gone, or counts it no
+        more, in the oldest fork that counts it.
         `InvalidInput` for a text or user id that is no text that can be stored, or a limit that is no number from 0.
         """
         user_id = self._whose(user_id)
         if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
-        if hasattr(self.store, "search"):
-            return list(islice(search_index(self._commits, text, user_id, min(limit, _CANDIDATES)), limit))
-        return list(islice(search_all(self._commits, text, self.each(user_id=user_id)), limit))
+        search = Search(self._commits, text, user_id)
+        indexed = hasattr(self.store, "search")
+        return list(
+            islice(search.in_index(min(limit, _CANDIDATES)) if indexed else search.in_all(self.each(user_id=user_id)), limit)
+        )
 
     def _handle(self, session_id: str) -> Handle:
         return Handle(self._commits.face, self.store, session_id, plugins=installed())

@@ -140,6 +140,8 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
 
 async def _named(h: Handle, header: Header, name: str) -> Snapshot:
     """The latest snapshot of an id or label."""
+    if not name:  # the label of all that have none
+        raise InvalidInput("'' is no point: pass a snapshot, its label, a message, or a number of messages")
     async for snapshot in _latest_first(h, header):
         if name in (snapshot.id, snapshot.label):
             return snapshot

@@ -12,7 +12,7 @@ from typing import Any
 from sessile.drive import Blocking, run
 from sessile.manager import SessionManager
 from sessile.session import Session
-from sessile.testing.fixtures import StoreFixtures, capability
+from sessile.testing.fixtures import StoreFixtures, capability, headers
 
 _LENGTH = 150  # messages: more than a store may keep together
 
@@ -74,7 +74,7 @@ def check_nothing_left(store: Any, name: str) -> None:
         assert manager.delete(f"{name}-grandchild")
         assert not manager.list(prefix=name).items
         assert not [log for log in run(Blocking().call(manager.store.logs)) if name in log]
-        assert not [header for header in manager.each(prefix="~") if name in header.session_id]
+        assert not [header for header in headers(manager.store, prefix="~") if name in header.session_id]
 
 
 class DeletingTests(StoreFixtures):

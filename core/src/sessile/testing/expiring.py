@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessile.errors import Conflict
+from sessile.errors import Conflict, SessionNotFound
 from sessile.manager import SessionManager
 from sessile.session import Session
 from sessile.store import Query
@@ -50,6 +50,8 @@ class ExpiringTests(StoreFixtures):
             time.sleep(ttl / 10)
         assert [message.text for message in child.messages] == ["a", *"c" * said]
         assert {header.session_id for header in manager.each()} == {"grandchild"}, "of the others, what it inherited is there"
+        with pytest.raises(SessionNotFound, match="was deleted, or has expired, while it was open"):
+            root.add_message("user", "d")
         again = Session("alone", store=store)  # its log may still lie there
         again.add_message("user", "anew")
         assert [message.text for message in again.messages] == ["anew"]

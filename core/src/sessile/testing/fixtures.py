@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from sessile.commits import Commits
+from sessile.deletion import find_all
 from sessile.drive import Blocking, run
 from sessile.ids import new_log_id
 from sessile.log import Change, Draft, Header, stamp
+from sessile.store import Query
 from sessile.stores import open_store as open_url
 from sessile.testing import plugin
 from sessile.testing.limits import within
@@ -30,6 +33,11 @@ class Driven:
         if not callable(method):
             return method
         return lambda *args, **kwargs: run(Blocking().call(method, *args, **kwargs))
+
+
+def headers(store: Any, **query: Any) -> list[Header]:
+    """All headers that a query finds, of sessile's own records too: what no manager lists."""
+    return run(find_all(Commits(Blocking(), store), Query(**{"limit": 1000, **query}), prefixes=(query.get("prefix", ""),)))
 
 
 def born(session_id: str, **fields: Any) -> Header:

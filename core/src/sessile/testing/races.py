@@ -23,7 +23,7 @@ from sessile.log import Header
 from sessile.manager import SessionManager
 from sessile.memory_store import MemorySessionStore
 from sessile.session import Session
-from sessile.testing.fixtures import Driven, StoreFixtures, capability, only_in_full
+from sessile.testing.fixtures import Driven, StoreFixtures, capability, headers, only_in_full
 
 _MOST = 500  # calls of one operation
 
@@ -156,7 +156,7 @@ def check_nothing_left(world: World) -> None:
             manager.delete(world.name + who)
             assert not manager.exists(world.name + who)
         assert not [log for log in Driven(world.store).logs() if f".{world.name}" in log]
-        assert not [header for header in manager.each(prefix="~") if f".{world.name}" in header.session_id]
+        assert not [header for header in headers(world.store, prefix="~") if f".{world.name}" in header.session_id]
 
 
 def family(name: str, store: Any) -> World:

@@ -64,3 +64,36 @@ class SearchTests(StoreFixtures):
         assert [hit.message.text[:6] for hit in manager.search('"quote" me*')] == ["a brow"]
         session.set_history([("user", "white owl")])
         assert [hit.message.text for hit in manager.search("owl")] == ["white owl"]
+
+    @capability("search")
+    def test_search_finds_what_forks_inherit_once(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        root = manager.create_session("ann", "root")
+        root.add_messages([("user", f"needle {number}") for number in range(4)])
+        child = root.fork(3, "child")
+        child.add_message("user", "needle of child")
+        grandchild = child.fork(2, "grandchild")
+        root.fork(1, "another")
+
+        def found() -> list[tuple[str, str]]:
+            hits = manager.search("needle")
+            assert sorted(manager.search("needle", user_id="ann"), key=repr) == sorted(hits, key=repr)
+            assert manager.search("needle", user_id="bob") == []
+            assert len({hit.message["id"] for hit in hits}) == len(hits)
+            return sorted((hit.message.text.removeprefix("needle "), hit.session_id) for hit in hits)
+
+        all_of_root = [(str(number), "root") for number in range(4)]
+        assert found() == [*all_of_root, ("of child", "child")]
+        back = root.revert(1)  # which takes nothing from its forks
+        assert found() == [("0", "root"), ("1", "child"), ("2", "child"), ("of child", "child")]
+        root.revert(back)
+        manager.delete("child")
+        assert found() == all_of_root
+        root.set_history([])
+        assert found() == [("0", "grandchild"), ("1", "grandchild")]
+        grandchild.set_history([])
+        assert found() == [("0", "another")]
+        manager.delete("root")
+        assert found() == [("0", "another")]
+        manager.delete("another")
+        assert found() == []

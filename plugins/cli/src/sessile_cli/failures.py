@@ -93,12 +93,30 @@ def status_of(error: BaseException) -> int:
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
-    """Tell of a failure, and return its exit status: a line of JSON on standard output, or of text on standard error."""
+    """Tell of a failure, and return its exit status: a line of JSON on standard output, or of text on standard error.
+
+    Where standard output is what failed, the text is all there is.
+    """
     number = status_of(error)
-    if as_json:
-        print_json({"error": {"type": type(error).__name__, "message": text_of(error), "status": number}}, indent=None)
-    elif isinstance(error, click.ClickException):
+    if as_json and _printed({"type": type(error).__name__, "message": text_of(error), "status": number}):
+        return number
+    if isinstance(error, click.ClickException):
         error.show()
     else:
         say(f"sessile: {text_of(error)}", err=True)
     return number
+
+
+def report_aborted(*, as_json: bool) -> int:
+    """The same for what was ended from outside, or by a question that was not answered with yes."""
+    if not (as_json and _printed({"type": "Aborted", "message": "aborted", "status": ABORTED})):
+        say("aborted", err=True)
+    return ABORTED
+
+
+def _printed(error: dict[str, Any]) -> bool:
+    try:
+        print_json({"error": error}, indent=None)
+    except OSError:
+        return False
+    return True

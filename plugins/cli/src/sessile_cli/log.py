@@ -35,16 +35,13 @@ def log(session_id: str, user: str | None, store: str | None, as_json: bool, gra
     """The turns of a session with their labels, oldest first."""
     found = existing(session_id, user, store)
     if not graph:
-        top = {**found.get_context(), "children": []}
-        top.update(_turns(found.messages, 0, _labels(found), limit))
+        top = {**found.get_context(), "children": [], **_turns(found, None, limit)}
     else:
         top = found.tree()
         opened: dict[str | None, Any] = {}
         for node in _nodes(top):  # parents first
             one = opened[node["session_id"]] = existing(node["session_id"], user, store)
-            parent = opened.get(one.parent)
-            own = one.diff(parent, one).b if parent else one.messages
-            node.update(summary_json(node) | _turns(own, one.message_count - len(own), _labels(one), limit))
+            node.update(summary_json(node) | _turns(one, opened.get(one.parent), limit))
     _show(top, _lines, as_json)
 
 
@@ -66,19 +63,47 @@ def _labels(found: Any) -> dict[int, list[str]]:
     return labels
 
 
-def _turns(messages: Sequence[Any], before: int, labels: dict[int, list[str]], limit: int) -> dict[str, Any]:
+def _turns(found: Any, parent: Any, limit: int) -> dict[str, Any]:
     """ "turns", the last `limit`, each with its messages, their numbers and the labels behind them; "labels" before them.
 
-    A message outside of turns begins one if it is a user's. before: the number of messages before the first.
+    parent: the session whose messages are left out; None: all of them are a session's own.
     """
+    labels = _labels(found)
+    if parent:
+        own = found.diff(parent, found).b
+        start = before = found.message_count - len(own)
+    else:
+        own, before = _last(found, limit)
+        start = 0
     turns: list[dict[str, Any]] = []
-    for number, said in enumerate(messages, before + 1):
-        turn = said.turn
-        if not turns or turn != turns[-1]["turn"] or (turn is None and said.role == "user"):
-            turns.append({"turn": turn, "messages": []})
-        turns[-1]["messages"].append(Message(message_json(said), number=number, labels=labels.get(number, [])))
-    at_start = labels.get(before, []) if not before or not messages else []
+    for said in _grouped(own):
+        numbered = [Message(message_json(one), number=n, labels=labels.get(n, [])) for n, one in enumerate(said, before + 1)]
+        turns.append({"turn": said[0].turn, "messages": numbered})
+        before += len(said)
+    at_start = labels.get(start, []) if not start or not own else []
     return {"labels": at_start, "turns": turns[max(0, len(turns) - limit) :]}
+
+
+def _last(found: Any, limit: int) -> tuple[Sequence[Any], int]:
+    """A session's last messages, in which so many turns are whole, and the number of those before them."""
+    size = 4 * limit
+    while True:
+        count = found.message_count
+        messages = found.get_history(size)
+        if len(messages) == min(size, count) and found.message_count == count:  # else somebody changed it meanwhile
+            if not limit or size >= count or len(_grouped(messages)) > limit:
+                return messages, count - len(messages)
+            size *= 4
+
+
+def _grouped(messages: Sequence[Any]) -> list[list[Any]]:
+    """Messages turn by turn. Outside of turns, a user's message begins one."""
+    turns: list[list[Any]] = []
+    for said in messages:
+        if not turns or said.turn != turns[-1][0].turn or (said.turn is None and said.role == "user"):
+            turns.append([])
+        turns[-1].append(said)
+    return turns
 
 
 def _lines(node: Node) -> list[str]:

@@ -16,8 +16,7 @@ import click
 
 from sessile.drive import Blocking, run
 from sessile.plugins import Plugins, parse_options
-from sessile_cli.failures import ABORTED, report
-from sessile_cli.output import print_json
+from sessile_cli.failures import report, report_aborted
 
 
 class Cli(click.Group):
@@ -66,11 +65,7 @@ def main(args: list[str] | None = None) -> Any:
     try:
         return cli.main(args=arguments, prog_name="sessile", standalone_mode=False) or 0
     except (click.Abort, KeyboardInterrupt):
-        if as_json:
-            print_json({"error": {"type": "Aborted", "message": "aborted", "status": ABORTED}}, indent=None)
-        else:
-            click.echo("aborted", err=True)
-        return ABORTED
+        return report_aborted(as_json=as_json)
     except Exception as error:
         if "--debug" in arguments and not isinstance(error, click.ClickException):
             raise
@@ -85,7 +80,18 @@ def entry() -> None:
     _prepare_streams()
     sys.setrecursionlimit(20_000)  # JSON of a tree in which forks of forks lie deep
     _end_by_signals()
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        _drop_unwritten()
+
+
+def _drop_unwritten() -> None:
+    """Leave nothing in a standard output that takes no more: the interpreter would try again at its end, and say so."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # told of already, as whatever is printed is flushed at once
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams() -> None:

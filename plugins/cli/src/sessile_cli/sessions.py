@@ -112,17 +112,24 @@ def show(session_id: str, user: str | None, store: str | None, limit: int | None
 @json_option
 def delete(session_id: str, user: str | None, store: str | None, yes: bool, cascade: bool, as_json: bool) -> None:
     """Delete a session for good, a broken one too. Asks first."""
-    manager = manager_of(store)
-    what = "which is broken"
+    found = None
     with suppress(CorruptStore):
         found = existing(session_id, user, store)
-        what = f"with {found.message_count} messages"
-        found.close()
+    what = f"with {found.message_count} messages" if found else "which is broken"
     if not yes:
         click.confirm(f"Delete session {session_id!r} {what}?", abort=True, err=True)
-    if not manager.delete(session_id, user, cascade=cascade):
-        raise SessionNotFound(f"there is no session {session_id!r} here: nothing was deleted")
+    if not _deleted(found, cascade) if found else not manager_of(store).delete(session_id, user, cascade=cascade):
+        raise SessionNotFound(f"session {session_id!r} is not there any more: nothing was deleted")
     print_json({"deleted": session_id}) if as_json else say(f"deleted {session_id}")
+
+
+def _deleted(found: Any, cascade: bool) -> bool:
+    """Delete the very session that was shown; False where it is gone, whatever has its id by now."""
+    try:
+        found.delete(cascade=cascade)
+    except SessionNotFound:
+        return False
+    return True
 
 
 @session.command("export")
@@ -149,7 +156,7 @@ def export(session_id: str, file: str, user: str | None, store: str | None, line
 
 
 @session.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--session", "session_id", metavar="ID", help="Another id for it.")
 @user_option
 @store_option
