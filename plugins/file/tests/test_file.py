@@ -263,3 +263,15 @@ def test_what_the_file_system_refuses_is_a_stores_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(StoreError, match="the file store cannot use"):
             call()
+
+
+def test_a_session_that_was_deleted_and_imported_again_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    one, other = FileSessionStore(tmp_path / "store"), FileSessionStore(tmp_path / "store")
+    with Session("s", store=one) as session:
+        session.add_message("user", "hello")
+        path = session.export(tmp_path / "exported.jsonl")
+    for _ in range(20):  # the new log has the size and time of the old one, and often its inode
+        assert SessionManager(one).delete("s")
+        SessionManager(one).import_session(path).close()
+        found, seen = one.load("s"), other.load("s")
+        assert found and seen and found.log == seen.log

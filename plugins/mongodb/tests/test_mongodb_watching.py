@@ -31,6 +31,7 @@ def test_all_hear_and_all_end(proxy: Proxy) -> None:
     sessions = [Session(f"s{number % 3}", store=store) for number in range(WATCHERS)]
     for session in sessions[:3]:
         session.add_message("user", "before")
+    assert [session.message_count for session in sessions] == [1] * WATCHERS  # each hears what it has not read
     heard: list[str] = []
     hear = heard.append
 
@@ -87,6 +88,7 @@ def test_who_watches_goes_on_when_connections_get_lost(proxy: Proxy, url: str) -
         Session("s", store=store) as watcher,
     ):
         speaker.add_message("user", "before")
+        assert watcher.message_count == 1
         messages = watcher.watch(timeout=20)
 
         def listen() -> None:
