@@ -224,7 +224,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(which=_which, pick=_picks, keep=_picks, new=st.lists(_texts, max_size=2), as_they_are=st.booleans())
     def set_history(self, which: int, pick: int, keep: int, new: list[str], as_they_are: bool) -> None:
-        session, plain, _ = self._pick(which, pick)
+        session, plain, key = self._pick(which, pick)
+        self.failed[key] = None  # what failed is history now: the same question is asked anew
         keep %= len(plain.said) + 1
         shown = session.messages[:keep]
         kept = (
