@@ -106,10 +106,10 @@ class Entry:
         return cls.from_dict(data)
 
     @classmethod
-    def all_from_json(cls, texts: Sequence[str]) -> list[Entry]:
+    def all_from_json(cls, texts: Sequence[str] | Sequence[bytes]) -> list[Entry]:
         """The entries that `json` wrote; `CorruptStore` where one is none. One look at many takes less time than many looks."""
         try:
-            found = from_json(f"[{','.join(texts)}]")
+            found = from_json(_list_of(texts))
         except ValueError:
             found = []
         return [*map(_ENTRY.build, found)] if len(found) == len(texts) else [*map(cls.from_json, texts)]
@@ -118,6 +118,11 @@ class Entry:
     def from_dict(cls, data: JSON) -> Entry:
         """The entry of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
         return _ENTRY.build(data)
+
+
+def _list_of(texts: Sequence[Any]) -> str | bytes:
+    """The JSON list of values that are JSON already."""
+    return b"[%b]" % b",".join(texts) if texts and isinstance(texts[0], bytes) else f"[{','.join(texts)}]"
 
 
 _ENTRY = Fields(Entry, "an entry", {"position": int, "kind": str, "id": str, "body": dict})

@@ -274,4 +274,6 @@ def test_a_session_that_was_deleted_and_imported_again_is_not_taken_for_the_one_
         assert SessionManager(one).delete("s")
         SessionManager(one).import_session(path).close()
         found, seen = one.load("s"), other.load("s")
-        assert found and seen and found.log == seen.log
+        assert found is not None
+        assert seen is not None
+        assert found.log == seen.log

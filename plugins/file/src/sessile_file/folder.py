@@ -61,10 +61,10 @@ class Folder:
     def folded(self, known: Known | None, log: int) -> Known | None:
         """As `refreshed`, from the open log."""
         status = os.fstat(log)
-        if known and (known.inode, known.end, known.time) == (status.st_ino, status.st_size, status.st_mtime_ns):
-            # nor is that enough: a session that was deleted and imported again has the same size and time, too
-            if read_from(log, known.end - len(known.tail), known.end) == known.tail:
-                return known
+        same = known and (known.inode, known.end, known.time) == (status.st_ino, status.st_size, status.st_mtime_ns)
+        # a session that was deleted and imported again has that size and time, too
+        if known and same and read_from(log, known.end - len(known.tail), known.end) == known.tail:
+            return known
         new = read_from(log, known.end - len(known.tail), status.st_size) if known else b""
         if known is None or known.inode != status.st_ino or known.end > status.st_size or not new.startswith(known.tail):
             known = self._saved(log, status)

@@ -46,7 +46,7 @@ class Logs:
             first, texts = part["start"], part["entries"]
             if part["log"] == log and stop <= first + len(texts):
                 entries = await self.buckets.read(log, start, min(stop, first)) if start < first else []
-                return entries + [Entry.from_json(text) for text in texts[max(start - first, 0) : max(stop - first, 0)]]
+                return entries + Entry.all_from_json(texts[max(start - first, 0) : max(stop - first, 0)])
         raise missing(log, start, stop)
 
     async def bury(self, session_id: str, condition: Mapping[str, Any]) -> bool:

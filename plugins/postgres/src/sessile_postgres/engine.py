@@ -17,7 +17,7 @@ from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
 from sessile_postgres.listening import Listener, notice
 from sessile_postgres.pool import Pool
-from sessile_postgres.rows import COLUMNS, body_of, conditions, details_of, place_of, readable, to_entry, to_header
+from sessile_postgres.rows import COLUMNS, body_of, conditions, details_of, place_of, readable, to_entries, to_header
 
 if TYPE_CHECKING:
     from sessile_postgres.store import PostgresSessionStore
@@ -55,7 +55,7 @@ class PostgresEngine:
             f"FROM {self.headers} h WHERE session_id = %s"
         )
         rows = await self._read(sql, [count, session_id])
-        return (to_header(rows[0][:-1]), [to_entry(body) for body in rows[0][-1]]) if rows else (None, [])
+        return (to_header(rows[0][:-1]), to_entries(rows[0][-1])) if rows else (None, [])
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         kind = (bool(expected), tuple(changes))
@@ -77,7 +77,7 @@ class PostgresEngine:
             f"{' AND (kind = %s OR position = %s)' if kind else ''} ORDER BY position"
         )
         rows = await self._read(sql, [*place_of(log), start, stop, *([kind, stop - 1] if kind else [])])
-        entries = [to_entry(body) for (body,) in rows]
+        entries = to_entries(body for (body,) in rows)
         if not kind:
             return whole(entries, log, start, stop)
         if start < stop and (not entries or entries[-1].position != stop - 1):

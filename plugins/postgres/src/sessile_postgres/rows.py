@@ -6,7 +6,7 @@ JSONB has no NUL character, and numbers with an exponent, or a negative zero, co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sessile.encoding import from_json, to_json
@@ -49,11 +49,9 @@ def body_of(entry: Entry) -> str:
     return to_json({_AS_TEXT: text}) if _CHANGED.search(text) else text
 
 
-def to_entry(text: str) -> Entry:
-    """The entry in such a column."""
-    if text.startswith('{"~"'):
-        text = from_json(text)[_AS_TEXT]
-    return Entry.from_json(text)
+def to_entries(texts: Iterable[str]) -> list[Entry]:
+    """The entries in such columns."""
+    return Entry.all_from_json([from_json(text)[_AS_TEXT] if text.startswith('{"~"') else text for text in texts])
 
 
 def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:

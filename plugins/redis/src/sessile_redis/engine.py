@@ -86,7 +86,7 @@ class RedisEngine:
             header = self._loaded(session_id, from_hash(stored, key))
         if header is None:
             return None, []
-        entries = [Entry.from_json(line) for line in lines]
+        entries = Entry.all_from_json(lines)
         start = max(0, header.head - count)
         known = place is not None and place.log == self.keys.log(header.log)
         if not known or [entry.position for entry in entries] != [*range(start, header.head)]:
@@ -103,7 +103,7 @@ class RedisEngine:
             return []
         with self._explained():
             lines = await maybe(self.client.lrange(self.keys.log(log), start, stop - 1))
-        return whole([Entry.from_json(line) for line in lines], log, start, stop, kind)
+        return whole(Entry.all_from_json(lines), log, start, stop, kind)
 
     async def find(self, query: Query) -> Page[Header]:
         with self._explained():

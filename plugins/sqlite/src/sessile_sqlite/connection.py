@@ -17,6 +17,7 @@ from sessile_sqlite import forking
 from sessile_sqlite.schema import prepare
 
 T = TypeVar("T")
+_LOOKED = 0.5  # seconds that reads go without a look whether the file is still there; a commit always looks
 
 
 class Connection:
@@ -33,6 +34,7 @@ class Connection:
         self.db: sqlite3.Connection | None = None
         self.keys: dict[str, int] = {}
         self._file = (0, 0)  # the connection's device and inode
+        self._look_again = 0.0
         self._closed = False
         forking.watch(self)
 
@@ -61,7 +63,8 @@ class Connection:
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """The connection, or None while there is no file: reading makes none."""
         with self.guard:
-            if not self.exists():
+            looked = self.db is not None and time.monotonic() < self._look_again
+            if not looked and not self.exists():
                 yield None
                 return
             try:
@@ -74,6 +77,7 @@ class Connection:
         if self._closed:
             raise Closed(f"the SQLite store {str(self.path)!r} is closed: make a new SQLiteSessionStore")
         file = self._file_at_path()
+        self._look_again = time.monotonic() + _LOOKED
         if self.db is not None and file != self._file:
             with self.guard:
                 if self.db is not None and not self.db.in_transaction:
