@@ -235,13 +235,13 @@ class WholeFloats(Broken):
 
 
 class Changed(Broken):
-    """What the header gets is changed on the way."""
+    """What the header gets is changed on the way: by those below, each in its way."""
 
     def commit(self, session_id: str, *, expected: int, entries: Any, changes: Any) -> None:
         super().commit(session_id, expected=expected, entries=entries, changes=self.changed(dict(changes)))
 
     def changed(self, changes: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        return changes
 
 
 class CutTitle(Changed):

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -313,3 +314,19 @@ def test_stores_are_made_while_the_process_forks(tmp_path: Path, monkeypatch: py
         maker.join(30)
     assert kept
     assert failures == []
+
+
+def test_a_store_that_is_only_read_soon_sees_that_its_file_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    store = SQLiteSessionStore(path)
+    with Session("s", store=store) as session:
+        session.add_message("user", "hello")
+    assert store.load("s") is not None
+    for file in tmp_path.iterdir():
+        file.unlink()
+    give_up = time.monotonic() + 10
+    while store.load("s") is not None:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert not path.exists()
+    store.close()

@@ -30,7 +30,7 @@ class SQLiteSessionStore:
 
     path: made with the first commit. table_name: several stores may share a file. lock_timeout: seconds to wait for
     another process's transaction. A commit is on disk when it returns (WAL, synchronous=FULL: one sync). A file that was
-    removed or replaced is opened anew by the next call.
+    removed or replaced is opened anew by the next commit, and by reads within half a second.
     """
 
     @checked
