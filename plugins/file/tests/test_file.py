@@ -80,7 +80,8 @@ def test_a_torn_beginning_is_no_session(store: FileSessionStore) -> None:
     assert [m.content for m in Session("s", store=fresh(store)).messages] == ["b"]
 
 
-def test_a_lost_or_old_state_file_is_made_up_from_the_log(store: FileSessionStore) -> None:
+@pytest.mark.parametrize("left", [None, b"", b"\0" * 4096])
+def test_a_state_file_that_a_power_cut_took_is_made_up_from_the_log(store: FileSessionStore, left: bytes | None) -> None:
     session = Session("User/1", store=store, user_id="ann")
     for number in range(100):
         session.add_message("user", f"{number} {'x' * 100}")
@@ -88,6 +89,8 @@ def test_a_lost_or_old_state_file_is_made_up_from_the_log(store: FileSessionStor
     before = store.load("User/1")
     (folder,) = [path for path in store.path.iterdir() if not path.name.startswith(".")]
     (folder / "state.json").unlink()
+    if left is not None:
+        (folder / "state.json").write_bytes(left)
     assert fresh(store).load("User/1") == before
     assert [h.session_id for h in SessionManager(fresh(store)).list(user_id="ann").items] == ["User/1"]
     again = Session("User/1", store=fresh(store))
@@ -98,7 +101,7 @@ def test_a_lost_or_old_state_file_is_made_up_from_the_log(store: FileSessionStor
 def test_a_broken_state_file_says_what_to_do(store: FileSessionStore) -> None:
     Session("s", store=store).add_message("user", "a")
     path = store.path / "s" / "state.json"
-    for broken in (b"", b"{", b"[]", b'{"sessile": 1}', b"\xff"):
+    for broken in (b"\n", b"{", b"[]", b'{"sessile": 1}', b"\xff"):
         path.write_bytes(broken)
         with pytest.raises(CorruptStore, match="delete this one file, and it is made again"):
             Session("s", store=fresh(store))

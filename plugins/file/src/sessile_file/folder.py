@@ -109,10 +109,12 @@ class Folder:
             )
 
     def _state(self) -> bytes | None:
+        """What is in state.json; None where it is missing, or empty: it is not synced, so that a power cut may leave it so."""
         try:
-            return self.state.read_bytes()
+            data = self.state.read_bytes()
         except FileNotFoundError:
             return None
+        return data if data.strip(b"\0") else None
 
     def _parsed(self, data: bytes) -> tuple[Header, int]:
         """The header in state.json, and how many bytes of the log it is of."""
