@@ -116,16 +116,20 @@ class Plain:
         back, count = count < 0, count % (len(self.said) + 1) if count >= 0 else len(self.said) + count
         if count == len(self.said):
             return self.said, self.state
-        if count and self.said[count - 1].role != "tool" and self.said[count - 1].call:  # a call, before its result
+        if count and self._is_answered(count - 1):  # between a call and its result
             count += -1 if back else 1
         return self.said[:count], self.said[count - 1].state if count else {}
 
     def behind(self, said: Said) -> tuple[list[Said], dict[str, Any]]:
         """What counts up to a message."""
         index = self.said.index(said)
-        if said.call and said.role != "tool" and index + 1 < len(self.said) and self.said[index + 1].call == said.call:
-            index += 1
+        index += self._is_answered(index)
         return self.said[: index + 1], self.said[index].state
+
+    def _is_answered(self, index: int) -> bool:
+        """Is this a tool call, with its result behind it? (What `set_history` kept may end between them.)"""
+        said, after = self.said[index], self.said[index + 1 : index + 2]
+        return bool(said.call) and [other.call for other in after] == [said.call]
 
 
 class SessionMachine(RuleBasedStateMachine):

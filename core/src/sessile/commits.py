@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sessile.drive import Face
 from sessile.encoding import JSON
 from sessile.errors import Conflict, Missing, StoreUnavailable
+from sessile.ids import owner_of
 from sessile.leases import in_use, may_commit
 from sessile.log import Change, Entry, Header, stamp
 from sessile.retrying import Retrying
@@ -108,6 +109,13 @@ class Commits:
         except Missing:
             return False
         return stored[0].id == entries[0].id
+
+    async def stored(self, log: str, start: int, ids: Collection[str]) -> list[Entry]:
+        """The entries of these ids in a log, from a position on: what a commit has stored that was cut short. None of a dead log."""
+        found = await self.load(owner_of(log))
+        if found is None or found.log != log:
+            return []
+        return [entry for entry in await self.read(log, start, found.head) if entry.id in ids]
 
     async def change(self, before: Header, **fields: JSON) -> Header:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""

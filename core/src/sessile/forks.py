@@ -127,7 +127,10 @@ def swept_away(what: str) -> SessionExists:
 
 
 async def _give_up(commits: Commits, pending: Header) -> None:
+    """Take back what a fork claimed; not where it is a session all the same, as its last commit landed without an answer."""
     await clear(commits, pending)
+    if not await is_dead(commits, pending.log):
+        return
     for row in pending.ancestors:
         if row.stop:
             await release(commits, row.log, pending.log)

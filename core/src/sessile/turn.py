@@ -21,7 +21,7 @@ from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupte
 from sessile.handle import Handle
 from sessile.history import add_messages, get_history, observe
 from sessile.ids import new_id
-from sessile.log import Change, Draft, Header
+from sessile.log import Change, Draft, Entry, Header
 from sessile.messages import Message, as_reply, draft, from_entry, handed_out, message
 from sessile.middleware import run_onion
 from sessile.model import Request
@@ -29,6 +29,19 @@ from sessile.past import unanswered
 from sessile.tools import Tool, error_text, named, result_text
 
 Sink = Callable[[str], None]
+
+
+@attrs.frozen
+class _Sent:
+    """What a turn is committing: whether it has landed is not known where that is cut short.
+
+    It is in `log`, from position `start` on, if it is anywhere. final: does it end with the reply?
+    """
+
+    drafts: Sequence[Draft]
+    log: str
+    start: int
+    final: bool
 
 
 @attrs.define(eq=False, slots=False)
@@ -55,6 +68,7 @@ class Turn:
     began: int | None = None  # position of its first message in the session's log
     asked: Message | None = None  # the user's message as it was stored last
     answering: bool = False  # is the inside of the onion under way?
+    sent: _Sent | None = None  # the commit under way
 
     @property
     def session_id(self) -> str:
@@ -215,6 +229,7 @@ async def _store_question(h: Handle, turn: Turn) -> None:
 async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
     """What the turn still has to store before it goes on: the question, or results of tool calls that were cut off."""
     if not turn.said and not await _goes_on(h, turn):
+        turn.asked = turn.message
         return [draft(turn.message, turn.id, turn.id)]
     lost = unanswered(turn.said)
     if not lost:
@@ -226,24 +241,50 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
 
 async def _goes_on(h: Handle, turn: Turn) -> bool:
     """Is this the question that failed last, said again while nothing was said since? Then the turn goes on from it."""
-    failed, h.unanswered = h.unanswered, None
-    if failed is None or failed.asked != turn.message:
-        return False
-    if [(said.id, said.turn) for said in await get_history(h, 1)] != [(failed.id, failed.id)]:
-        return False
-    turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, failed.said, failed.asked
-    return True
+    failed = h.unanswered
+    goes_on = failed is not None and failed.asked == turn.message and await _is_last(h, failed)
+    h.unanswered = None  # not where the store gave no answer: the question may be stored
+    if goes_on:
+        turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, failed.said, failed.asked
+    return goes_on
+
+
+async def _is_last(h: Handle, turn: Turn) -> bool:
+    """Is a turn's question the last thing that was said?"""
+    await _look_after(h, turn)
+    return [(said.id, said.turn) for said in await get_history(h, 1)] == [(turn.id, turn.id)]
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
-    entries = await h.commit(functools.partial(_next, turn, drafts))
+    header = await h.open()
+    turn.sent = _Sent(drafts, header.log, header.head, final)
+    await _landed(h, turn, turn.sent, await h.commit(functools.partial(_next, turn, drafts)))
+
+
+async def _landed(h: Handle, turn: Turn, sent: _Sent, entries: Sequence[Entry]) -> None:
     if turn.began is None or entries[0].turn != turn.id:
         turn.id, turn.began = entries[0].turn or turn.id, entries[0].position
     stored = handed_out(map(from_entry, entries))
+    if sent.final:
+        turn.reply = stored[-1]  # first: nothing is kept of an answer that is stored
     turn.said += stored
-    if final:
-        turn.reply = stored[-1]
+    turn.sent = None
     await observe(h, stored)  # last: what an observer raises under `strict` must not store anything twice
+
+
+async def _look_after(h: Handle, turn: Turn) -> None:
+    """Find out whether a commit has landed that a cancellation, a signal or the store cut short: it is not made twice."""
+    sent = turn.sent
+    if sent is None:
+        return
+    known = {said.id for said in turn.said}
+    entries = await h.commits.stored(sent.log, sent.start, {said.id for said in sent.drafts} - known)
+    if not entries:
+        turn.sent = None
+        return
+    if any(said.body["role"] == "assistant" for said in sent.drafts):
+        turn.arrived.clear()  # it is in what was stored
+    await _landed(h, turn, sent, entries)
 
 
 def _next(turn: Turn, drafts: Sequence[Draft], header: Header) -> Change:
@@ -303,11 +344,14 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
     Never hides the error it is called for, unless a plugin failed under `strict`, whose error is chained to it.
     """
     try:
-        if turn.arrived and turn.reply is None:
-            partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
-            await _store(h, turn, [draft(partial, turn.id)], final=True)
-        elif len(turn.said) == 1:
-            h.unanswered = turn
+        try:
+            await _look_after(h, turn)
+            if turn.arrived and turn.reply is None:
+                partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
+                await _store(h, turn, [draft(partial, turn.id)], final=True)
+        finally:
+            if turn.reply is None and (len(turn.said) == 1 or (turn.sent is not None and not turn.said)):
+                h.unanswered = turn
         if not isinstance(error, TurnInterrupted):
             await h.hook("on_turn_error", turn=turn, error=error)
     except PluginError:
