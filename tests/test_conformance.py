@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from sessile import MemorySessionStore
+from sessile import MemorySessionStore, Session, SessionStore
+from sessile.documents import DocumentStore
 from sessile.ids import new_id
+from sessile.log import Header
+from sessile.store import Page, Query
 from sessile.stores import open_store
 from sessile.testing import StoreConformance
 from sessile.testing.expiring import ExpiringTests
@@ -73,6 +76,48 @@ class TestAsync(StoreConformance):
     def open_store(self) -> Callable[[], Any]:
         name = new_id()
         return lambda: AsyncStore(MemorySessionStore(name))
+
+
+class Documents(SessionStore):
+    """The simplest store there is."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    async def save(self, session: Any) -> None:
+        self.kept[session.session_id] = session.to_dict()
+
+    async def get(self, session_id: str) -> Any:
+        return Session.from_dict(self.kept[session_id]) if session_id in self.kept else None
+
+    async def delete(self, session_id: str) -> None:
+        self.kept.pop(session_id, None)
+
+    async def list_for_user(self, user_id: str) -> list[Any]:
+        return [session for session in map(Session.from_dict, self.kept.values()) if session.user_id == user_id]
+
+
+class ListsEverybody(DocumentStore):
+    """With what four methods cannot do, so that all the rest is tested."""
+
+    async def find(self, query: Query) -> Page[Header]:
+        await self.load("")  # it may be closed
+        return Page.select([h for h in [await self.load(name) for name in self._documents.kept] if h], query)
+
+    async def logs(self) -> list[str]:
+        kept = [(name, Header.from_dict(data["header"]), data["entries"]) for name, data in self._documents.kept.items()]
+        return [header.log for _, header, entries in kept if entries]
+
+
+class TestDocuments(StoreConformance):
+    many_processes = False
+    seconds = 20.0
+    test_an_append_costs_the_same_in_a_long_log = None  # its cost grows with the session, as its documentation says
+
+    @pytest.fixture
+    def open_store(self) -> Callable[[], Any]:
+        documents = Documents()
+        return lambda: ListsEverybody(documents)
 
 
 class TestExpiring(ExpiringTests):

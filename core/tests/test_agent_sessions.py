@@ -14,6 +14,7 @@ from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, S
 from sessile.errors import Closed, InvalidMessage, SessionNotFound
 from sessile.plugins import installed
 from sessile.session import DefaultSessionStore
+from sessile.testing.limits import at_once
 
 MOST = 1000  # sessions that are kept open
 
@@ -158,3 +159,10 @@ def test_a_store_of_sessions_by_id_closes_those_used_longest_ago(tmp_path: Path,
         assert [m["content"] for m in store.get_chat_history("0")] == ["hi"]
     finally:
         installed.cache_clear()
+
+
+def test_an_agent_that_threads_use_first_speaks_in_one_session() -> None:
+    for _ in range(20):
+        agent = Agent("A", model="echo")
+        at_once(*[lambda agent=agent: agent.chat("hi") for _ in range(4)])
+        assert agent.session.message_count == 8

@@ -124,3 +124,34 @@ def test_what_a_fork_inherits_lives_as_long_as_the_fork() -> None:
     assert [m.text for m in grandchild.messages] == ["a", "b"]
     store.pass_by(90)
     assert Session("grandchild", store=store).messages == []  # the clock does go on
+
+
+class OutOfReach(MemorySessionStore):
+    """The answer to the commit that makes a session of a fork is lost, and the store is away for the next calls."""
+
+    away = 0
+
+    def _open(self) -> Any:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("no route to the store")
+        return super()._open()
+
+    def commit(self, session_id: str, **what: Any) -> None:
+        super().commit(session_id, **what)
+        if session_id == "fork" and what["changes"].get("status") == "active":
+            self.away = 4
+            raise StoreUnavailable("connection reset")
+
+
+def test_a_fork_that_lives_keeps_what_it_inherits_though_its_maker_has_given_up() -> None:
+    store = OutOfReach()
+    parent = Session("parent", store=store, timeout=0.02)
+    parent.add_messages([("user", "a"), ("assistant", "b")])
+    with pytest.raises(StoreUnavailable):
+        parent.fork(session_id="fork")
+    store.away = 0
+    parent.delete()
+    assert [message.text for message in Session("fork", store=store).messages] == ["a", "b"]
+    Session("fork", store=store).delete()
+    assert store.logs() == []

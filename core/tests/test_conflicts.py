@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.faces import FACES, opener
 
-from sessile import Agent, MemorySessionStore, Session
+from sessile import Agent, MemorySessionStore, Session, tool
 from sessile.errors import Conflict, SessionNotFound
 from sessile.heirs import PREFIX
 
@@ -32,6 +32,8 @@ VERBS: dict[str, Verb] = {
     "revert": lambda s: s.revert(1),
     "snapshot": lambda s: s.snapshot(),
     "save_version": lambda s: s.save_version(),
+    "restore_version": lambda s: s.restore_version(0),
+    "restore_checkpoint": lambda s: s.restore_checkpoint(1),
     "set_state": lambda s: s.set_state("k", "mine"),
     "set_state as it was": lambda s: s.set_state("k", "theirs"),
     "set_state of all": lambda s: s.set_state({"k": "mine"}),
@@ -53,6 +55,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Session]]:
     session = opener(request.param, loop)("s", store=store, agent=Agent(model="echo"), on_conflict="raise")
     session.chat("first")
     session.chat("second")
+    session.save_version()
     session.set_state("k", "ours")
     session.undo()
     session.__dict__["first"] = session.messages[0]
@@ -135,3 +138,45 @@ def test_what_always_loses_stands_back_and_gives_up(what: str) -> None:
     store.busy = ""
     assert session.verify()
     assert len(session.children()) == 1
+
+
+@pytest.mark.parametrize("risky", [False, True])
+def test_an_automatic_snapshot_hides_nothing_that_others_wrote(risky: bool) -> None:
+    store = MemorySessionStore()
+    ran: list[str] = []
+
+    @tool(risky=risky)
+    def remove() -> str:
+        ran.append("remove")
+        return "done"
+
+    class Calling:
+        def generate(self, request: Any) -> Any:
+            Session("s", store=store).add_message("user", "theirs")
+            return {"role": "assistant", "content": None, "tool_calls": [{"name": "remove", "arguments": {}}]}
+
+    session = Session("s", store=store, on_conflict="raise", agent=Agent(model=Calling(), tools=[remove]))
+    with pytest.raises(Conflict, match="changed by somebody else"):
+        session.chat("go")
+    assert ran == []
+
+
+@pytest.mark.parametrize("interval", [0, 1])
+def test_a_snapshot_behind_a_turn_hides_nothing_that_others_wrote_and_fails_no_turn(interval: int) -> None:
+    store = MemorySessionStore()
+
+    class Other:
+        def on_agent_message(self) -> None:
+            Session("s", store=store).add_message("user", "theirs")
+
+        def want_snapshot(self) -> str:
+            return "mine"
+
+    plugins = [Other()]
+    session = Session(
+        "s", store=store, on_conflict="raise", agent=Agent(model="echo"), plugins=plugins, checkpoint_interval=interval
+    )
+    assert session.chat("hi") == "hi"
+    with pytest.raises(Conflict, match="changed by somebody else"):
+        session.add_message("user", "behind what was not seen")
+    assert session.snapshots() == []

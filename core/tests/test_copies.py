@@ -190,3 +190,20 @@ def test_the_header_of_a_conflict_is_a_copy() -> None:
         two.add_message("user", "b")
     scribble(caught.value.header)
     assert "scribbled" not in str(all_of(store, "s"))
+
+
+def test_what_to_dict_says_is_read_into_a_session_like_any_other() -> None:
+    parent = Session("a", store=MemorySessionStore(), agent=Agent(model="echo"))
+    parent.chat("one")
+    fork = parent.fork(session_id="f")
+    fork.chat("two")
+    again = Session.from_dict(fork.to_dict(), agent=Agent(model="echo"))
+    texts = ["one", "one", "two", "two"]
+    assert [m.text for m in again.fork().messages] == texts
+    assert [m.text for m in again.regenerate().messages] == texts
+    assert [m.text for m in again.edit(again.messages[0], "x").messages] == ["x", "x"]
+    assert [m.text for m in again.merge(again.fork(2)).messages] == texts
+    assert [m.text for m in Session("f", store=again.store).messages] == texts
+    assert again.to_dict() == fork.to_dict()
+    again.delete(cascade=True)
+    assert again.store.logs() == []

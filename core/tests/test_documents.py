@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from tests.stores import url_of
 
 from sessile import Session, SessionManager, SessionStore
-from sessile.errors import InvalidInput
+from sessile.errors import CorruptStore, InvalidInput
 from sessile.session import DefaultSessionStore
 from sessile.store import METHODS
+from sessile.testing.limits import at_once
 
 
 class Documents(SessionStore):
@@ -33,6 +35,12 @@ class Documents(SessionStore):
         return [session for session in map(Session.from_dict, self.kept.values()) if session.user_id == user_id]
 
 
+class Slow(Documents):
+    async def save(self, session: Any) -> None:
+        await asyncio.sleep(0.001)
+        await super().save(session)
+
+
 def test_sessions_of_all_users_cannot_be_listed() -> None:
     manager = SessionManager(Documents())
     for user in ("ann", "bob"):
@@ -46,12 +54,59 @@ def test_sessions_of_all_users_cannot_be_listed() -> None:
     assert [header.session_id for header in manager.list(user_id="bob")] == ["bob"]
 
 
+def test_a_deletion_leaves_nothing_and_its_id_is_free() -> None:
+    documents = Documents()
+    session = Session("s", store=documents, user_id="ann")
+    session.add_message("user", "a secret")
+    session.delete()
+    assert documents.kept == {}
+    begun = Session("s", store=documents, user_id="ann")
+    begun.add_message("user", "anew")
+    fork = begun.fork(session_id="f")
+    begun.delete()
+    assert [message.text for message in fork.messages] == ["anew"]
+    fork.delete(cascade=True)
+    assert documents.kept == {}
+
+
+def test_a_family_is_deleted_though_only_a_users_sessions_can_be_listed() -> None:
+    documents = Documents()
+    session = Session("s", store=documents, user_id="ann")
+    session.add_message("user", "x")
+    session.fork(session_id="f").fork(session_id="g")
+    assert SessionManager(documents).delete("s", cascade=True)
+    assert documents.kept == {}
+
+
+def test_a_broken_document_is_deleted() -> None:
+    documents = Documents()
+    manager = SessionManager(documents)
+    manager.create_session("ann", "s").add_message("user", "x")
+    documents.kept["s"]["header"] = "garbage"
+    with pytest.raises(CorruptStore, match="document of session 's' cannot be read"):
+        manager.get_session("s")
+    assert manager.delete("s")
+    assert documents.kept == {}
+
+
+def test_two_sessions_over_one_document_store_lose_no_message() -> None:
+    documents = Slow()
+    sessions = [Session("s", store=documents) for _ in range(2)]
+
+    def say(index: int) -> None:
+        for number in range(20):
+            sessions[index].add_message("user", f"{index}: {number}")
+
+    at_once(*(functools.partial(say, index) for index in range(2)))
+    assert len(sessions[0].messages) == 40
+
+
 def test_nothing_is_kept_in_memory_for_a_session_that_was_used() -> None:
     manager = SessionManager(Documents())
     for index in range(20):
         manager.create_session(session_id=str(index)).add_message("user", "a")
     gc.collect()
-    assert len(manager.store._locks) <= 1  # nothing else shows what is kept
+    assert len(manager.store._locks._locks) <= 1  # nothing else shows what is kept
 
 
 def test_what_is_no_store_is_told_each_method_that_makes_one() -> None:

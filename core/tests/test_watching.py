@@ -11,6 +11,23 @@ from sessile import AsyncSession, MemorySessionStore, Session
 from sessile.errors import Closed
 
 
+MADE: dict[str, Any] = {
+    "fork": lambda s: s.fork(),
+    "merge": lambda s: s.merge(s.fork()),
+    "edit": lambda s: s.edit(s.messages[-1], "y"),
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_a_session_that_was_made_of_another_is_watched_from_the_call_on(made: str) -> None:
+    parent = Session("s", store=MemorySessionStore())
+    parent.add_messages([("user", "a"), ("assistant", "x")])
+    session = MADE[made](parent)
+    messages = session.watch(timeout=0)
+    Session(session.session_id, store=parent.store).add_message("user", "heard")
+    assert [message.text for message in messages] == ["heard"]
+
+
 def watch_blocking(store: Any, meanwhile: Any) -> list[str]:
     with Session("s", store=store) as session:
         assert len(session.messages) == 1

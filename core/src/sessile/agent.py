@@ -115,6 +115,7 @@ class Agent:
         self._release: Callable[[], None] = lambda: None  # gives that back
         self._process = 0  # that opened the store
         self._opening = Lock()
+        self._beginning = Lock()
         self.closed = False
 
     def __repr__(self) -> str:
@@ -128,8 +129,10 @@ class Agent:
     def session(self) -> Any:
         """The session this agent speaks in: the one it was made in, else one of its own, opened when first needed."""
         if self._session is None:
-            self._check_open()
-            self._session = self._open_session(MemoryConfig.of(self.memory).session_id)
+            with self._beginning:
+                if self._session is None:
+                    self._check_open()
+                    self._session = self._open_session(MemoryConfig.of(self.memory).session_id)
         return self._session
 
     def _open_session(self, session_id: str | None) -> Any:

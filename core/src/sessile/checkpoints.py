@@ -7,8 +7,10 @@ back to: what was said stays.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sessile.errors import Conflict
 from sessile.graph import marked, revert, snapshot
 from sessile.handle import Handle
 from sessile.lifecycle import moment
@@ -16,7 +18,7 @@ from sessile.lineage import pieces_backwards
 from sessile.log import MESSAGE, Change, Entry, Header, Segment
 from sessile.merging import AnySession, merge
 from sessile.points import Point, Snapshot, resolve, snapshot_draft, snapshots, snapshots_at
-from sessile.state import set_state
+from sessile.state import replaced
 
 if TYPE_CHECKING:
     from sessile.turn import Turn
@@ -52,12 +54,16 @@ async def save_version(h: Handle, description: str = "") -> int:
 
 async def restore_version(h: Handle, version: int) -> bool:
     """Make the state what it was in a version (messages stay). False where there is no such version."""
-    header = await h.refresh()
-    for found in await _versions(h, header):
-        if found.metadata["version"] == version:
-            await set_state(h, (await resolve(h, header, found)).state)
-            return True
-    return False
+    there = False
+
+    async def back(header: Header) -> Change | None:
+        nonlocal there
+        found = next((s for s in await _versions(h, header) if s.metadata["version"] == version), None)
+        there = found is not None
+        return replaced(header, (await resolve(h, header, found)).state) if there else None
+
+    await h.commit_after(back)
+    return there
 
 
 async def list_versions(h: Handle) -> list[dict[str, Any]]:
@@ -78,16 +84,21 @@ async def merge_sessions(h: Handle, other: AnySession) -> Any:
 
 
 async def before_tools(h: Handle, names: list[str]) -> None:
-    """Keep the point before tools run that are hard to undo."""
+    """Keep the point before tools run that are hard to undo. Under "raise", `Conflict` where somebody has changed the session."""
     await _automatic(h, lambda turns: f"before {', '.join(names)}")
 
 
 async def after_turn(h: Handle, turn: Turn) -> None:
-    """Keep the point behind every `checkpoint_interval` turns, and where a plugin's `want_snapshot` names one."""
-    if h.checkpoint_interval and _due(h, await _turns(h, await h.open())):
-        await _automatic(h, lambda turns: f"after {turns[1]} turns" if _due(h, turns) else None)
+    """Keep the point behind every `checkpoint_interval` turns, and where a plugin's `want_snapshot` names one.
+
+    None is kept where somebody else commits meanwhile under "raise", or all the time: the turn is stored, and has not failed.
+    """
+    with suppress(Conflict):
+        if h.checkpoint_interval and _due(h, await _turns(h, await h.open())):
+            await _automatic(h, lambda turns: f"after {turns[1]} turns" if _due(h, turns) else None)
     for label in await h.hook("want_snapshot", turn=turn):
-        await _automatic(h, lambda turns, label=label: str(label))  # type: ignore[misc]
+        with suppress(Conflict):
+            await _automatic(h, lambda turns, label=label: str(label))  # type: ignore[misc]
 
 
 def _due(h: Handle, turns: tuple[int, int]) -> bool:
@@ -106,7 +117,7 @@ async def _automatic(h: Handle, label: Callable[[tuple[int, int]], str | None]) 
         kept = [*header.automatic, [header.depth, header.head]][-h.checkpoint_keep :]
         return Change([snapshot_draft(header, text, {"automatic": True, "turns": turns[1]})], {"automatic": kept})
 
-    await h.commit_after(mark, on_conflict="rebase")
+    await h.commit_after(mark)
 
 
 async def _turns(h: Handle, header: Header) -> tuple[int, int]:

@@ -109,7 +109,7 @@ async def _delete_family(commits: Commits, root: Header, token: int | None) -> b
     family: dict[str, Header] = {}
     last = False
     while True:
-        found = [header for header in await _below(commits, root.log) if header.log not in family]
+        found = [header for header in await _below(commits, root) if header.log not in family]
         if last and not found:
             break
         for header in _youngest_first(found):
@@ -128,14 +128,17 @@ def _youngest_first(headers: Iterable[Header]) -> list[Header]:
     return sorted(headers, key=lambda header: -header.depth)
 
 
-async def _below(commits: Commits, log: str) -> list[Header]:
-    """The headers of all that inherits from a log, and from those; what is being made or deleted too. Broken ones are deleted."""
+async def _below(commits: Commits, root: Header) -> list[Header]:
+    """The headers of all that inherits from a session, and from those; what is being made or deleted too.
+
+    All are of its user. Broken ones are deleted.
+    """
     below: list[Header] = []
-    seen = {log}
-    waiting = [log]
+    seen = {root.log}
+    waiting = [root.log]
     while waiting:
         above = waiting.pop()
-        forked = [header.log for header in await find_all(commits, Query(parent=above, limit=1000))]
+        forked = [header.log for header in await find_all(commits, Query(user_id=root.user_id, parent=above, limit=1000))]
         for name in {*await heirs(commits, above), *forked} - seen:
             seen.add(name)
             waiting.append(name)

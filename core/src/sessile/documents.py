@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from sessile.encoding import JSON
-from sessile.errors import CorruptStore, InvalidInput
+from sessile.errors import Closed, CorruptStore, InvalidInput
 from sessile.ids import RESERVED, owner_of
 from sessile.locks import Lock
 from sessile.log import Entry, Header
-from sessile.memory_store import MemorySessionStore
+from sessile.saving import HeldSession
 from sessile.store import Page, Query, conflict, whole
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def is_document_store(store: object) -> bool:
     return all(callable(getattr(store, name, None)) for name in METHODS)
 
 
-class _Document(MemorySessionStore):
+class _Document(HeldSession):
     """What one document holds: a header and its own log, as much as is kept of that."""
 
     own_log_only = True
@@ -65,20 +65,42 @@ class _Document(MemorySessionStore):
         return [entry for entry in entries if kind is None or entry.kind == kind]
 
 
+class _Locks:
+    """One writer of a session at a time, in this process and event loop, whoever has adapted the document store."""
+
+    _all: WeakValueDictionary[int, _Locks] = WeakValueDictionary()  # by id(documents), which live as long as their adapters
+    _guard = Lock()
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock] = WeakValueDictionary()
+
+    @classmethod
+    def of(cls, documents: Any) -> _Locks:
+        """Those of a document store."""
+        with cls._guard:
+            return cls._all.setdefault(id(documents), cls())
+
+    def lock(self, session_id: str) -> asyncio.Lock:
+        """The lock of a session, which is there as long as somebody holds it or waits for it."""
+        key = asyncio.get_running_loop(), session_id
+        with self._guard:
+            return self._locks.setdefault(key, asyncio.Lock())
+
+
 class DocumentStore:
     """The store waist over a document-style store. A log that outlives its session is a document `~log:<log>`."""
 
     def __init__(self, documents: Any) -> None:
         self._documents = documents
-        self._locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock] = WeakValueDictionary()
-        self._guard = Lock()
+        self._locks = _Locks.of(documents)
+        self._closed = False
 
     async def load(self, session_id: str) -> Header | None:
         held = await self._held(session_id)
         return held.load(session_id) if held else None
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
-        async with self._lock(session_id):
+        async with self._locks.lock(session_id):
             held = await self._held(session_id) or _Document()
             held.commit(session_id, expected=expected, entries=entries, changes=changes)
             await self._keep(session_id, held)
@@ -91,8 +113,11 @@ class DocumentStore:
         return whole([], log, start, stop)
 
     async def find(self, query: Query) -> Page[Header]:
+        self._check_open()
         if query.user_id is None:
-            raise InvalidInput("this store lists the sessions of one user only, by list_for_user: pass a user_id")
+            raise InvalidInput(
+                "this store lists the sessions of one user only, by list_for_user: pass a user_id, or use SessionManager(store).user(…)"
+            )
         headers = []
         for session in await self._documents.list_for_user(query.user_id):
             header = await self.load(session.session_id)
@@ -100,8 +125,13 @@ class DocumentStore:
         return Page.select(headers, query)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
-        async with self._lock(session_id):
-            held = await self._held(session_id)
+        async with self._locks.lock(session_id):
+            try:
+                held = await self._held(session_id)
+            except CorruptStore:
+                if expected is not None:
+                    raise
+                return await self._documents.delete(session_id)  # type: ignore[no-any-return]
             header = held.load(session_id) if held else None
             if held is None or header is None or header.version != expected:
                 raise conflict(session_id, expected, header)
@@ -113,7 +143,7 @@ class DocumentStore:
             await self._documents.delete(session_id)
 
     async def prune(self, log: str, keep: int) -> None:
-        async with self._lock(owner_of(log)):
+        async with self._locks.lock(owner_of(log)):
             for name in (owner_of(log), _kept(log)):
                 held = await self._held(name)
                 if held is None or len(held.entries(log)) <= keep:
@@ -125,6 +155,7 @@ class DocumentStore:
                     await self._documents.delete(name)
 
     async def close(self) -> None:
+        self._closed = True
         close = getattr(self._documents, "close", None)
         result: Any = close() if close else None
         if hasattr(type(result), "__await__"):
@@ -132,7 +163,13 @@ class DocumentStore:
 
     async def _held(self, session_id: str) -> _Document | None:
         """A copy of what is kept, in a store of its own."""
-        session = await self._documents.get(session_id)
+        self._check_open()
+        try:
+            session = await self._documents.get(session_id)
+        except InvalidInput as error:  # of Session.from_dict
+            raise CorruptStore(
+                f"the document of session {session_id!r} cannot be read ({error}): restore it, or delete it"
+            ) from error
         if session is None:
             return None
         if not hasattr(session, "to_dict"):
@@ -143,14 +180,12 @@ class DocumentStore:
         held.commit(session_id, expected=0, entries=entries, changes={**data["header"], "session_id": session_id})
         return held
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("this store is closed: pass the document store to a new Session or SessionManager")
+
     async def _keep(self, session_id: str, held: _Document) -> None:
         await self._documents.save(_session_over(held, session_id))
-
-    def _lock(self, session_id: str) -> asyncio.Lock:
-        """One writer at a time in this process and loop."""
-        key = asyncio.get_running_loop(), session_id
-        with self._guard:
-            return self._locks.setdefault(key, asyncio.Lock())  # there as long as somebody holds it or waits for it
 
 
 def _kept(log: str) -> str:
@@ -160,5 +195,7 @@ def _kept(log: str) -> str:
 def _session_over(held: _Document, session_id: str) -> Session:
     from sessile.session import Session
 
+    header = held.load(session_id)
+    assert header is not None
     some = Session(store=held)
-    return some.another(some._handle.sibling(session_id, None))  # type: ignore[no-any-return]
+    return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]

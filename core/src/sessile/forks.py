@@ -57,7 +57,7 @@ async def begin_fork(h: Handle, header: Header, target: Target, session_id: str 
     entries, fields = stamp(first, change, round(time.time(), 6))
     pending = await begin_pending(h.commits, first, entries, {**fields, "status": PENDING})
     born = await bring_to_life(h.commits, pending, alive=[header.log] if header.version else [])
-    return h.session.another(h.sibling(born.session_id, born.user_id))
+    return h.session.another(h.sibling(born))
 
 
 async def _beginning(h: Handle, header: Header, target: Target, name: str, more: Change) -> tuple[Header, Change]:

@@ -94,7 +94,7 @@ class Handle:
             stored = await self.commits.load(self.session_id)
         else:
             stored, self._ahead = await self.commits.ask(load_last, self.session_id, last)
-        if stored is not None and stored.status == DELETED:  # but not to the end
+        if stored is not None and stored.status == DELETED and not getattr(self.store, "holds_one", False):  # but not to the end
             await finish(self.commits, stored)
         return self._see(stored)
 
@@ -326,13 +326,13 @@ class Handle:
             )
         return self._scopes[session_id]
 
-    def sibling(self, session_id: str, user_id: str | None) -> Handle:
-        """A handle of another session in the same store, with the same plugins."""
-        return Handle(
+    def sibling(self, header: Header) -> Handle:
+        """A handle of another session in the same store, with the same plugins, that has seen this header."""
+        handle = Handle(
             self.face,
             self.store,
-            session_id,
-            user_id=user_id,
+            header.session_id,
+            user_id=header.user_id,
             plugins=self.plugins,
             middleware=self.middleware,
             strict=self.strict,
@@ -341,6 +341,8 @@ class Handle:
             checkpoint_interval=self.checkpoint_interval,
             checkpoint_keep=self.checkpoint_keep,
         )
+        handle._header = header
+        return handle
 
     async def hook(self, name: str, **arguments: Any) -> list[Any]:
         """Call a hook with this session's arguments filled in."""

@@ -14,7 +14,8 @@ from sessile.encoding import JSON, copied, from_json, json_value, same, to_json
 from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
-from sessile.ids import RESERVED
+from sessile.heirs import record_of
+from sessile.ids import owner_of
 from sessile.integrity import verify
 from sessile.lineage import pieces, reverted
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
@@ -128,18 +129,33 @@ async def to_dict(h: Handle) -> dict[str, Any]:
 
     `Session.from_dict` reads it.
     """
-    header = await h.refresh()
-    data = {"header": copied(header.to_dict()), "entries": await _plain(h, Segment(header.depth, 0, header.head))}
+    held = await h.commits.load(h.session_id) if _is_held(h) else None
+    header = held or await h.refresh()
+    data = {"header": copied(header.to_dict()), "entries": await _plain(h, header, header.depth, header.head)}
     if header.ancestors and not getattr(h.store, "own_log_only", False):
-        data["inherited"] = [await _plain(h, Segment(depth, 0, row.stop)) for depth, row in enumerate(header.ancestors)]
+        data["inherited"] = [await _plain(h, header, depth, row.stop) for depth, row in enumerate(header.ancestors)]
     return data
 
 
-async def _plain(h: Handle, part: Segment) -> list[JSON]:
-    return [from_json(entry.json) for entry in await h.read(part)]
+async def _plain(h: Handle, header: Header, depth: int, stop: int) -> list[JSON]:
+    if _is_held(h):  # as much as is kept of it
+        found = (await h.commits.ask(h.store.entries, header.log_at(depth)))[:stop]
+    else:
+        found = await h.read(Segment(depth, 0, stop))
+    return [from_json(entry.json) for entry in found]
 
 
-def from_dict(data: Any) -> tuple[Header, MemorySessionStore]:
+def _is_held(h: Handle) -> bool:
+    return getattr(h.store, "holds_one", False)
+
+
+class HeldSession(MemorySessionStore):
+    """One session outside of its store: what `to_dict` returns is read into, whether it is one for everybody or not yet."""
+
+    holds_one = True
+
+
+def from_dict(data: Any) -> tuple[Header, HeldSession]:
     """The session in what `to_dict` returned, in a store of its own; `InvalidInput` for anything else, or what was altered."""
     try:
         plain = json_value(data, "session")
@@ -149,18 +165,23 @@ def from_dict(data: Any) -> tuple[Header, MemorySessionStore]:
     except (KeyError, TypeError, SessileError) as error:
         raise InvalidInput(f"not a session's to_dict(): {data!r:.60} ({error})") from error
     held = _store_of(header, entries)
-    if len(logs) == len(header.ancestors) + 1:  # a document store's knows its own log only
+    # a document store's knows its own log only, and of one that is being deleted a part
+    if len(logs) == len(header.ancestors) + 1 and not header.hidden:
         verified = run(verify(Handle(Blocking(), held, header.session_id, plugins=installed())))
         if not verified:
             raise InvalidInput(f"this session's to_dict() was cut or altered: {verified.problem}")
     return header, held
 
 
-def _store_of(header: Header, logs: Sequence[Sequence[Entry]]) -> MemorySessionStore:
-    held = MemorySessionStore()
+def _store_of(header: Header, logs: Sequence[Sequence[Entry]]) -> HeldSession:
+    held = HeldSession()
     for row, entries in zip(header.ancestors, logs, strict=False):
-        above = Header(session_id=f"{RESERVED}copy:{row.log}", log=row.log, version=1)
+        above = Header(session_id=owner_of(row.log), log=row.log, version=1)  # deleted, and this session has inherited from it
         held.commit(above.session_id, expected=0, entries=entries, changes=above.to_dict())
+        held.delete(above.session_id, expected=above.version)
+        if row.stop:
+            record = Header(session_id=record_of(row.log), log=row.log, version=1, state={header.log: row.stop})
+            held.commit(record.session_id, expected=0, entries=(), changes=record.to_dict())
     if header.version:
         held.commit(header.session_id, expected=0, entries=logs[-1], changes=header.to_dict())
     return held

@@ -148,6 +148,11 @@ def decide(policy: Policy, key: str, ours: JSON, theirs: JSON) -> JSON:
     raise Conflict(f"state key {key!r} is {theirs!r:.60} by somebody else's change, not {ours!r:.60}: read it, or pass a policy")
 
 
+def replaced(header: Header, state: dict[str, Any]) -> Change | None:
+    """The change that makes this a session's own state, whole; None where it is so already."""
+    return _changed(header, state, keep=set(state))
+
+
 def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None) -> Change | None:
     """The change from a header's state to the one with these keys set; None where nothing changes."""
     gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is ABSENT}

@@ -162,6 +162,9 @@ class BaseSession:
     def from_dict(cls: type[B], data: dict[str, Any], **options: Any) -> B:
         """The session in what `to_dict` returned, in a memory store of its own. `InvalidInput` for anything else."""
         header, held = saving.from_dict(data)
+        if header.hidden:  # as a document store may hold it
+            some = cls(store=held, **options)
+            return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]
         return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
 
     def another(self, handle: Handle) -> Any:

@@ -90,7 +90,7 @@ class WaistTests(StoreFixtures):
         header = born("s")
         _, changes = stamp(header, Change([say("one")]), 1.0)
         newer = Entry.from_dict({"position": 0, "kind": "message", "id": "i", "time": 1.0, "body": {}, "mood": ["new"]})
-        store.commit("s", expected=0, entries=[newer], changes={**changes, "colour": {"rgb": 1}})
+        store.commit("s", expected=0, entries=[newer], changes={**changes, "hash": newer.hash, "colour": {"rgb": 1}})
         opened = open_driven()
         assert opened.read(header.log, 0, 1)[0].extra == {"mood": ["new"]}
         assert opened.load("s").extra == {"colour": {"rgb": 1}}
@@ -240,6 +240,17 @@ class WaistTests(StoreFixtures):
         store.prune(old.log, 0)
         store.delete("s", expected=new.version)
         assert [e.body["content"] for e in other.read(new.log, 0, 1)] == ["new"]
+
+    @capability("delete")
+    def test_what_others_began_anew_is_committed_to(self, store: Any, open_driven: Callable[[], Any]) -> None:
+        commit(store, commit(store, born("s"), say("old")), say("older"))
+        other = open_driven()
+        other.delete("s", expected=other.load("s").version)
+        commit(other, born("in between"), say("x"))
+        header = commit(other, born("s"), say("new"))
+        assert store.load("s") == header
+        header = commit(store, header, say("more"))  # Conflict is for another version only
+        assert [e.body["content"] for e in other.read(header.log, 0, 2)] == ["new", "more"]
 
     @capability("prune")
     def test_a_log_is_cut_at_its_end(self, store: Any, open_driven: Callable[[], Any]) -> None:

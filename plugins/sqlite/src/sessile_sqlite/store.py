@@ -183,8 +183,12 @@ class SQLiteSessionStore:
         names = tuple(changes)
         sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
         values = [value for name, value in changes.items() if name in COLUMNS]
-        key = self._connection.keys.get(session_id) or self._find_key(db, session_id)
+        known = self._connection.keys.get(session_id)
+        key = known or self._find_key(db, session_id)
         done = db.execute(sql, (*values, key, session_id, expected))
+        if done.rowcount != 1 and known:  # it may be of a session that was deleted and begun anew
+            key = self._find_key(db, session_id)
+            done = db.execute(sql, (*values, key, session_id, expected))
         if done.rowcount != 1:
             self._connection.keys.pop(session_id, None)
             self._lost(db, session_id, expected)
