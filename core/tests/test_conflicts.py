@@ -172,10 +172,8 @@ def test_a_snapshot_behind_a_turn_hides_nothing_that_others_wrote_and_fails_no_t
         def want_snapshot(self) -> str:
             return "mine"
 
-    plugins = [Other()]
-    session = Session(
-        "s", store=store, on_conflict="raise", agent=Agent(model="echo"), plugins=plugins, checkpoint_interval=interval
-    )
+    options: Any = {"agent": Agent(model="echo"), "plugins": [Other()], "checkpoint_interval": interval}
+    session = Session("s", store=store, on_conflict="raise", **options)
     assert session.chat("hi") == "hi"
     with pytest.raises(Conflict, match="changed by somebody else"):
         session.add_message("user", "behind what was not seen")

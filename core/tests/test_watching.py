@@ -10,7 +10,6 @@ import pytest
 from sessile import AsyncSession, MemorySessionStore, Session
 from sessile.errors import Closed
 
-
 MADE: dict[str, Any] = {
     "fork": lambda s: s.fork(),
     "merge": lambda s: s.merge(s.fork()),

@@ -111,7 +111,7 @@ class Commits:
         return stored[0].id == entries[0].id
 
     async def stored(self, log: str, start: int, ids: Collection[str]) -> list[Entry]:
-        """The entries of these ids in a log, from a position on: what a commit has stored that was cut short. None of a dead log."""
+        """The entries of these ids in a log, from a position on: what a commit that was cut short has stored."""
         found = await self.load(owner_of(log))
         if found is None or found.log != log:
             return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from sessile.encoding import JSON
@@ -68,7 +68,9 @@ class _Document(HeldSession):
 class _Locks:
     """One writer of a session at a time, in this process and event loop, whoever has adapted the document store."""
 
-    _all: WeakValueDictionary[int, _Locks] = WeakValueDictionary()  # by id(documents), which live as long as their adapters
+    _all: ClassVar[WeakValueDictionary[int, _Locks]] = (
+        WeakValueDictionary()
+    )  # by id(documents), which live as long as their adapters
     _guard = Lock()
 
     def __init__(self) -> None:
@@ -116,7 +118,7 @@ class DocumentStore:
         self._check_open()
         if query.user_id is None:
             raise InvalidInput(
-                "this store lists the sessions of one user only, by list_for_user: pass a user_id, or use SessionManager(store).user(…)"
+                "this store lists the sessions of one user only, by list_for_user: pass a user_id, or use manager.user(…)"
             )
         headers = []
         for session in await self._documents.list_for_user(query.user_id):

@@ -94,7 +94,7 @@ class Handle:
             stored = await self.commits.load(self.session_id)
         else:
             stored, self._ahead = await self.commits.ask(load_last, self.session_id, last)
-        if stored is not None and stored.status == DELETED and not getattr(self.store, "holds_one", False):  # but not to the end
+        if stored is not None and stored.status == DELETED:  # but not to the end
             await finish(self.commits, stored)
         return self._see(stored)
 

@@ -129,8 +129,8 @@ async def to_dict(h: Handle) -> dict[str, Any]:
 
     `Session.from_dict` reads it.
     """
-    held = await h.commits.load(h.session_id) if _is_held(h) else None
-    header = held or await h.refresh()
+    found = await h.commits.load(h.session_id) if _held(h) else None
+    header = found or await h.refresh()
     data = {"header": copied(header.to_dict()), "entries": await _plain(h, header, header.depth, header.head)}
     if header.ancestors and not getattr(h.store, "own_log_only", False):
         data["inherited"] = [await _plain(h, header, depth, row.stop) for depth, row in enumerate(header.ancestors)]
@@ -138,15 +138,16 @@ async def to_dict(h: Handle) -> dict[str, Any]:
 
 
 async def _plain(h: Handle, header: Header, depth: int, stop: int) -> list[JSON]:
-    if _is_held(h):  # as much as is kept of it
-        found = (await h.commits.ask(h.store.entries, header.log_at(depth)))[:stop]
+    if (held := _held(h)) is not None:  # as much as is kept of it
+        found = (await h.commits.ask(held.entries, header.log_at(depth)))[:stop]
     else:
         found = await h.read(Segment(depth, 0, stop))
     return [from_json(entry.json) for entry in found]
 
 
-def _is_held(h: Handle) -> bool:
-    return getattr(h.store, "holds_one", False)
+def _held(h: Handle) -> HeldSession | None:
+    """The store of a handle, where that is one."""
+    return h.store if getattr(h.store, "holds_one", False) else None  # type: ignore[return-value]  # or its methods in threads
 
 
 class HeldSession(MemorySessionStore):
