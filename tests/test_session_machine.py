@@ -165,7 +165,7 @@ class SessionMachine(RuleBasedStateMachine):
         return self._open_session(session_id, user_id=f"{self.prefix}-user", agent=Agent(model=self.model))
 
     def _pick(self, which: int, pick: int) -> tuple[Any, Plain, tuple[int, str]]:
-        session_id = sorted(self.plain)[pick % len(self.plain)]
+        session_id = [*self.plain][pick % len(self.plain)]  # in their order: the ids of some are random
         return self.handles[which, session_id], self.plain[session_id], (which, session_id)
 
     # -- saying

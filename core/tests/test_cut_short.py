@@ -15,7 +15,8 @@ from sessile.errors import StoreUnavailable
 QUESTION, CALL, RESULT, REPLY = range(1, 5)  # the commits of a turn
 WHOLE = ["hi", "let me see", "42", "it is 42"]
 # What there is after the turn was cut at a commit, and the same was said again.
-AFTERWARDS = {QUESTION: WHOLE, CALL: [*WHOLE[:2], *WHOLE], RESULT: [*WHOLE[:3], *WHOLE], REPLY: [*WHOLE, *WHOLE]}
+CUT = "Error: this call was cut off; whether it took effect is not known"
+AFTERWARDS = {QUESTION: WHOLE, CALL: [*WHOLE[:2], CUT, WHOLE[3]], RESULT: WHOLE, REPLY: [*WHOLE, *WHOLE]}
 
 
 class Cutting(MemorySessionStore):

@@ -147,3 +147,41 @@ def test_an_answer_whose_question_was_taken_back_meanwhile_is_a_turn_of_its_own(
     assert [message.content for message in session.get_history(1)] == ["late"]
     session.undo()  # however much of the past it has read
     assert [message.content for message in session.messages] == ["instead"]
+
+
+class Charging:
+    """A model that has something charged, and is down before it says so."""
+
+    fails = True
+
+    def generate(self, request: Request) -> Any:
+        if request.messages[-1].role != "tool":
+            return {"role": "assistant", "content": None, "tool_calls": [{"name": "charge", "arguments": {}}]}
+        if self.fails:
+            raise RuntimeError("down")
+        return f"charged: {[said.content for said in request.messages if said.role == 'tool']}"
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_turn_goes_on_with_what_its_tools_did(meanwhile: bool) -> None:
+    charges: list[int] = []
+
+    def charge() -> int:
+        charges.append(5)
+        return 5
+
+    model = Charging()
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, tools=[charge]))
+    with pytest.raises(RuntimeError, match="down"):
+        session.chat("pay")
+    model.fails = False
+    if meanwhile:
+        Session("s", store=session.store).add_message("user", "wait")
+    assert session.chat("pay") == "charged: ['5']"
+    assert charges == ([5, 5] if meanwhile else [5])
+    assert [said.role for said in session.messages if said.turn] == ["user", "assistant", "tool"] * meanwhile + [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]

@@ -81,7 +81,7 @@ async def mark(
 
 async def finish(commits: Commits, gone: Header) -> None:
     """Bring the deletion of a session that is marked to its end. Anybody may, at any time, also at once with others."""
-    if getattr(commits.store, "holds_one", False):  # a document as it lies in a store: that store does it
+    if getattr(commits.store, "verbatim", False):  # a document as it lies in a store: that store does it
         return
     await settle(commits, gone.log)
     for ancestor in gone.ancestors:

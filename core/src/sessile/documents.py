@@ -58,7 +58,7 @@ def is_document_store(store: object) -> bool:
 class _Document(HeldSession):
     """What one document holds: a header and its own log, as much as is kept of that."""
 
-    own_log_only = True
+    own_log_only = verbatim = True
 
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         entries = self.entries(log)[start : max(start, stop)]

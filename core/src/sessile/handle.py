@@ -21,6 +21,7 @@ from sessile.ids import RESERVED, check_id, new_log_id
 from sessile.lineage import before, cut, pieces, pieces_backwards
 from sessile.log import DEFAULT_USER, DELETED, MESSAGE, UNSEEN, Change, Entry, Header, Segment, stamp
 from sessile.messages import Message, from_entry
+from sessile.once import Once
 from sessile.past import KEPT, Past, PastTurn
 from sessile.plugins import Plugins
 from sessile.retrying import Retrying, overtaken
@@ -67,7 +68,7 @@ class Handle:
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.closed = False
         self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
-        self.greeted: set[Any] = set()  # agents that on_agent_start was called for
+        self.once = Once()  # what is asked of the plugins once
         self.token: int | None = None  # of the lease it holds (see `exclusive.py`)
         self.alone = threading.Lock()  # held by the task or thread that has the lease, or is the next to wait for it
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again

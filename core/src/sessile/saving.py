@@ -146,14 +146,18 @@ async def _plain(h: Handle, header: Header, depth: int, stop: int) -> list[JSON]
 
 
 def _held(h: Handle) -> HeldSession | None:
-    """The store of a handle, where that is one."""
-    return h.store if getattr(h.store, "holds_one", False) else None  # type: ignore[return-value]  # or its methods in threads
+    """The store of a handle, where that shows a session as it is stored."""
+    return h.store if getattr(h.store, "verbatim", False) else None  # type: ignore[return-value]  # or its methods in threads
 
 
 class HeldSession(MemorySessionStore):
-    """One session outside of its store: what `to_dict` returns is read into, whether it is one for everybody or not yet."""
+    """One session outside of its store: what `to_dict` returned is read into it.
 
-    holds_one = True
+    verbatim: it is shown as it is stored, though it may be one that is being made or deleted, and nobody goes on with that.
+    own_log_only: what it has inherited is elsewhere.
+    """
+
+    verbatim = own_log_only = False
 
 
 def from_dict(data: Any) -> tuple[Header, HeldSession]:
@@ -166,8 +170,7 @@ def from_dict(data: Any) -> tuple[Header, HeldSession]:
     except (KeyError, TypeError, SessileError) as error:
         raise InvalidInput(f"not a session's to_dict(): {data!r:.60} ({error})") from error
     held = _store_of(header, entries)
-    # a document store's knows its own log only, and of one that is being deleted a part
-    if len(logs) == len(header.ancestors) + 1 and not header.hidden:
+    if not (held.own_log_only or held.verbatim):  # else it is not whole
         verified = run(verify(Handle(Blocking(), held, header.session_id, plugins=installed())))
         if not verified:
             raise InvalidInput(f"this session's to_dict() was cut or altered: {verified.problem}")
@@ -176,7 +179,8 @@ def from_dict(data: Any) -> tuple[Header, HeldSession]:
 
 def _store_of(header: Header, logs: Sequence[Sequence[Entry]]) -> HeldSession:
     held = HeldSession()
-    for row, entries in zip(header.ancestors, logs, strict=False):
+    held.verbatim, held.own_log_only = header.hidden, len(logs) <= len(header.ancestors)
+    for row, entries in zip(header.ancestors, logs[:-1], strict=False):
         above = Header(session_id=owner_of(row.log), log=row.log, version=1)  # deleted, and this session has inherited from it
         held.commit(above.session_id, expected=0, entries=entries, changes=above.to_dict())
         held.delete(above.session_id, expected=above.version)

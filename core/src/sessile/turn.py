@@ -19,16 +19,21 @@ from sessile.drive import is_async
 from sessile.encoding import JSON, copied
 from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
 from sessile.handle import Handle
-from sessile.history import add_messages, get_history, observe
+from sessile.history import get_history, observe
 from sessile.ids import new_id
 from sessile.log import Change, Draft, Entry, Header
-from sessile.messages import Message, as_reply, draft, from_entry, handed_out, message
+from sessile.messages import Message, as_messages, as_reply, draft, from_entry, handed_out, message
 from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
 from sessile.tools import Tool, error_text, named, result_text
 
 Sink = Callable[[str], None]
+
+
+def _check_message(turn: Turn, field: attrs.Attribute[Message], value: object) -> None:
+    if not isinstance(value, Message):
+        raise InvalidInput(f"turn.message is a Message, not {value!r:.60}: set turn.content, or pass turn.message.replace(…)")
 
 
 @attrs.frozen
@@ -56,7 +61,7 @@ class Turn:
 
     session: Any
     agent: Agent
-    message: Message
+    message: Message = attrs.field(validator=_check_message)
     streaming: bool
     emit: Sink
     id: str = attrs.field(factory=new_id)
@@ -107,8 +112,8 @@ class _TurnView(Turn):
 async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
     """Say something and return the agent's reply as text. metadata: JSON values that are stored with the message.
 
-    Raises what the model, a middleware or the store raised; the message is stored by then, and saying the same again
-    goes on with it instead of storing it twice.
+    Raises what the model, a middleware or the store raised; the message is stored by then, and saying the same again goes on
+    with it, and with what tools did, instead of storing it twice.
     """
     return (await take_turn(h, message("user", content, metadata), agent=agent)).text
 
@@ -122,8 +127,7 @@ async def take_turn(h: Handle, question: Message, *, agent: Agent | None = None,
     header = await h.open()
     if not header.version:
         await h.past(header, None)  # nothing to read yet; what is said from now on is kept, not read back
-    if agent not in h.greeted:
-        await _greet(h, agent, header)
+    await h.once.do(h.face, agent, functools.partial(_greet, h, agent))
     try:
         return await _finish(h, turn, await _through_layers(h, turn))
     except BaseException as error:
@@ -164,18 +168,20 @@ async def _through_layers(h: Handle, turn: Turn) -> Message:
 async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
     """The middleware of the plugins, which are asked once for each handle, and the session's own."""
     if h.layers is None:
-        found = [layer for layers in await h.hook("middleware") for layer in layers]
-        h.layers = h.layers or [*found, *h.middleware]  # what another turn was given meanwhile stays
+        found = await h.once.do(h.face, "middleware", functools.partial(h.hook, "middleware"))
+        h.layers = [*(layer for layers in found or () for layer in layers), *h.middleware]
     return h.layers
 
 
-async def _greet(h: Handle, agent: Agent, header: Header) -> None:
-    """Call `on_agent_start` once for an agent in a handle, and store what it resumes with."""
-    h.greeted.add(agent)
+async def _greet(h: Handle, agent: Agent) -> None:
+    """Call `on_agent_start` for an agent that begins to speak, and store what it resumes with where nothing is said yet."""
+    header = await h.open()
     arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": copied(header.metadata)}
     resumed = next((messages for messages in await h.hook("on_agent_start", **arguments) if messages), None)
-    if resumed and not header.count:
-        await add_messages(h, resumed)
+    if resumed:
+        change = Change([*map(draft, as_messages(resumed))])
+        entries = await h.commit(lambda header: None if header.count else change)
+        await observe(h, handed_out(map(from_entry, entries)))
 
 
 async def _answer(h: Handle, turn: Turn) -> Message:
@@ -240,7 +246,7 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
 
 
 async def _goes_on(h: Handle, turn: Turn) -> bool:
-    """Is this the question that failed last, said again while nothing was said since? Then the turn goes on from it."""
+    """Is this the question that failed last, said again while nothing was said since? Then its turn goes on."""
     failed = h.unanswered
     goes_on = failed is not None and failed.asked == turn.message and await _is_last(h, failed)
     h.unanswered = None  # not where the store gave no answer: the question may be stored
@@ -250,9 +256,10 @@ async def _goes_on(h: Handle, turn: Turn) -> bool:
 
 
 async def _is_last(h: Handle, turn: Turn) -> bool:
-    """Is a turn's question the last thing that was said?"""
+    """Is the last thing that was said the turn's, and not its reply?"""
     await _look_after(h, turn)
-    return [(said.id, said.turn) for said in await get_history(h, 1)] == [(turn.id, turn.id)]
+    last = [said.id for said in turn.said[-1:]]
+    return bool(last) and turn.reply is None and [said.id for said in await get_history(h, 1)] == last
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
@@ -350,7 +357,7 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
                 partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
                 await _store(h, turn, [draft(partial, turn.id)], final=True)
         finally:
-            if turn.reply is None and (len(turn.said) == 1 or (turn.sent is not None and not turn.said)):
+            if turn.reply is None and (turn.said or turn.sent is not None):
                 h.unanswered = turn
         if not isinstance(error, TurnInterrupted):
             await h.hook("on_turn_error", turn=turn, error=error)

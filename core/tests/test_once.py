@@ -1,0 +1,88 @@
+"""What plugins are asked once, whoever speaks first: other turns wait for it; and what an agent resumes with is stored once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessile import Agent, MemorySessionStore, Session
+from sessile.testing.limits import at_once
+
+
+class Resuming:
+    """An adapter that has the conversation of before, and takes its time to read it."""
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.asked: list[str] = []
+        self.meanwhile = meanwhile
+
+    def on_agent_start(self) -> list[tuple[str, str]]:
+        self.asked.append("on_agent_start")
+        threading.Event().wait(0.02)
+        self.meanwhile()
+        return [("user", "from before"), ("assistant", "yes")]
+
+    def middleware(self) -> list[Any]:
+        self.asked.append("middleware")
+        threading.Event().wait(0.02)
+        return []
+
+
+def contents(session: Session) -> list[Any]:
+    return [said.content for said in session.messages]
+
+
+def test_chats_at_once_wait_for_what_comes_first() -> None:
+    plugin = Resuming()
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[plugin])
+    at_once(*[lambda: session.chat("x") for _ in range(4)])
+    assert contents(session) == ["from before", "yes", *["x"] * 8]
+    assert sorted(plugin.asked) == ["middleware", "on_agent_start"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_is_resumed_is_not_stored_behind_what_others_said(when: str) -> None:
+    store = MemorySessionStore()
+    other = Session("s", store=store, agent=Agent(model="echo"))
+
+    def begin() -> None:
+        other.chat("theirs")
+
+    session = Session(
+        "s", store=store, agent=Agent(model="echo"), plugins=[Resuming(begin if when == "meanwhile" else lambda: None)]
+    )
+    if when == "before":
+        begin()
+    session.chat("mine")
+    assert contents(session) == ["theirs", "theirs", "mine", "mine"]
+
+
+def test_a_start_that_failed_is_tried_again_by_the_next_turn() -> None:
+    class Failing(Resuming):
+        def on_agent_start(self) -> Any:
+            super().on_agent_start()
+            if len(self.asked) == 1:
+                raise RuntimeError("down")
+            return [("user", "from before")]
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Failing()], strict=True)
+    with pytest.raises(Exception, match="down"):
+        session.chat("x")
+    session.chat("x")
+    assert contents(session) == ["from before", "x", "x"]
+
+
+def test_a_plugin_that_speaks_as_it_starts_waits_for_nobody() -> None:
+    class Speaking:
+        def on_agent_start(self, session: Any) -> None:
+            session.chat("said as it starts")
+
+        def middleware(self, session: Any) -> list[Any]:
+            return []
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Speaking()])
+    session.chat("x")
+    assert contents(session) == [*["said as it starts"] * 2, "x", "x"]
