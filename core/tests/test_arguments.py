@@ -51,6 +51,7 @@ TAKES: dict[str, frozenset[str]] = {
     "Count": frozenset({"int"}),
     "Positive": frozenset({"int"}),
     "Seconds": frozenset({"int"}),
+    "Days": frozenset({"int"}),
     "Lifetime": frozenset({"int"}),
     "bool": frozenset({"bool"}),
     "JSON": JSON,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.errors import AccessDenied, CorruptStore
+from sessile.errors import AccessDenied, CorruptStore, LockTimeout
 from sessile.store import Query
 from sessile.testing.deleting import Cut, CutStore
 from sessile.testing.fixtures import headers
@@ -151,3 +151,53 @@ def test_a_broken_session_is_deleted_by_its_user() -> None:
     assert manager.user("ann").delete("ann-3")
     assert not manager.delete("ann-3", "ann")
     assert manager.delete("lost")
+
+
+def in_use(*names: str) -> tuple[Any, MemorySessionStore]:
+    """A store with these sessions of ann's, the first of which is used exclusively by another as long as this is entered."""
+    store = MemorySessionStore()
+    for name in names:
+        Session(name, user_id="ann", store=store).add_message("user", name)
+    Session(names[0], store=store).set_state("user:k", 1)
+    return Session(names[0], store=store).exclusive(lease=600), store
+
+
+ALL_OF: dict[str, Callable[[SessionManager], int]] = {
+    "delete_user": lambda manager: manager.delete_user("ann"),
+    "clear_all": lambda manager: manager.clear_all(),
+    "delete_inactive": lambda manager: manager.delete_inactive(0),
+    "archive_inactive": lambda manager: manager.archive_inactive(0),
+}
+
+
+@pytest.mark.parametrize("verb", ALL_OF)
+def test_a_session_in_use_keeps_no_other_from_going(verb: str) -> None:
+    lease, store = in_use("used", "a", "b", "c")
+    manager = SessionManager(store, timeout=0.1)
+    with lease, pytest.raises(LockTimeout, match=r"1 of the store's sessions .*used: .*used exclusively.*3 others were"):
+        ALL_OF[verb](manager)
+    if "archive" in verb:
+        assert {header.session_id: header.status for header in manager.list()}.pop("used") == "active"
+        assert len(manager.list(status="archived").items) == 3
+    else:
+        assert [header.session_id for header in manager.list()] == ["used"]
+        assert headers(store, prefix="~user:") == [] or verb == "delete_inactive"
+    assert ALL_OF[verb](manager) == 1
+
+
+def test_a_session_that_is_in_use_for_a_moment_is_waited_for() -> None:
+    _, store = in_use("used", "a")
+    with Session("used", store=store).exclusive(lease=0.2):
+        assert SessionManager(store).delete_user("ann") == 2
+
+
+def test_a_cascade_waits_for_all_before_the_first_goes() -> None:
+    store = MemorySessionStore()
+    family(store)
+    with (
+        Session("child", store=store).exclusive(lease=600),
+        pytest.raises(LockTimeout, match="'child' was used exclusively"),
+    ):
+        SessionManager(store, timeout=0.05).delete("root", cascade=True)
+    assert {header.session_id for header in SessionManager(store).list()} == {"root", "child", "of nothing", "grandchild"}
+    assert [m.text for m in Session("grandchild", store=store).messages] == ["a", "b"]

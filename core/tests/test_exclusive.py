@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faces import FACES, opener
+from tests.stores import url_of
 
 from sessile import AsyncSession, MemorySessionStore, Session
 from sessile.errors import InvalidInput, LeaseLost, LockTimeout, StoreError
@@ -214,3 +217,42 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_longer(monkeypatch: pytest.M
                 wait()
         assert time.monotonic() < begin + 60
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_session_that_is_closed_gives_its_lease_back(face: str) -> None:
+    loop = asyncio.new_event_loop()
+    store = MemorySessionStore()
+    session = opener(face, loop)("s", store=store)
+    lease = session.exclusive(lease=600)
+    enter, leave = (lease.__enter__, lease.__exit__) if face == "blocking" else (lease.__aenter__, lease.__aexit__)
+    for step in (enter, session.close, lambda: leave(None, None, None)):
+        result = step()
+        if asyncio.iscoroutine(result):
+            loop.run_until_complete(result)
+    Session("s", store=store, timeout=0.1).add_message("user", "at once")
+    loop.close()
+
+
+def _in_a_child(session: Session, lease: Any, done: Any) -> None:
+    outcomes = []
+    for step in (lambda: session.add_message("user", "child"), lambda: lease.__exit__(None, None, None)):
+        try:
+            outcomes.append(bool(step()))
+        except StoreError as error:
+            outcomes.append(type(error).__name__)
+    done.put(outcomes)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_have_its_parents_lease(tmp_path: Path) -> None:
+    session = Session("s", store=url_of("sqlite", tmp_path), timeout=0.2)
+    context = multiprocessing.get_context("fork")
+    done = context.Queue()
+    with session.exclusive(lease=60) as lease:
+        child = context.Process(target=_in_a_child, args=(session, lease, done))
+        child.start()
+        assert done.get(timeout=60) == ["LockTimeout", False]
+        child.join()
+        session.add_message("user", "parent")
+    assert [message.text for message in session.messages] == ["parent"]

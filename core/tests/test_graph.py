@@ -879,3 +879,16 @@ def test_an_exported_file_whose_header_is_made_up_is_refused(new: Callable[..., 
     asyncio.run(write_lines(Blocking(), tmp_path / "file", first, pages()))
     with pytest.raises(UnsafeFile):
         SessionManager(MemorySessionStore()).import_session(tmp_path / "file", "other")
+
+
+def test_a_merge_differs_from_what_it_was_merged_of_by_the_others_messages() -> None:
+    ours = Session("a", store=MemorySessionStore(), agent=Agent(model="echo"))
+    ours.chat("1")
+    theirs = ours.fork(session_id="b")
+    ours.chat("A")
+    theirs.chat("B")
+    merged = ours.merge(theirs)
+    found = merged.diff(theirs, merged)
+    assert (found.shared, [m.text for m in found.a], [m.text for m in found.b]) == (2, [], ["A", "A"])
+    found = merged.diff(ours, theirs)
+    assert (found.shared, [m.text for m in found.a], [m.text for m in found.b]) == (2, ["A", "A"], ["B", "B"])

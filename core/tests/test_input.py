@@ -213,3 +213,31 @@ def test_a_closed_session_says_so(store: MemorySessionStore) -> None:
     ):
         with pytest.raises(errors.Closed, match="open it again"):
             call()
+
+
+def test_an_empty_user_is_nobody(store: MemorySessionStore) -> None:
+    manager = SessionManager(store)
+    with pytest.raises(errors.InvalidSessionId, match="user id '' is empty"):
+        manager.create_session("")
+    for name in ("user_id", "parent", "root"):
+        with pytest.raises(errors.InvalidInput, match=f"{name.replace('_', '.')}.* is empty"):
+            manager.list(**{name: ""})
+        with pytest.raises(errors.InvalidInput, match=f"{name} is empty"):
+            Query(**{name: ""})
+    assert store.logs() == []
+
+
+def test_days_in_the_future_are_none(store: MemorySessionStore) -> None:
+    manager = SessionManager(store)
+    manager.create_session(session_id="s").add_message("user", "x")
+    calls = (lambda: manager.delete_inactive(-30), lambda: manager.archive_inactive(-1), lambda: manager.sweep(older_than=-5))
+    for call in calls:
+        with pytest.raises(errors.InvalidInput, match=r"(days|older_than) is -.*0 or more"):
+            call()
+    assert [header.status for header in manager.list()] == ["active"]
+
+
+@pytest.mark.parametrize("url", ["memory://n?x=1", "sqlite:///x.db?lock_timeout="])
+def test_a_parameter_of_a_url_is_taken_or_refused(url: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=r"leave (it )?out"):
+        SessionManager(url)

@@ -173,3 +173,19 @@ def test_what_a_message_has_of_its_own_is_no_metadata(face: str) -> None:
         session.add_message("tool", "sunny", tool_call_id=5)
     assert [said.id for said in session.messages] == [asked.id, told.id, "mine"]
     loop.close()
+
+
+def test_messages_whose_ids_repeat_are_all_there(add: Any) -> None:
+    first, reply, _ = add(("user", "A"), ("assistant", "B"), ("user", "C"))
+    add(first)
+    add({"role": "user", "content": "D", "id": "1"}, ("assistant", "E"))
+    found = add({"role": "user", "content": "F", "id": "1"}, reply)
+    assert [said.text for said in found] == ["A", "B", "C", "A", "D", "E", "F", "B"]
+    session = Session("s", store=add.store, agent=Agent(model="echo"))
+    assert session.message_count == len(found)
+    assert [said.text for said in session.get_history(3)] == ["E", "F", "B"]
+    fork = session.fork(4)
+    for said in session.messages[4:]:
+        fork.add_messages([said])
+    assert [said.text for said in fork.messages] == [said.text for said in found]
+    assert [said.text for said in fork.merge(session).messages] == [said.text for said in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from tests.faces import FACES, opener
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.errors import InvalidState
+from sessile.errors import Conflict, InvalidInput, InvalidState
 from sessile.log import Entry, Header
 from sessile.messages import Message
+from sessile.testing.limits import at_once
 
 
 @pytest.fixture
@@ -232,4 +234,46 @@ def test_shared_state_that_was_deleted_is_empty_and_begins_anew(store: MemorySes
     assert early.get_state("user:lang") is None
     early.set_state("user:lang", "de")
     assert session.get_state("user:lang") == "de"
+    loop.close()
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_policy_is_given_the_whole_key_and_raises_before_anything_is_stored(store: MemorySessionStore, face: str) -> None:
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=store, user_id="ann")
+    session.set_state({"k": 1, "user:k": 1})
+    other = Session("s", store=store)
+    other.set_state("user:k", "theirs")
+    with pytest.raises(Conflict, match="state key 'user:k' is 'theirs'"):
+        session.set_state({"k": 2, "user:k": "ours"}, policy="raise")
+    assert other.state == {"k": 1, "user:k": "theirs"}
+    other.set_state({"k": "theirs", "user:k": "theirs again"})
+    session.set_state({"k": "ours", "user:k": "ours"}, policy=lambda key, ours, theirs: [key, ours, theirs])
+    assert other.state == {"k": ["k", "ours", "theirs"], "user:k": ["user:k", "ours", "theirs again"]}
+    loop.close()
+
+
+def test_threads_count_together_in_what_is_never_stored(store: MemorySessionStore) -> None:
+    session = Session("s", store=store)
+
+    def count() -> None:
+        for _ in range(200):
+            session.increment_state("temp:n")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    at_once(*[count] * 4)
+    sys.setswitchinterval(interval)
+    assert session.get_state("temp:n") == 800
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_an_async_function_that_changes_state_is_refused(store: MemorySessionStore, face: str) -> None:
+    async def change(old: Any) -> int:
+        return 1
+
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=store)
+    with pytest.raises(InvalidInput, match="change is an async function"):
+        session.update_state("k", change)
     loop.close()

@@ -21,7 +21,7 @@ class Swept(MemorySessionStore):
     def commit(self, *args: Any, **options: Any) -> None:
         if self.left == 0:
             self.left = None  # what the sweep commits is not swept
-            SessionManager(self).sweep(repair=True, older_than=-1)
+            SessionManager(self).sweep(repair=True, older_than=0)
         elif self.left is not None:
             self.left -= 1
         super().commit(*args, **options)
@@ -51,7 +51,7 @@ def test_an_import_that_is_swept_away_says_so_and_leaves_nothing(exported: Path)
             found = None
         if store.left is not None:
             break  # it had no more commits
-        manager.sweep(repair=True, older_than=-1)
+        manager.sweep(repair=True, older_than=0)
         assert (manager.get_session("grandchild") is not None) == (found is not None)
         if found is None:
             assert list(store.logs()) == []

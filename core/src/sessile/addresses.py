@@ -60,8 +60,10 @@ def path_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[s
     address, _, query = url.partition("?")
     options = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in kinds or not text:
+        if name not in kinds:
             raise InvalidInput(f"{name}={text!r} in {url!r} is no parameter of this store: it has {', '.join(kinds)}")
+        if not text:
+            raise InvalidInput(f"{name} in {url!r} has no value: give it one, or leave it out")
         try:
             options[name] = kinds[name](text)
         except ValueError as error:

@@ -25,7 +25,14 @@ class Commits:
         self.face = face
         self.store = store
         self.timeout = timeout
+        self.patience = timeout  # seconds to wait until a session that is used exclusively is free
         self.answered = False
+
+    def patient(self, seconds: float) -> Commits:
+        """The same, with another patience."""
+        other = Commits(self.face, self.store, self.timeout)
+        other.patience, other.answered = max(0.0, seconds), self.answered
+        return other
 
     async def ask(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the store that reads; again while it does not answer."""
@@ -137,12 +144,12 @@ class Commits:
     async def until_free(self, header: Header, token: int | None) -> Header:
         """Wait until a holder of this token may commit to a session, and return its newest header (as it was, if it is gone).
 
-        `LockTimeout` when `timeout` is over first, `LeaseLost` where the token's own lease is.
+        `LockTimeout` when `patience` is over first, `LeaseLost` where the token's own lease is.
         """
-        give_up = time.monotonic() + self.timeout
+        give_up = time.monotonic() + self.patience
         while not may_commit(header.session_id, header.lease, token):
             if time.monotonic() > give_up:
-                raise in_use(header.session_id, self.timeout)
+                raise in_use(header.session_id, round(self.patience, 1))
             await self.face.pause(0.02)
             found = await self.load(header.session_id)
             if found is None or found.log != header.log:

@@ -108,6 +108,8 @@ async def _delete_family(commits: Commits, root: Header, token: int | None) -> b
     those that were forked until then are looked for.
     """
     root = await commits.until_free(root, token)  # before anything goes
+    for header in await _below(commits, root):
+        await commits.until_free(header, None)
     family: dict[str, Header] = {}
     last = False
     while True:

@@ -1,48 +1,54 @@
-"""Many sessions at once: deleting those that a query finds, and clearing away what was cut short.
+"""Many sessions at once: deleting or archiving those that a query finds, and clearing away what was cut short.
 
-What cannot be read keeps nothing else from going: it is named by the error in the end.
+What cannot be read, or is used exclusively, keeps nothing else from going: it is named by the error in the end.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import attrs
 
 from sessile.commits import Commits
 from sessile.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
-from sessile.errors import CorruptStore
+from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound
+from sessile.handle import Handle
 from sessile.heirs import PREFIX, tidy
 from sessile.ids import RESERVED, owner_of
+from sessile.lifecycle import archive_if
 from sessile.log import DELETED, PENDING, Header
+from sessile.plugins import installed
 from sessile.store import Query
 
 _USER, _APP = f"{RESERVED}user:", f"{RESERVED}app"  # how the ids of shared state begin
 
 
 @attrs.define
-class _Broken:
-    """What could not be read."""
+class _Left:
+    """What stayed, as it could not be read, or others used it all the time."""
 
-    found: list[str] = attrs.field(factory=list)
+    found: list[tuple[str, Exception]] = attrs.field(factory=list)
 
     @contextmanager
     def passed_by(self, session_id: str) -> Iterator[None]:
-        """Go on where this session, or what belongs to it, turns out to be broken."""
+        """Go on where this session, or what belongs to it, turns out to be so."""
         try:
             yield
-        except CorruptStore as error:
+        except (CorruptStore, LockTimeout, Conflict) as error:
             self.add(session_id, error)
 
-    def add(self, session_id: str, error: CorruptStore) -> None:
-        self.found.append(f"{session_id}: {error}")
+    def add(self, session_id: str, error: Exception) -> None:
+        self.found.append((session_id, error))
 
     def check(self, what: str, rest: str) -> None:
-        """`CorruptStore` where there is any."""
-        if self.found:
-            raise CorruptStore(f"{len(self.found)} {what} ({'; '.join(self.found)}): {rest}")
+        """An error that names them, where there are any: `CorruptStore` before `LockTimeout` before `Conflict`."""
+        for kind in (CorruptStore, LockTimeout, Conflict):
+            if any(isinstance(error, kind) for _, error in self.found):
+                named = "; ".join(f"{session_id}: {error}" for session_id, error in self.found)
+                raise kind(f"{len(self.found)} {what} ({named}): {rest}")
 
 
 async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = False) -> int:
@@ -53,41 +59,78 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     """
     query = Query(user_id=user_id, limit=1000)
     shared = await everything(commits, query, prefixes=(_USER,) if user_id is not None else (_USER, _APP))
-    broken = _Broken()
-    count = await _delete(commits, await everything(commits, query), broken)
-    await _delete(commits, shared, broken)
+    left = _Left()
+    count = await _each(commits, await everything(commits, query), left, _delete)
+    await _each(commits, shared, left, _delete)
     async for session_id, error in _unreadable(commits):
         if user_id is not None and (owner := _owner(session_id, error)) != user_id:
             if owner is None and not bound:
-                broken.add(session_id, error)
+                left.add(session_id, error)
             continue
-        with broken.passed_by(session_id):
+        with left.passed_by(session_id):
             gone = await delete_broken(commits, session_id, only=query.matches if user_id is not None else None)
             count += gone and not session_id.startswith(RESERVED)
-    broken.check(*_left(count))
+    left.check(*_said_of(count, "deleted"))
     return count
 
 
 async def delete_found(commits: Commits, query: Query) -> int:
     """Delete the sessions that a query finds, as long as it still would; returns how many. A broken one stays."""
-    broken = _Broken()
-    count = await _delete(commits, await everything(commits, query), broken, only=query.matches)
-    broken.check(*_left(count))
+    left = _Left()
+    count = await _each(commits, await everything(commits, query), left, functools.partial(_delete, only=query.matches))
+    left.check(*_said_of(count, "deleted"))
     return count
 
 
-def _left(count: int) -> tuple[str, str]:
-    rest = "delete each by its id with SessionManager(store).delete, or restore a copy"
-    return "of the store's sessions cannot be read, so that they stayed", f"{count} others were deleted; {rest}"
-
-
-async def _delete(commits: Commits, found: list[tuple[str, str]], broken: _Broken, *, only: Only | None = None) -> int:
-    """Delete the sessions of these (session id, log), and no other that has one of the ids by now; returns how many."""
+async def archive_found(commits: Commits, queries: Iterable[Query]) -> int:
+    """Archive the sessions that one of these queries finds, as long as it still would; returns how many."""
+    left = _Left()
     count = 0
-    for session_id, log in found:
-        with broken.passed_by(session_id):
-            count += await delete_session(commits, session_id, log=log, only=only)
+    for query in queries:
+        count += await _each(commits, await everything(commits, query), left, functools.partial(_archive, only=query.matches))
+    left.check(*_said_of(count, "archived"))
     return count
+
+
+def _said_of(count: int, done: str) -> tuple[str, str]:
+    """What an error says of those that stayed, and of the others."""
+    what = "of the store's sessions cannot be read, or are in use, so that they stayed"
+    rest = "delete what is broken by its id with SessionManager(store).delete, or restore a copy; try again what is in use"
+    return what, f"{count} others were {done}; {rest}"
+
+
+async def _each(
+    commits: Commits, found: list[tuple[str, str]], left: _Left, work: Callable[[Commits, str, str], Awaitable[bool]]
+) -> int:
+    """Do it with the sessions of these (session id, log), and no other that has one of the ids by now; returns how many.
+
+    Those that are used exclusively come last, and are waited for together.
+    """
+    count = 0
+    busy: list[tuple[str, str]] = []
+    for session_id, log in found:
+        with left.passed_by(session_id):
+            try:
+                count += await work(commits.patient(0), session_id, log)
+            except LockTimeout:
+                busy.append((session_id, log))
+    give_up = time.monotonic() + commits.timeout
+    for session_id, log in busy:
+        with left.passed_by(session_id):
+            count += await work(commits.patient(give_up - time.monotonic()), session_id, log)
+    return count
+
+
+async def _delete(commits: Commits, session_id: str, log: str, only: Only | None = None) -> bool:
+    return await delete_session(commits, session_id, log=log, only=only)
+
+
+async def _archive(commits: Commits, session_id: str, log: str, only: Only) -> bool:
+    handle = Handle(commits.face, commits.store, session_id, plugins=installed())
+    handle.commits = commits
+    with suppress(SessionNotFound):  # deleted meanwhile
+        return await archive_if(handle, log, only)
+    return False
 
 
 async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore]]:
@@ -115,16 +158,16 @@ def _owner(session_id: str, error: CorruptStore) -> str | None:
 async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:
     """How much was cut short: deletions, forks, copies, imports. See `SessionManager.sweep`."""
     count = 0
-    broken = _Broken()
+    left = _Left()
     async for header in _to_sweep(commits, older_than):
-        with broken.passed_by(header.session_id):
+        with left.passed_by(header.session_id):
             if header.session_id.startswith(PREFIX):
                 count += await tidy(commits, header, repair=repair)
             else:
                 count += 1
                 if repair:
                     await clear(commits, header)
-    broken.check("of the sessions and records to sweep are broken", "all others were seen to")
+    left.check("of the sessions and records to sweep are broken", "all others were seen to")
     return count
 
 

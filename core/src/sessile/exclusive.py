@@ -8,9 +8,12 @@ taken from a holder that is gone.
 from __future__ import annotations
 
 import contextvars
+import os
+import threading
 import time
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from sessile.background import running_loop
 from sessile.drive import run
@@ -21,6 +24,21 @@ from sessile.log import Change, Header
 
 _PAUSE = 0.02  # seconds between two attempts
 _acquired: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("the leases that this code has", default=())
+
+
+_entered: WeakSet[Lease] = WeakSet()  # those that keep others who share their handle waiting
+
+
+def _begin_in_child() -> None:
+    """In a forked child, nobody has what the parent has: the leases stay the parent's."""
+    for lease in _entered:
+        lease._h.lease, lease._h.token, lease._h.alone = None, None, threading.Lock()
+    _entered.clear()
+    _acquired.set(())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 class Lease:
@@ -37,7 +55,6 @@ class Lease:
         self._timeout = timeout
         self._seconds = lease
         self._written: list[dict[str, Any]] = []  # the lease as it may be in the header: a commit that failed may have landed
-        self._entered = False  # is the handle this one's?
         self._task: Any = None  # where it was acquired; None: in no task
 
     @property
@@ -58,7 +75,7 @@ class Lease:
         give_up = time.monotonic() + self._timeout
         while not h.alone.acquire(blocking=False):
             await self._pause(give_up)
-        self._entered = True
+        _entered.add(self)
         try:
             await h.refresh()
             while not await self._take():
@@ -89,6 +106,7 @@ class Lease:
 
         await self._h.commit(take, on_conflict="rebase", leased=True)
         self._h.token = self.token
+        self._h.lease = self if self.token is not None else None
         return self.token is not None
 
     def _write(self, token: int) -> Change:
@@ -108,20 +126,20 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back, if it is still held."""
         h, written = self._h, self._written
-        if not self._entered:
+        if self not in _entered:
             return
 
         def give_back(header: Header) -> Change | None:
             return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease in written else None
 
-        h.token, self._written = None, []
+        h.lease, h.token, self._written = None, None, []
         _acquired.set(tuple(lease for lease in _acquired.get() if lease is not self))
         try:
             if written and not h.closed:
                 with suppress(SessionNotFound):  # deleted, and its lease with it
                     await h.commit(give_back, on_conflict="rebase", leased=True)
         finally:
-            self._entered = False
+            _entered.discard(self)
             h.alone.release()
 
     def __enter__(self) -> Lease:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -169,9 +170,14 @@ async def close(h: Handle) -> None:
     streams = [running for running in [*h.running] if not running.is_own() and running.stop()]
     for running in streams:
         await h.face.call(running.ended.wait)
-    if not h.closed:
-        try:
-            await h.hook("on_session_close")
-        finally:
-            h.closed = True
-            h.release()
+    await h.once.do(h.face, "close", functools.partial(_let_go, h))
+
+
+async def _let_go(h: Handle) -> None:
+    try:
+        await h.hook("on_session_close")
+        if h.lease is not None:
+            await h.lease.release()
+    finally:
+        h.closed = True
+        await h.face.call(h.release)

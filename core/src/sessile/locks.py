@@ -11,15 +11,19 @@ T = TypeVar("T")
 
 
 class Lock:
-    """A `threading.Lock` for `with`, which is free in a forked child whoever held it in the parent."""
+    """A `threading.Lock` for `with`, which is free in a forked child whoever held it in the parent.
 
-    def __init__(self) -> None:
+    reentrant: may the thread that holds it take it again?
+    """
+
+    def __init__(self, *, reentrant: bool = False) -> None:
+        self._new: Callable[[], Any] = threading.RLock if reentrant else threading.Lock
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = self._new()
 
     def __enter__(self) -> None:
         if self._process != os.getpid():
-            self._lock, self._process = threading.Lock(), os.getpid()
+            self._lock, self._process = self._new(), os.getpid()
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:

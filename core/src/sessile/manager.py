@@ -7,21 +7,18 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sessile import archives, deletion, erasing, lifecycle
-from sessile.arguments import Arguments, Count, checked_class
+from sessile.arguments import Arguments, Check, Count, Seconds, checked_class
 from sessile.commits import Commits
 from sessile.drive import Blocking, run
 from sessile.encoding import JSON
-from sessile.errors import AccessDenied, CorruptStore, InvalidInput, SessionNotFound
-from sessile.handle import Handle
+from sessile.errors import AccessDenied, CorruptStore, InvalidInput
 from sessile.ids import check_id
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, STATUSES, UNSEEN, Header
 from sessile.merging import AnySession
-from sessile.plugins import installed
 from sessile.searching import Hit, Search
 from sessile.store import Page, Query
 from sessile.stores import find_store
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from sessile.session import Session
 
 DAY = 86_400.0  # seconds
+Days = Annotated[float, Check(lambda value: value >= 0, "a number of days, 0 or more")]
 _CANDIDATES = 1000  # hits asked for at a time
 _check_query = Arguments(Query.__init__, skip=1)
 
@@ -39,15 +37,17 @@ _check_query = Arguments(Query.__init__, skip=1)
 class SessionManager:
     """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`.
 
+    timeout: seconds after which a call gives up that others keep waiting, or a store that does not answer.
+
     A manager that `user` returns is bound to one user: a call that names another raises `AccessDenied`.
     """
 
     user_id: str | None = None  # the user that it is bound to; None: it is everybody's
 
-    def __init__(self, store: Any = None, *, backend: str | None = None) -> None:
+    def __init__(self, store: Any = None, *, backend: str | None = None, timeout: Seconds = 30) -> None:
         found, self._release = find_store(store, backend)
         self.store: Any = found
-        self._commits = Commits(Blocking(), found)
+        self._commits = Commits(Blocking(), found, timeout)
 
     def user(self, user_id: str) -> SessionManager:
         """A manager of the same store that is bound to a user: what it makes, lists, opens and deletes is this user's.
@@ -61,6 +61,8 @@ class SessionManager:
 
     def _whose(self, user_id: str | None) -> str | None:
         """Whose sessions a call is about; None: everybody's."""
+        if user_id is not None:
+            check_id(user_id, "user id")
         if self.user_id is not None and user_id not in (None, self.user_id):
             raise AccessDenied(f"this manager is bound to user {self.user_id!r}: it has no access to what is {user_id!r}'s")
         return self.user_id or user_id
@@ -201,22 +203,16 @@ class SessionManager:
         self._whose(check_id(user_id, "user id"))
         return run(erasing.delete_all_of(self._commits, user_id, bound=self.user_id is not None))
 
-    def archive_inactive(self, days: float = 30) -> int:
+    def archive_inactive(self, days: Days = 30) -> int:
         """Archive the sessions that nothing was said in for so many days; returns how many.
 
         One that is used again before its turn comes stays as it is.
         """
         before = time.time() - days * DAY
-        return sum(self._archive_all(before=before, status=status) for status in (CREATED, ACTIVE, SAVED))
+        queries = [self._query(before=before, status=status, limit=1000) for status in (CREATED, ACTIVE, SAVED)]
+        return run(erasing.archive_found(self._commits, queries))
 
-    def _archive_all(self, **query: Any) -> int:
-        count = 0
-        for session_id, log in self._everything(**query):
-            with suppress(SessionNotFound):  # deleted meanwhile
-                count += run(lifecycle.archive_if(self._handle(session_id), log, self._query(**query).matches))
-        return count
-
-    def delete_inactive(self, days: float = 30, *, status: str | None = None) -> int:
+    def delete_inactive(self, days: Days = 30, *, status: str | None = None) -> int:
         """Delete the sessions that were not changed for so many days (status: only such); returns how many.
 
         One that is used again before its turn comes stays, and so does one that cannot be read.
@@ -239,10 +235,7 @@ class SessionManager:
             return self.delete_user(self.user_id)
         return run(erasing.delete_all_of(self._commits, None))
 
-    def _everything(self, **query: Any) -> builtins.list[tuple[str, str]]:
-        return run(deletion.everything(self._commits, self._query(limit=1000, **query)))
-
-    def sweep(self, *, repair: bool = False, older_than: float = 3600) -> int:
+    def sweep(self, *, repair: bool = False, older_than: Seconds = 3600) -> int:
         """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
 
         older_than: seconds after which whoever began one is taken to be gone. `AccessDenied` for a bound manager.
@@ -269,9 +262,6 @@ class SessionManager:
         return list(
             islice(search.in_index(min(limit, _CANDIDATES)) if indexed else search.in_all(self.each(user_id=user_id)), limit)
         )
-
-    def _handle(self, session_id: str) -> Handle:
-        return Handle(self._commits.face, self.store, session_id, plugins=installed())
 
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         return run(self._commits.face.call(method, *args, **kwargs))

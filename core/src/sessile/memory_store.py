@@ -9,7 +9,7 @@ import attrs
 
 from sessile.arguments import checked
 from sessile.encoding import JSON
-from sessile.errors import Closed
+from sessile.errors import Closed, InvalidInput
 from sessile.locks import Lock
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, whole
@@ -39,7 +39,10 @@ class MemorySessionStore:
     @classmethod
     def from_url(cls, url: str) -> MemorySessionStore:
         """`memory://` for a new, empty store, `memory://name` for one that is shared in this process."""
-        return cls(url.partition("://")[2])
+        name = url.partition("://")[2]
+        if "?" in name:
+            raise InvalidInput(f"{url!r} has parameters, and this store takes none: leave out what begins with '?'")
+        return cls(name)
 
     def load(self, session_id: str) -> Header | None:
         return self._open().headers.get(session_id)

@@ -49,10 +49,10 @@ async def merge(h: Handle, other: AnySession, *, policy: Policy = "ours", sessio
 
 async def _turns_after(h: Handle, header: Header, both: Sequence[Segment]) -> list[list[Entry]]:
     """The message entries behind what both share, as turns in the order they began."""
-    turns: dict[str, list[Entry]] = {}
+    turns: dict[object, list[Entry]] = {}
     for part in without(await h.lineage(header), both):
         for entry in await h.read(part, MESSAGE):
-            turns.setdefault(_turn_of(entry), []).append(entry)
+            turns.setdefault(entry.turn or (part.depth, entry.position), []).append(entry)
     return list(turns.values())
 
 
@@ -102,7 +102,10 @@ def _merged_state(base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, 
 
 @attrs.frozen
 class Diff:
-    """What two points differ in: `shared` messages at the beginning, then those of one side only; state keys as (a, b)."""
+    """What two points differ in: `shared` messages at the beginning, then those of one side only; state keys as (a, b).
+
+    A message that a merge has copied, under its id, is on both sides.
+    """
 
     shared: int
     a: list[Message]
@@ -118,10 +121,12 @@ async def diff(h: Handle, a: Point | AnySession, b: Point | AnySession | None = 
     begin = await end_of(handle_a, both[-1] if both else None)
     keys = sorted({*end_a.state, *end_b.state})
     changed = {key: (end_a.state.get(key), end_b.state.get(key)) for key in keys}
+    in_a, in_b = await _messages_after(handle_a, line_a, both), await _messages_after(handle_b, line_b, both)
+    copies = {said.id for said in in_a} & {said.id for said in in_b}
     return Diff(
         begin.count,
-        await _messages_after(handle_a, line_a, both),
-        await _messages_after(handle_b, line_b, both),
+        [said for said in in_a if said.id not in copies],
+        [said for said in in_b if said.id not in copies],
         {key: (copied(one), copied(other)) for key, (one, other) in changed.items() if not same(one, other)},
     )
 

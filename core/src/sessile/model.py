@@ -74,8 +74,10 @@ def find_model(model: Any, plugins: Plugins) -> Any:
             "pip install sessile-openai and pass model='openai:NAME'"
         ) from error
     if variant not in registration.made:
-        factory = registration.load()
-        registration.made[variant] = factory(variant) if variant else factory()
+        with registration.lock:
+            if variant not in registration.made:
+                factory = registration.load()
+                registration.made[variant] = factory(variant) if variant else factory()
     return registration.made[variant]
 
 

@@ -66,7 +66,7 @@ class Past:
         self.end = header.head
         self.whole = whole
         self.count = 0
-        self._turns: dict[str, PastTurn] = {}
+        self._turns: dict[object, PastTurn] = {}  # by turn id; what is outside of turns by itself, as message ids may repeat
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
         self._log = header.log
@@ -79,7 +79,8 @@ class Past:
             key = said.get("turn")
             if key is None:
                 if loose is None or said["role"] == "user":
-                    loose = turns[said["id"]] = PastTurn(said, None)
+                    loose = PastTurn(said, None)
+                    turns[loose] = loose
                 else:
                     loose.add(said)
             elif key in turns:

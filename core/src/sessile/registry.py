@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -11,6 +12,7 @@ import attrs
 
 from sessile.arguments import checked
 from sessile.errors import InvalidInput, NotInstalled
+from sessile.locks import Lock
 
 KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
 
@@ -48,6 +50,7 @@ class Registration:
     aliases: tuple[str, ...] = ()
     plugin: str = ""
     made: dict[str, Any] = attrs.field(factory=dict, repr=False)  # instances, by the text they were asked for with
+    lock: Lock = attrs.field(factory=functools.partial(Lock, reentrant=True), repr=False)  # of what makes them
 
     def load(self) -> Any:
         """Import the target."""

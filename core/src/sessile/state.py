@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sessile.drive import is_async
 from sessile.encoding import JSON, copied, json_value, same, to_json
 from sessile.errors import Conflict, InvalidInput, InvalidState, SessionNotFound
 from sessile.handle import Handle
@@ -61,6 +62,8 @@ async def delete_state(h: Handle, key: str) -> None:
 async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], default: JSON = None) -> JSON:
     """Set a key to `change(old value)`, atomically: asked again when somebody else committed first. Returns the new value."""
     _check_key(key)
+    if is_async(change):
+        raise InvalidInput("change is an async function: it may be asked again, so pass a plain one of the old value")
     scope, plain = _place(key)
     result: list[JSON] = []
 
@@ -69,7 +72,13 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
         return result[0]
 
     if scope == "temp":
-        h.temp[key] = changed(h.temp.get(key, default))
+        while True:
+            old = h.temp.get(key, default)
+            new = changed(old)
+            with h.lock:
+                if h.temp.get(key, default) is old:
+                    h.temp[key] = new
+                    break
     else:
         target = await h.scope(scope)
         await target.commit(
@@ -107,26 +116,28 @@ async def merge_state(
         scopes.setdefault(scope, {})[key if scope == "temp" else plain] = value
     for key, value in scopes.pop("temp", {}).items():
         h.temp.pop(key, None) if value is ABSENT else h.temp.update({key: value})
-    for scope, sets in scopes.items():
-        target = await h.scope(scope)
-        seen = await target.open()
+    targets = [(scope, sets, target := await h.scope(scope), await target.open()) for scope, sets in scopes.items()]
+    if policy is not None and len(targets) > 1:  # what it raises is raised before anything is stored
+        for scope, sets, target, seen in targets:
+            _resolved(await target.refresh(), seen, sets, policy, scope)
+    for scope, sets, target, seen in targets:
         await target.commit(
             lambda header, sets=sets, seen=seen, scope=scope: _changed(  # type: ignore[misc]
-                header, _resolved(header, seen, sets, policy or "ours"), keep if not scope else None
+                header, _resolved(header, seen, sets, policy or "ours", scope), keep if not scope else None
             ),
             on_conflict=None if policy is None else "rebase",
         )
 
 
-def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy) -> dict[str, Any]:
-    """`sets` after the policy has decided each key that changed between `seen` and `header`."""
+def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy, scope: str) -> dict[str, Any]:
+    """`sets` of a scope after the policy has decided each key that changed between `seen` and `header`."""
     if header.version == seen.version:
         return sets
     resolved = {}
     for key, ours in sets.items():
         theirs = header.state.get(key, ABSENT)
         agreed = same(theirs, seen.state.get(key, ABSENT)) or same(theirs, ours)
-        resolved[key] = ours if agreed else decide(policy, key, ours, theirs)
+        resolved[key] = ours if agreed else decide(policy, f"{scope}:{key}" if scope else key, ours, theirs)
     return resolved
 
 

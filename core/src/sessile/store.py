@@ -29,6 +29,8 @@ def _text(query: Query, field: attrs.Attribute[Any], value: object) -> None:
         return
     if not isinstance(value, str):
         raise InvalidInput(f"{field.name} is text, not {type(value).__name__} ({value!r:.60})")
+    if not value and field.default is None:
+        raise InvalidInput(f"{field.name} is empty, which no id is: leave it out to ask for all")
     if character := CONTROL.search(value):
         raise InvalidInput(f"{field.name} {value!r:.60} has {character.group()!r}, which no id has: leave it out")
 

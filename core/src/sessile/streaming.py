@@ -93,7 +93,11 @@ def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
 
     running = Running(h, interrupt)
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="sessile-stream")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # there are too many: nobody waits for this one
+        running.end()
+        raise
     silent = True
     try:
         while (piece := _taken(pieces)) is not _END:
