@@ -282,3 +282,27 @@ def test_a_copy_that_cannot_begin_leaves_no_store_open(tmp_path: Path) -> None:
         kept = manager.store
     with pytest.raises(Closed):  # nobody else has it
         kept.load("s")
+
+
+def test_a_session_that_the_target_does_not_take_keeps_no_other_back() -> None:
+    class Picky(MemorySessionStore):
+        def commit(self, session_id: str, **what: Any) -> None:
+            if session_id == "odd" and what["entries"]:
+                raise InvalidInput("this is too much for one commit: commit less at a time")
+            super().commit(session_id, **what)
+
+    source = SessionManager("memory://")
+    for name in ("a", "odd", "b"):
+        source.create_session(session_id=name).add_message("user", name)
+    target = Picky()
+    report = copy_store(source.store, target)
+    assert report.problems == ["odd: this is too much for one commit: commit less at a time"]
+    assert sorted(header.session_id for header in SessionManager(target).list()) == ["a", "b"]
+
+
+def test_since_takes_what_a_query_takes() -> None:
+    source = SessionManager("memory://")
+    for name in ("a", "b"):
+        session = source.create_session(session_id=name)
+        session.add_message("user", name)
+    assert copy_store(source.store, MemorySessionStore(), since=session.updated_at).sessions == 1

@@ -166,3 +166,13 @@ def test_an_agent_that_threads_use_first_speaks_in_one_session() -> None:
         agent = Agent("A", model="echo")
         at_once(*[lambda agent=agent: agent.chat("hi") for _ in range(4)])
         assert agent.session.message_count == 8
+
+
+def test_an_agent_that_is_closed_says_so_in_its_own_session_too() -> None:
+    agent = Agent("A", model="echo", memory={"session_id": "x"}, db="memory://closed-agent")
+    agent.chat("1")
+    agent.close()
+    for talk in (agent.chat, agent.stream):
+        for session_id in (None, "x", "y"):
+            with pytest.raises(Closed, match="agent 'A' is closed: make a new Agent"):
+                talk("2", session_id=session_id)

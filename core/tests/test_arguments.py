@@ -52,6 +52,8 @@ TAKES: dict[str, frozenset[str]] = {
     "Positive": frozenset({"int"}),
     "Seconds": frozenset({"int"}),
     "Days": frozenset({"int"}),
+    "Duration": frozenset({"int"}),
+    "datetime": frozenset(),
     "Lifetime": frozenset({"int"}),
     "bool": frozenset({"bool"}),
     "JSON": JSON,

@@ -241,3 +241,39 @@ def test_days_in_the_future_are_none(store: MemorySessionStore) -> None:
 def test_a_parameter_of_a_url_is_taken_or_refused(url: str) -> None:
     with pytest.raises(errors.InvalidInput, match=r"leave (it )?out"):
         SessionManager(url)
+
+
+def test_every_error_goes_to_another_process_and_back() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SessileError)]
+    assert len(kinds) > 15
+    for kind in kinds:
+        error = kind("mine", "on_user_message", ValueError("x")) if kind is errors.PluginError else kind("text")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (kind, str(error))
+    assert (again.plugin, again.hook) == ("mine", "on_user_message") if kind is errors.PluginError else True
+
+
+def test_where_a_session_is_kept_is_the_managers(store: MemorySessionStore) -> None:
+    manager = SessionManager(store)
+    for name in ("store", "backend", "db"):
+        for make in (manager.get_session, lambda session_id, **more: manager.create_session(session_id=session_id, **more)):
+            with pytest.raises(errors.InvalidInput, match=f"{name}: where a session is kept is the manager's"):
+                make("s", **{name: "memory://"})
+
+
+@pytest.mark.parametrize("write", [Session.save, Session.export])
+def test_a_file_is_not_imported_under_an_id_that_is_another_users(
+    tmp_path: Path, store: MemorySessionStore, write: Callable[..., Path]
+) -> None:
+    session = Session("s", user_id="ann", store=store)
+    session.add_message("user", "x")
+    path = write(session, tmp_path / "s.json")
+    with pytest.raises(errors.SessionExists, match="'s' exists already"):
+        SessionManager(store).user("bob").import_session(path)
+    assert SessionManager(store).user("bob").import_session(path, "mine").user_id == "bob"
+
+
+def test_a_message_id_is_printable(store: MemorySessionStore) -> None:
+    with pytest.raises(errors.InvalidMessage, match=r"id 'a.x00b' has"):
+        Session("s", store=store).add_message("user", "x", id="a\0b")
+    assert store.logs() == []

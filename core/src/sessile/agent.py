@@ -169,6 +169,7 @@ class Agent:
         what `Session.chat` raises, and `Closed` for an agent that was closed.
         """
         if self._is_own(session_id):
+            self._check_open()
             return self.session.chat(message, agent=self, **_given(metadata))
         with self._other(session_id) as session:
             return session.chat(message, agent=self, **_given(metadata))
@@ -180,6 +181,7 @@ class Agent:
     ) -> Iterator[str]:
         """Say something and get the reply in pieces as they arrive."""
         if self._is_own(session_id):
+            self._check_open()
             pieces: Iterator[str] = self.session.stream(message, agent=self, **_given(metadata))
             return pieces
         with self._other(session_id) as session:

@@ -150,8 +150,7 @@ async def restore_archive(
     header = archive.header
     session_id = header.session_id if session_id is None else check_id(session_id)
     user_id = header.user_id if user_id is None else check_id(user_id, "user id")
-    if (found := await commits.load(session_id)) is not None and not found.hidden:
-        raise SessionExists(f"session {session_id!r} exists already: delete it first, or import under another session_id")
+    await check_free(commits, session_id)
     if not header.version:  # it was exported before anything was stored
         return session_id
     ancestors: list[Ancestor] = []
@@ -165,6 +164,12 @@ async def restore_archive(
                 log = await transplant.write_log(counted, user_id) if stop else new_log_id(session_id)
                 ancestors.append(Ancestor(log, stop))
     return session_id
+
+
+async def check_free(commits: Commits, session_id: str) -> None:
+    """`SessionExists` where a session has this id, whosever it is."""
+    if (found := await commits.load(session_id)) is not None and not found.hidden:
+        raise SessionExists(f"session {session_id!r} exists already: delete it first, or import under another session_id")
 
 
 async def _counted(pages: Iterable[list[Entry]], done: int, total: int, progress: Progress) -> AsyncIterator[list[Entry]]:

@@ -39,6 +39,7 @@ class Check:
 
 Count = Annotated[int, Check(lambda value: value >= 0, "a whole number, 0 or more")]
 Positive = Annotated[int, Check(lambda value: value > 0, "a whole number, 1 or more")]
+Duration = Annotated[float, Check(lambda value: 0 < value <= threading.TIMEOUT_MAX, "a number of seconds above 0")]
 Seconds = Annotated[float, Check(lambda value: 0 <= value <= threading.TIMEOUT_MAX, "a number of seconds, 0 or more")]
 Lifetime = Annotated[float, Check(lambda value: 0 < value < 2**40, "seconds above 0 and below 2**40")]  # a later moment is none
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -17,7 +18,7 @@ from sessile.arguments import checked
 from sessile.commits import Commits
 from sessile.deletion import clear, everything
 from sessile.drive import Blocking, run
-from sessile.errors import Conflict, CorruptStore, LockTimeout, Missing, SessionExists, SessionNotFound
+from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Missing, SessionExists, SessionNotFound
 from sessile.expiry import keep_inherited
 from sessile.handle import Handle
 from sessile.ids import RESERVED, new_id, new_log_id, owner_of
@@ -56,7 +57,7 @@ class Copier:
         self._logs: dict[str, Ancestor] = {}  # by log in the source, one in the target and how many of the entries that has
         self._partly: set[str] = set()  # logs in the target that a hidden owner has, as much as was asked for
 
-    async def copy(self, user_id: str | None, since: float | None, progress: Progress) -> Report:
+    async def copy(self, user_id: str | None, since: float | datetime | None, progress: Progress) -> Report:
         """See `copy_store`."""
         found = await everything(self.source, Query(user_id=user_id, after=since, limit=1000), prefixes=_COPIED)
         async with self._transplant:
@@ -87,7 +88,7 @@ class Copier:
         self._done.add(header.log)
         try:
             copied = await self._session(header)
-        except (Conflict, SessionExists, SessionNotFound, LockTimeout, Missing, CorruptStore) as error:
+        except (Conflict, SessionExists, SessionNotFound, LockTimeout, Missing, CorruptStore, InvalidInput) as error:
             self.report.problems.append(f"{header.session_id}: {error}")
             return
         if copied:
@@ -195,15 +196,15 @@ def copy_store(
     target: Any,
     *,
     user_id: str | None = None,
-    since: float | None = None,
+    since: float | datetime | None = None,
     check: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Copy all sessions of a store (a URL or an instance, as for `Session`) into another, and what state is shared.
 
-    user_id: only that user's. since: only those changed since then (seconds since 1970, UTC). What they were forked from
-    comes along. check: read each session in the target and compare it, too. progress: called with how many sessions
-    were looked at, and of how many.
+    user_id: only that user's. since: only those changed since then (seconds since 1970, UTC, or an aware datetime). What they
+    were forked from comes along. check: read each session in the target and compare it, too. progress: called with how many
+    sessions were looked at, and of how many.
 
     The source may be in use: each session is copied as it is when its turn comes, and one that is begun or forked meanwhile
     may be left out until the next copy. One of the target that somebody uses exclusively is waited for.

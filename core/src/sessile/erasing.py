@@ -14,7 +14,7 @@ import attrs
 
 from sessile.commits import Commits
 from sessile.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
-from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound
+from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound, StoreError, StoreUnavailable
 from sessile.handle import Handle
 from sessile.heirs import PREFIX, tidy
 from sessile.ids import RESERVED, owner_of
@@ -28,7 +28,7 @@ _USER, _APP = f"{RESERVED}user:", f"{RESERVED}app"  # how the ids of shared stat
 
 @attrs.define
 class _Left:
-    """What stayed, as it could not be read, or others used it all the time."""
+    """What stayed, as it could not be read or written, or others used it all the time."""
 
     found: list[tuple[str, Exception]] = attrs.field(factory=list)
 
@@ -37,15 +37,17 @@ class _Left:
         """Go on where this session, or what belongs to it, turns out to be so."""
         try:
             yield
-        except (CorruptStore, LockTimeout, Conflict) as error:
+        except StoreUnavailable:
+            raise
+        except (StoreError, Conflict) as error:
             self.add(session_id, error)
 
     def add(self, session_id: str, error: Exception) -> None:
         self.found.append((session_id, error))
 
     def check(self, what: str, rest: str) -> None:
-        """An error that names them, where there are any: `CorruptStore` before `LockTimeout` before `Conflict`."""
-        for kind in (CorruptStore, LockTimeout, Conflict):
+        """An error that names them, where there are any: `CorruptStore` before other kinds."""
+        for kind in (CorruptStore, LockTimeout, StoreError, Conflict):
             if any(isinstance(error, kind) for _, error in self.found):
                 named = "; ".join(f"{session_id}: {error}" for session_id, error in self.found)
                 raise kind(f"{len(self.found)} {what} ({named}): {rest}")

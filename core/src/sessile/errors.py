@@ -113,10 +113,14 @@ class NotInstalled(SessileError, LookupError, ImportError):
 class PluginError(SessileError):
     """A plugin's hook failed. `plugin` and `hook` name it; the cause is chained."""
 
-    def __init__(self, plugin: str, hook: str, cause: BaseException) -> None:
-        super().__init__(f"plugin {plugin!r} failed in hook {hook!r}: {type(cause).__name__}: {cause}")
+    def __init__(self, plugin: str, hook: str, cause: BaseException | str) -> None:
+        self.what = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+        super().__init__(f"plugin {plugin!r} failed in hook {hook!r}: {self.what}")
         self.plugin = plugin
         self.hook = hook
+
+    def __reduce__(self) -> tuple[type[PluginError], tuple[str, str, str]]:
+        return type(self), (self.plugin, self.hook, self.what)  # without the cause, which may not go to another process
 
 
 class ModelError(SessileError):

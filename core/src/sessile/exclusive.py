@@ -49,8 +49,6 @@ class Lease:
     """
 
     def __init__(self, h: Handle, timeout: float, lease: float) -> None:
-        if timeout <= 0 or lease <= 0:
-            raise InvalidInput(f"timeout={timeout!r}, lease={lease!r}: both are numbers of seconds above 0")
         self._h = h
         self._timeout = timeout
         self._seconds = lease

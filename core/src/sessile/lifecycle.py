@@ -86,12 +86,12 @@ async def set_title(h: Handle, title: str) -> None:
 
 
 async def get_status(h: Handle) -> str:
-    """ "created" (no entries yet), "active", "saved" (by `SessionManager.save`) or "archived"; a message makes it active."""
+    """ "created" (no entries yet), "active", "saved" (by `SessionManager.save`) or "archived"; the next entry makes it active."""
     return (await h.refresh()).status
 
 
 async def archive(h: Handle) -> None:
-    """Put the session away: it stays readable, and the next message makes it active again."""
+    """Put the session away: it stays readable, and the next entry (a message, state, an undo) makes it active again."""
     await set_fields(h, status=ARCHIVED)
 
 
@@ -110,7 +110,7 @@ async def archive_if(h: Handle, log: str, only: Callable[[Header], bool]) -> boo
 
 
 async def mark_saved(h: Handle) -> None:
-    """Set the status "saved". Everything was durable before."""
+    """Set the status "saved", which the next entry ends. Everything was durable before."""
     await set_fields(h, status=SAVED)
 
 

@@ -83,7 +83,7 @@ class SessionManager:
         from sessile.session import Session
 
         user_id = self._whose(user_id) or DEFAULT_USER
-        session = Session(session_id, user_id=user_id, store=self.store, metadata=metadata, **options)
+        session = self._open(Session, session_id, user_id, metadata=metadata, **options)
         run(lifecycle.create(session._handle, title))
         return session
 
@@ -91,8 +91,13 @@ class SessionManager:
         """Open a stored session; None where there is none. `AccessDenied` where it is not this user's (None: anybody's)."""
         from sessile.session import Session
 
-        session = Session(session_id, user_id=self._whose(user_id), store=self.store, **options)
+        session = self._open(Session, session_id, self._whose(user_id), **options)
         return session if run(session._handle.open()).version else None
+
+    def _open(self, kind: type[Session], session_id: str | None, user_id: str | None, **options: Any) -> Session:
+        if given := options.keys() & {"store", "backend", "db"}:
+            raise InvalidInput(f"{', '.join(sorted(given))}: where a session is kept is the manager's: leave it out")
+        return kind(session_id, user_id=user_id, store=self.store, **options)
 
     def get_sessions_for_user(self, user_id: str, limit: int = 50) -> builtins.list[Session]:
         """Open a user's latest sessions, newest change first."""
@@ -162,12 +167,14 @@ class SessionManager:
             return Session(run(stored), user_id=user_id, store=self.store)
         about = archives.about(path)
         owner = about["user_id"] if user_id is None else user_id
-        session = Session(about["session_id"] if session_id is None else session_id, user_id=owner, store=self.store)
+        name = about["session_id"] if session_id is None else check_id(session_id)
+        run(archives.check_free(self._commits, name))
+        session = Session(name, user_id=owner, store=self.store)
         run(archives.load(session._handle, path, new=True, progress=progress))
         return session
 
     def save(self, session: AnySession) -> None:
-        """Mark a session as saved (its status). What was said is stored already; a message makes it active again."""
+        """Mark a session as saved (its status). What was said is stored already; the next entry makes it active."""
         self._whose(run(session._handle.open()).user_id)
         run(lifecycle.mark_saved(session._handle))
 

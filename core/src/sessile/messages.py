@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from sessile.encoding import JSON, copied, from_json, json_value
 from sessile.errors import InvalidMessage, ReadOnly
 from sessile.foreign import is_call, to_plain
-from sessile.ids import new_id
+from sessile.ids import CONTROL, new_id
 from sessile.log import Draft, Entry
 from sessile.shown import shorten
 
@@ -103,6 +103,12 @@ def _text(name: str, value: object) -> str:
     return text
 
 
+def _id(name: str, value: object) -> str:
+    if (text := _text(name, value)) and (control := CONTROL.search(text)):
+        raise InvalidMessage(f"a message's {name} {text!r:.60} has {control.group()!r}: leave that out")
+    return text
+
+
 def _seconds(name: str, value: object) -> float:
     """A moment as seconds since 1970, from that, an aware datetime, or ISO 8601 text with an offset."""
     moment = value
@@ -144,7 +150,8 @@ def _tool_call(call: JSON) -> dict[str, JSON]:
 
 
 _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("id", "turn", "tool_call_id", "name"), _text),
+    **dict.fromkeys(("id", "turn"), _id),
+    **dict.fromkeys(("tool_call_id", "name"), _text),
     "timestamp": _seconds,
     "tool_calls": _tool_calls,
 }

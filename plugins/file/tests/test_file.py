@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sessile import FileSessionStore, Session, SessionManager
+from sessile import FileSessionStore, MemorySessionStore, Session, SessionManager
+from sessile.copying import copy_store
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, NotInstalled, StoreError, StoreTooNew
 from sessile_file.locking import locked
 
@@ -280,3 +281,109 @@ def test_a_session_that_was_deleted_and_imported_again_is_not_taken_for_the_one_
         assert found is not None
         assert seen is not None
         assert found.log == seen.log
+
+
+@pytest.mark.parametrize("broken", ["log.jsonl", "state.json"])
+def test_what_may_not_be_read_hides_no_other(store: FileSessionStore, broken: str) -> None:
+    manager = SessionManager(store)
+    for name in ("a", "odd", "b"):
+        manager.create_session(session_id=name, user_id="ann").add_message("user", "a zebra")
+    path = store.path / "odd" / broken
+    path.unlink()
+    path.mkdir()  # for everybody, the superuser as well
+    again = SessionManager(fresh(store))
+    assert {header.session_id for header in again.list()} == {"a", "b"}
+    assert {hit.session_id for hit in again.search("zebra")} == {"a", "b"}
+    report = copy_store(again.store, MemorySessionStore())
+    assert report.sessions == 2
+    with pytest.raises(StoreError, match=r"odd.*(directory|not readable)"):
+        again.get_session("odd")
+    with pytest.raises(StoreError, match=r"odd"):
+        again.delete_user("ann")
+    assert again.list(user_id="ann").items == []
+    assert not again.exists("a")
+
+
+def test_a_folder_that_was_copied_or_renamed_is_no_session(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    manager.create_session("ann", "a").add_message("user", "a secret zebra")
+    shutil.copytree(store.path / "a", store.path / "a.bak")
+    manager.create_session("bob", "b").add_message("user", "zebra")
+    (store.path / "b").rename(store.path / "c")
+    again = SessionManager(fresh(store))
+    assert [header.session_id for header in again.list()] == ["a"]
+    assert [hit.session_id for hit in again.search("zebra")] == ["a"]
+    with pytest.raises(CorruptStore, match=r"a\.bak is of session 'a': a folder was copied or renamed"):
+        again.get_session("a.bak")
+    assert copy_store(again.store, MemorySessionStore()).sessions == 1
+    assert again.delete_user("ann") == 2
+    assert sorted(path.name for path in store.path.iterdir() if path.name[0] != ".") == ["c"]
+    assert again.delete("c")
+    assert again.clear_all() == 0
+    assert not [path for path in store.path.rglob("*") if path.is_file() and path.parent.parent.name != "user_id"]
+
+
+def test_nothing_is_left_of_what_was_deleted(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    session = manager.create_session("ann", "s")
+    session.add_message("user", "x")
+    session.set_state("user:k", 1)
+    session.fork(session_id="f").fork(session_id="g")
+    assert manager.clear_all() == 3
+    assert sorted(str(path.relative_to(store.path)) for path in store.path.rglob("*")) == [
+        ".index",
+        ".index/parent",
+        ".index/root",
+        ".index/user_id",
+    ]
+
+
+def test_what_a_killed_process_left_of_a_first_commit_is_cleared_away(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    manager.create_session("ann", "s").add_message("user", "x")
+    (store.path / "killed").mkdir()
+    (store.path / "killed" / "lock").touch()
+    lines = (store.path / "s" / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (store.path / "killed" / "log.jsonl").write_bytes(lines[0].replace(b".s", b".killed") + b'{"positi')
+    marker = store.path / ".index" / "user_id" / "eve" / "killed"
+    marker.parent.mkdir()
+    marker.touch()
+    (store.path / ".index" / "user_id" / "eve" / "s").touch()
+    for repair, folders in ((False, ["killed", "s"]), (True, ["s"])):
+        assert store.check(repair) == {"commits cut short": 1, "markers of no session": 2}
+        assert sorted(path.name for path in store.path.iterdir() if path.name[0] != ".") == folders
+    assert store.check() == {"commits cut short": 0, "markers of no session": 0}
+    assert not marker.parent.exists()
+    assert [header.session_id for header in manager.list(user_id="ann")] == ["s"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_was_pruned_does_not_come_back_after_a_kill(
+    store: FileSessionStore, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError("this file system has no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    manager = SessionManager(store)
+    parent = manager.create_session(session_id="p")
+    parent.add_message("user", "inherited")
+    fork = parent.fork(session_id="f")
+    parent.add_message("user", "of the parent's alone")
+    replace, calls = os.replace, []
+
+    def killed(old: object, new: object) -> None:
+        if str(new).endswith("log.jsonl") and not calls:
+            calls.append(new)
+            raise KeyboardInterrupt
+        replace(old, new)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        manager.delete("p")
+    assert SessionManager(fresh(store)).sweep(repair=True, older_than=0)
+    (kept,) = store.path.glob("p/kept-*")
+    assert b"inherited" in kept.read_bytes()
+    assert b"of the parent's alone" not in kept.read_bytes()
+    assert [message.text for message in fork.messages] == ["inherited"]

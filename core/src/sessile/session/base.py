@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from sessile import saving
 from sessile.agent import Agent, adapter_of
-from sessile.arguments import Check, Count, Positive, Seconds, checked_class
+from sessile.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.background import running_loop
 from sessile.drive import Face
 from sessile.encoding import json_value
@@ -149,7 +149,7 @@ class BaseSession:
             self._agent = agent
         return agent
 
-    def exclusive(self, timeout: Seconds = 30, *, lease: Seconds = 30) -> Lease:
+    def exclusive(self, timeout: Duration = 30, *, lease: Duration = 30) -> Lease:
         """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).
 
         Tasks and threads that share the handle have it one after the other; `InvalidInput` where one asks for it twice.

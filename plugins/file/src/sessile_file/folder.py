@@ -12,6 +12,7 @@ import attrs
 
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore, StoreError, StoreTooNew
+from sessile.ids import file_name, owner_of
 from sessile.log import Entry, Header
 from sessile_file import logfile
 from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
@@ -173,7 +174,7 @@ class Folder:
         The old file has both names until the new one takes its place, so that the entries are always somewhere.
         """
         kept = self.kept(known.header.log)
-        if not kept.exists() or kept.samefile(self.log):
+        if _entries_in(self.log) is not None:
             lines = logfile.first_line(known.header.log) + logfile.commit_lines(None, (), known.header.to_dict())
             self.state.unlink(missing_ok=True)  # it counts the old file's bytes
             _link(self.log, kept)
@@ -188,8 +189,8 @@ class Folder:
     def keep_log(self) -> None:
         """Remove the header. The log, where it was not set aside before, is kept."""
         self.state.unlink(missing_ok=True)
-        name = next(_log_in(self.log), None)
-        if name is not None:
+        name = _entries_in(self.log)
+        if name is not None and file_name(owner_of(name)) == self.name:
             os.replace(self.log, self.kept(name))
         else:
             self.log.unlink(missing_ok=True)
@@ -214,25 +215,53 @@ class Folder:
             with suppress(OSError):  # somebody has begun anew in it
                 self.path.rmdir()
 
+    def is_begun(self) -> bool:
+        """Is there nothing but a first commit that has not come to its end?"""
+        with suppress(CorruptStore, OSError):
+            return self._state() is None and not list(self.path.glob(f"{_KEPT}*")) and self.refreshed(None) is None
+        return False
+
+    def check_owner(self, header: Header) -> None:
+        """`CorruptStore` where this is a copy of another session's folder, or was renamed: what it says is that one's."""
+        if file_name(header.session_id) != self.name:
+            raise CorruptStore(
+                f"{self.path} is of session {header.session_id!r}: a folder was copied or renamed. Use session.export and "
+                "manager.import_session for that, and remove this one",
+                user_id=header.user_id,
+            )
+
     def logs(self) -> Iterator[str]:
-        """The ids of the logs here that have entries."""
+        """The ids of the logs here that have entries; of what is not its own, or cannot be read, one that is its own."""
         paths = sorted(self.path.glob(f"{_KEPT}*.jsonl")) or [self.log]
         if self.log not in paths and self.log.exists():
             paths.append(self.log)
         seen: set[str] = set()
         for path in paths:
-            for log in _log_in(path):
-                if log not in seen:
-                    seen.add(log)
-                    yield log
+            try:
+                log = _log_in(path)
+            except (OSError, CorruptStore):
+                log = "unreadable"
+            if log is not None and file_name(owner_of(log) or "unreadable") != self.name:
+                log = f"{log.partition('.')[0]}.{self.name}"
+            if log is not None and log not in seen:
+                seen.add(log)
+                yield log
 
 
-def _log_in(path: Path) -> Iterator[str]:
-    """The id of the log in a file, where that can be read and has entries."""
-    with suppress(FileNotFoundError, NotADirectoryError, CorruptStore), opened(path) as descriptor:
+def _log_in(path: Path) -> str | None:
+    """The id of the log in a file; None where there is none, or it has no entries."""
+    with suppress(FileNotFoundError, NotADirectoryError), opened(path) as descriptor:
         log = logfile.log_of(descriptor, str(path))
         if log and next(logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)), None) is not None:
-            yield log
+            return log
+    return None
+
+
+def _entries_in(path: Path) -> str | None:
+    """As `_log_in`; None too where the file cannot be read."""
+    with suppress(OSError, CorruptStore):
+        return _log_in(path)
+    return None
 
 
 def _link(path: Path, name: Path) -> None:

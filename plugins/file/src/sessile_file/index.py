@@ -7,7 +7,8 @@ lists looks whether the header still says so.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,39 @@ class Index:
         """Mark a session's folder with the values that its header gets."""
         for field in FIELDS:
             if fields.get(field):
-                marked = self._marked(field, fields[field])
-                for made in (self._path, marked.parent, marked):  # its names tell who talks
-                    made.mkdir(mode=0o700, exist_ok=True)
-                if not (marked / folder).exists():
-                    (marked / folder).touch()
-                    sync_folder(marked)
+                self._mark(self._marked(field, fields[field]) / folder)
+
+    def _mark(self, marker: Path) -> None:
+        while not marker.exists():
+            for made in (self._path, marker.parent.parent, marker.parent):  # its names tell who talks
+                made.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):  # somebody removed the last marker beside it, and the folder with that
+                marker.touch()
+                sync_folder(marker.parent)
 
     def remove(self, folder: str, gone: Header, kept: Header | None = None) -> None:
         """Remove the marks of a header, but for those that another has too."""
         for field in FIELDS:
             value = getattr(gone, field)
             if value and (kept is None or getattr(kept, field) != value):
-                (self._marked(field, value) / folder).unlink(missing_ok=True)
+                self.unmark(self._marked(field, value) / folder)
+
+    def unmark(self, marker: Path) -> None:
+        """Remove a marker, and its folder with the last one."""
+        marker.unlink(missing_ok=True)
+        with suppress(OSError):  # there are others
+            marker.parent.rmdir()
+
+    def markers(self) -> Iterator[tuple[str, Path]]:
+        """(field, marker) of all there are."""
+        for field in FIELDS:
+            for marker in sorted((self._path / field).glob("*/*")):
+                yield field, marker
+
+    def marker(self, field: str, header: Header) -> Path | None:
+        """The marker of a header's value; None where it has none."""
+        value = getattr(header, field)
+        return self._marked(field, value) / file_name(header.session_id) if value else None
 
     def listed(self, query: Query) -> Path | None:
         """The folder that has a name for each session that may match; None where a query asks for no marked value."""

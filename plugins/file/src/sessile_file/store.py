@@ -17,11 +17,12 @@ from urllib.parse import quote, unquote
 
 from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
-from sessile.errors import Closed, SessileError, StoreError
+from sessile.errors import Closed, CorruptStore, SessileError, StoreError
 from sessile.ids import RESERVED, file_name, owner_of
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, recency, whole
 from sessile_file import logfile
+from sessile_file.checking import clear_begun, clear_markers
 from sessile_file.files import opened, sync_folder
 from sessile_file.folder import Folder, Known
 from sessile_file.index import FIELDS, Index
@@ -173,6 +174,15 @@ class FileSessionStore:
             return [log for name in os.listdir(self.path) if name[0] != "." for log in Folder(self.path / name).logs()]
         return []
 
+    @_explained
+    def check(self, repair: bool = False) -> dict[str, int]:
+        """What `sessile doctor` shows: how many folders and markers of no session there are, which lists look past."""
+        self._check_open()
+        return {
+            "commits cut short": clear_begun(self.path, self.lock_timeout, repair=repair),
+            "markers of no session": clear_markers(self.path, self._index, repair=repair),
+        }
+
     def close(self) -> None:
         self._closed = True
         self._known.clear()
@@ -181,7 +191,13 @@ class FileSessionStore:
 
     def _refresh(self, folder: Folder) -> Known | None:
         """The header as the log has it now: the one last known, or state.json's, and what was appended since."""
-        known = folder.refreshed(self._known.get(folder.name))
+        before = self._known.get(folder.name)
+        try:
+            known = folder.refreshed(before)
+        except (PermissionError, IsADirectoryError) as error:
+            raise CorruptStore(f"{folder.path} cannot be read ({error.strerror}): mend that, or delete the session") from error
+        if known is not before and known is not None:
+            folder.check_owner(known.header)
         self._remember(folder, known)
         return known
 
@@ -227,7 +243,7 @@ class FileSessionStore:
             for name in names:
                 if name.name.startswith(".") or name.name.startswith(file_name(RESERVED)) != query.reserved:
                     continue
-                with suppress(FileNotFoundError, NotADirectoryError):
+                with suppress(OSError):  # it is gone, or may not be read: that must not hide the others
                     folder = Folder(self.path / name.name)
                     found.append((os.stat(folder.log).st_mtime_ns // 1000, folder))
         return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
