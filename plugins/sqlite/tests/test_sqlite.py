@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -330,3 +333,81 @@ def test_a_store_that_is_only_read_soon_sees_that_its_file_is_gone(tmp_path: Pat
         time.sleep(0.01)
     assert not path.exists()
     store.close()
+
+
+READER = """
+import os, sys
+from sessile import Session, SessionManager
+from sessile.errors import StoreError
+with SessionManager(sys.argv[2]) as manager:  # now all is imported
+    manager.create_session(session_id="s").add_message("user", "x")
+    manager.get_session("s").messages, manager.list()
+if os.getuid() == 0:  # who is not kept out by permissions
+    os.setgid(65534)
+    os.setuid(65534)
+manager = SessionManager(sys.argv[1])
+session = manager.get_session("s")
+print([message.text for message in session.messages], [header.session_id for header in manager.list()], flush=True)
+try:
+    session.add_message("user", "not written")
+except StoreError as error:
+    print(error, flush=True)
+sys.stdin.readline()
+import time
+give_up = time.monotonic() + 30
+while session.message_count < 2 and time.monotonic() < give_up:
+    time.sleep(0.05)
+print(session.message_count)
+"""
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_file_that_may_only_be_read_is_read(tmp_path: Path, in_use: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # whose parents others may enter
+        path = Path(folder) / "x #?.db"
+        writer = SQLiteSessionStore(path)
+        session = Session("s", store=writer)
+        session.add_message("user", "one")
+        if not in_use:
+            writer.close()
+        for name in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
+            os.chmod(name, 0o555 if name == folder else 0o444)
+        command = [sys.executable, "-c", READER, f"sqlite:///{quote(str(path))}", f"sqlite:///{tmp_path}/other.db"]
+        reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "['one'] ['s']\n"
+        assert re.search(r"x #\?\.db.* may only be read: nothing was written", reader.stdout.readline())
+        for name in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
+            os.chmod(name, 0o755 if name == folder else 0o644)
+        again = SQLiteSessionStore(path)
+        Session("s", store=again).add_message("user", "two")
+        again.close()
+        writer.close()
+        out, _ = reader.communicate("go on\n", timeout=60)
+        assert out == "2\n"
+        assert [message.text for message in Session("s", store=SQLiteSessionStore(path)).messages] == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["select", "Order", "sqlite_master", "a-b", "", "1a"])
+def test_a_table_name_that_sql_has_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"table_name .* is no plain name"):
+        SQLiteSessionStore(tmp_path / "x.db", table_name=name)
+
+
+def test_the_words_of_what_was_deleted_are_in_the_file_no_more(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    manager = SessionManager(store)
+    for user, text in (("ann", "SECRETWORD"), ("bob", "a plain word")):
+        manager.create_session(user, user).add_message("user", f"{text} " * 5)
+    assert [hit.session_id for hit in manager.search("secretword")] == ["ann"]
+    manager.delete_user("ann")
+    store.check(repair=True)
+    assert [hit.session_id for hit in manager.search("plain")] == ["bob"]
+    store.close()
+    assert b"secretword" not in (tmp_path / "x.db").read_bytes().lower()
+    with SessionManager(SQLiteSessionStore(tmp_path / "x.db")) as manager:
+        manager.search("plain")
+        manager.clear_all()
+    manager.store.close()
+    assert b"plain word" not in (tmp_path / "x.db").read_bytes().lower()
+    assert b"plain" not in (tmp_path / "x.db").read_bytes().lower()

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from sessile.errors import Closed, CorruptStore, LockTimeout, StoreError
 from sessile_sqlite import forking
-from sessile_sqlite.schema import prepare
+from sessile_sqlite.schema import check_schema, prepare
 
 T = TypeVar("T")
 _LOOKED = 0.5  # seconds that reads go without a look whether the file is still there; a commit always looks
@@ -33,7 +34,9 @@ class Connection:
         self.guard = threading.RLock()
         self.db: sqlite3.Connection | None = None
         self.keys: dict[str, int] = {}
-        self._file = (0, 0)  # the connection's device and inode
+        self._file: tuple[object, ...] = ()  # what the connection is to (see `_file_at_path`)
+        self._frozen = False  # is it read as a file that nobody changes?
+        self._wal = path.with_name(path.name + "-wal")
         self._look_again = 0.0
         self._closed = False
         forking.watch(self)
@@ -84,14 +87,16 @@ class Connection:
                     self._let_go()
         return file is not None
 
-    def _file_at_path(self) -> tuple[int, int] | None:
+    def _file_at_path(self) -> tuple[object, ...] | None:
+        """Which file there is, and as it is where it is read as one that nobody changes; None for none."""
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self._unusable(error) from error
-        return status.st_dev, status.st_ino
+        now = (status.st_mtime_ns, status.st_size, self._wal.exists()) if self._frozen else ()
+        return status.st_dev, status.st_ino, *now
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -100,16 +105,45 @@ class Connection:
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))  # as private as what is said; SQLite's others follow
         except OSError as error:
             raise self._unusable(error) from error
-        file = self._file_at_path()
-        db = sqlite3.connect(self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False)
+        db = self._opened()
+        self.db, self._file = db, self._file_at_path() or ()
+        self._close = weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
+        return db
+
+    def _opened(self) -> sqlite3.Connection:
+        self._frozen = False
         try:
-            self._set_up(db)
+            return self._connected(str(self.path), self._set_up)
+        except sqlite3.OperationalError as error:
+            if not any(text in str(error) for text in ("readonly", "unable to open")):
+                raise
+            address = f"file:{quote(str(self.path))}?mode=ro"
+            try:
+                return self._connected(address, self._look_at)
+            except sqlite3.OperationalError:
+                # reading takes a file beside it, which may not be made: so nobody writes to it, as far as that can be seen
+                if self._wal.exists():
+                    raise error from None
+                self._frozen = True
+                return self._connected(f"{address}&immutable=1", self._look_at)
+
+    def _connected(self, address: str, set_up: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            address,
+            timeout=self.lock_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=address.startswith("file:"),
+        )
+        try:
+            set_up(db)
         except BaseException:
             db.close()
             raise
-        self.db, self._file = db, file or (0, 0)
-        self._close = weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
         return db
+
+    def _look_at(self, db: sqlite3.Connection) -> None:
+        check_schema(db, self.table)
 
     def _let_go(self) -> None:
         if self.db is not None:
@@ -123,6 +157,7 @@ class Connection:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
                 return prepare(db, self.table)
             except sqlite3.OperationalError as error:
                 # becoming WAL does not wait for others who do the same at this instant
@@ -144,6 +179,8 @@ class Connection:
             return LockTimeout(f"{str(self.path)!r} was locked for {self.lock_timeout} s: try again, or raise lock_timeout")
         if "not a database" in text or "malformed" in text:
             return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
+        if "readonly" in text:
+            return StoreError(f"{str(self.path)!r} may only be read: nothing was written. Give this process the right to write")
         return StoreError(f"{str(self.path)!r}: {text}")
 
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sessile.errors import CorruptStore, StoreTooNew
+from sessile.errors import CorruptStore, StoreError, StoreTooNew
 
 VERSIONS = "sessile_schema"
 
@@ -38,6 +38,8 @@ def _first(db: Any, table: str) -> None:
     texts.create({"id": int, "log": int, "position": int, "text": str}, pk="id")
     texts.create_index(["log"])
     texts.enable_fts(["text"], create_triggers=True)
+    if sqlite3.sqlite_version_info >= (3, 42):  # the words of what is deleted do not stay in it until it is written anew
+        db.execute(f"INSERT INTO [{table}_texts_fts] ([{table}_texts_fts], rank) VALUES ('secure-delete', 1)")
 
 
 def _sessions(db: Any, table: str) -> None:
@@ -98,6 +100,16 @@ def prepare(connection: sqlite3.Connection, table: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def check_schema(connection: sqlite3.Connection, table: str) -> None:
+    """See that the tables of a file that may only be read are of the newest schema."""
+    done = _version(connection, table)
+    if done != len(MIGRATIONS):
+        raise StoreError(
+            f"table {table!r} has schema {done}, this version knows {len(MIGRATIONS)}, and the file may only be read: "
+            "let somebody migrate it who may write"
+        )
 
 
 def version(path: Path, table: str) -> int:

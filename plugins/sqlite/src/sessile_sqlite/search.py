@@ -48,6 +48,22 @@ def catch_up(write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[i
         waiting = write(lambda db, keys=waiting: _index_piece(db, table, keys))
 
 
+def forget(db: sqlite3.Connection, table: str, key: int, keep: int) -> None:
+    """Take the texts of a log out of the index from a position on.
+
+    From SQLite 3.42 on the words are gone with that. Before, they stay in the index's file until it is written anew, by later
+    searches or `forget_words`; not where nothing else is left in it.
+    """
+    gone = db.execute(f"DELETE FROM {table}_texts WHERE log = ? AND position >= ?", (key, keep)).rowcount
+    if gone and not db.execute(f"SELECT 1 FROM {table}_texts LIMIT 1").fetchone():
+        db.execute(f"INSERT INTO {table}_texts_fts ({table}_texts_fts) VALUES ('delete-all')")
+
+
+def forget_words(db: sqlite3.Connection, table: str) -> None:
+    """Write the index anew, without the words of texts that were deleted: takes as long as it is large."""
+    db.execute(f"INSERT INTO {table}_texts_fts ({table}_texts_fts) VALUES ('optimize')")
+
+
 def _behind(db: sqlite3.Connection, table: str) -> list[int]:
     """The keys of the logs with entries that are not indexed yet."""
     return [key for key, indexed, head in db.execute(_lengths(table)) if indexed < head]

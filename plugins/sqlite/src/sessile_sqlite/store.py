@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from sessile.store import Page, Query, conflict, missing
 from sessile_sqlite.connection import Connection
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, version
-from sessile_sqlite.search import catch_up, search
+from sessile_sqlite.search import catch_up, forget, forget_words, search
 
 _KEYS = 10_000  # session keys kept in memory
 
@@ -37,8 +38,8 @@ class SQLiteSessionStore:
     def __init__(
         self, path: str | os.PathLike[str] = "sessions.db", table_name: str = "sessions", *, lock_timeout: Seconds = 30.0
     ) -> None:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name):
-            raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_'")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name) or _is_keyword(table_name):
+            raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_', and no word of SQL")
         if os.fspath(path) == ":memory:":  # which other libraries take for a database in memory
             raise InvalidInput("':memory:' is the name of no file here: use memory:// for sessions that end with the process")
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
@@ -133,7 +134,7 @@ class SQLiteSessionStore:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute(f"SELECT key FROM {self.table}_logs WHERE log = ?", (log,)).fetchone()
             if row:
-                db.execute(f"DELETE FROM {self.table}_texts WHERE log = ? AND position >= ?", (*row, keep))
+                forget(db, self.table, *row, keep)
                 db.execute(f"DELETE FROM {self.table}_entries WHERE log = ? AND position >= ?", (*row, keep))
                 self._forget_empty(db, *row)
             db.execute("COMMIT")
@@ -171,6 +172,8 @@ class SQLiteSessionStore:
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
             sql = f"SELECT count(*) FROM {self.table} JOIN {self.table}_logs USING (key) WHERE indexed < head"
             (behind,) = db.execute(sql).fetchone()
+        if repair:
+            self._connection.write(lambda db: forget_words(db, self.table))
         if repair and behind:
             self.search("")
             behind = 0
@@ -249,3 +252,14 @@ class SQLiteSessionStore:
             self._connection.keys.clear()
         self._connection.keys[session_id] = key
         return key
+
+
+@functools.lru_cache(maxsize=1000)
+def _is_keyword(name: str) -> bool:
+    """Is this a word that SQL has for itself, or SQLite for its own tables?"""
+    with closing(sqlite3.connect(":memory:")) as db:
+        try:
+            db.execute(f"CREATE TABLE {name} (x)")
+        except sqlite3.OperationalError:
+            return True
+    return False
