@@ -243,6 +243,9 @@ class SessionMachine(RuleBasedStateMachine):
         if same(wanted[: len(present)], present):
             wanted = wanted[len(present) :]
         else:
+            before = max(session.snapshots(), key=lambda point: (point.depth, point.position))
+            assert before.label == "before set_history"
+            plain.points.append((before, plain.said, plain.state))
             plain.said, plain.undone = [], []
         for said in wanted:
             plain.say(*said[:3], call=said[3])

@@ -75,3 +75,17 @@ def test_what_can_be_no_file_is_refused(verb: str, odd: str, tmp_path: Path) -> 
         VERBS[verb](session, ODD[odd](tmp_path))
     assert [*tmp_path.iterdir()] == []
     assert session.message_count == 1
+
+
+def test_what_a_loaded_file_replaced_is_led_back_to(tmp_path: Path) -> None:
+    session = Session("s", store=MemorySessionStore())
+    session.add_message("user", "old")
+    path = session.save(tmp_path / "s.json")
+    session.set_state("k", 1)
+    session.undo()
+    session.add_message("user", "new")
+    session.set_state("k", 2)
+    again = Session.load(path, store=session.store)
+    assert ([m.text for m in again.messages], again.state) == (["old"], {})
+    again.revert("before load")
+    assert ([m.text for m in again.messages], again.state) == (["new"], {"k": 2})

@@ -12,7 +12,7 @@ from sessile.lineage import reverted
 from sessile.log import Change, Header
 from sessile.messages import ABOUT, OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.past import KEPT
-from sessile.points import state_at
+from sessile.points import snapshot_draft, state_at
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
@@ -78,7 +78,7 @@ async def message_count(h: Handle) -> int:
 
 
 async def set_history(h: Handle, messages: Iterable[Any]) -> None:
-    """Make these messages the history. What was there stays in the log but counts no more.
+    """Make these messages the history. What was there counts no more; a snapshot "before set_history" leads back to it.
 
     A history that only goes on from the present one is appended; the same one changes nothing. The state stays as it is.
     """
@@ -96,10 +96,16 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 
 
 async def _instead(h: Handle, header: Header, wanted: Sequence[Message]) -> Change:
-    """A revert to the beginning, with the state as it is, and the wanted messages behind it."""
+    back = await emptied(h, header, "before set_history")
+    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted)})
+
+
+async def emptied(h: Handle, header: Header, label: str) -> Change:
+    """A snapshot of where the session is, and a revert to the beginning, with the state as it is."""
     state, base = await state_at(h, header.depth, header.base)
-    back = reverted(header, None, count=0, state=state, base=base)
-    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted), "mark": None})
+    here = snapshot_draft(header, label)
+    back = reverted(header, None, count=0, state=state, base=base, position=header.head + 1)
+    return Change([here, *back.drafts], {**back.fields, "last_snapshot": [header.depth, header.head], "mark": None})
 
 
 def _same(old: Message, new: Message) -> bool:

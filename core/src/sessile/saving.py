@@ -15,13 +15,13 @@ from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.heirs import record_of
+from sessile.history import emptied
 from sessile.ids import owner_of
 from sessile.integrity import verify
-from sessile.lineage import pieces, reverted
+from sessile.lineage import pieces
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
 from sessile.memory_store import MemorySessionStore
 from sessile.plugins import installed
-from sessile.points import state_at
 from sessile.state import state_draft
 
 
@@ -91,8 +91,9 @@ def read_saved(path: str | os.PathLike[str]) -> SavedSession:
 
 
 async def restore(h: Handle, saved: SavedSession, *, new: bool = False) -> None:
-    """Make a saved file's messages and state the session's, in one commit. What differs stays in the log and counts no more.
+    """Make a saved file's messages and state the session's, in one commit.
 
+    Where the session has others, a snapshot "before load" leads back to them.
     new: `SessionExists` where there is a session already.
     """
 
@@ -114,10 +115,9 @@ async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | 
     if wanted[: len(present)] == present:
         drafts = saved.drafts[len(present) :]
     else:
-        was, base = await state_at(h, header.depth, header.base)
-        back = reverted(header, None, count=0, state=was, base=base)
+        back = await emptied(h, header, "before load")
         drafts = [*back.drafts, *saved.drafts]
-        fields.update({**back.fields, "count": len(saved.drafts), "mark": None})
+        fields.update({**back.fields, "count": len(saved.drafts)})
     if not same(state, header.state):
         drafts = [*drafts, state_draft(state)]
         fields["state"] = state

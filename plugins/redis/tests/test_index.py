@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -371,3 +372,31 @@ def test_lists_are_what_headers_say(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_indexes_of_what_has_expired_do_not_add_up(url: str, client: Any, index_keys: Callable[[str], list[bytes]]) -> None:
+    from tests.servers import wait_until
+
+    def gone() -> None:
+        assert not [key for key in client.keys("*{s*}*") if key.endswith(b":header")]
+
+    def left() -> list[bytes]:
+        return [key for part in ("user_id:u", "root:", "parent:") for key in index_keys(part)]
+
+    with closing(open_store(f"{url}{'&' if '?' in url else '?'}ttl=0.2")) as short:
+        short.find(Query())
+        for number in range(60):
+            now = time.time()
+            commit(short, born(f"s{number}", user_id=f"u{number}", root=f"r.r{number}", parent=f"r.r{number}"), say("x"), now=now)
+        assert len(left()) > 90  # of three indexes each, some may have gone already
+        wait_until(gone, "the expiry")
+        for number in range(60):
+            commit(short, born(f"later{number}", user_id="ann"), say("x"), now=time.time())
+            time.sleep(0.001)
+        assert len(left()) < 60  # each looks at four indexes, nearly all of which are of these
+
+        def all_gone() -> None:
+            assert not short.find(Query()).items
+            assert not left()
+
+        wait_until(all_gone, "the end of all")

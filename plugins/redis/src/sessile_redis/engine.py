@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from sessile_redis.connecting import check_version, explained, make_client, one_
 from sessile_redis.feed import Feed
 from sessile_redis.index import Index
 from sessile_redis.keys import IDENTITY, Keys, Place, from_hash, from_list, to_hash
-from sessile_redis.listing import find
+from sessile_redis.listing import find, look_at_some
 from sessile_redis.scripts import COMMIT, DELETE, TOUCH
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class RedisEngine:
     async def find(self, query: Query) -> Page[Header]:
         with self._explained():
             await self._prepare()
+            await self._look_at_some()
             return await find(self.index, query)
 
     async def logs(self) -> list[str]:
@@ -129,6 +131,8 @@ class RedisEngine:
                 self._places.pop(session_id, None)  # this process remembered another session of the id
         if done == 0:
             raise CorruptStore(f"the header of session {session_id!r} does not say where its log lies: delete the session")
+        if done == 1 and not expected:
+            await self._look_at_some()
         if done != 1:
             raise conflict(session_id, expected, self._loaded(session_id, from_list(done, self.keys.header(session_id))))
 
@@ -244,6 +248,12 @@ class RedisEngine:
             async with self._preparing:
                 if self.version is None:
                     self.version = await check_version(self.client, self.url, cluster=self.cluster)
+
+    async def _look_at_some(self) -> None:
+        """Where sessions expire, each that is begun, and each list, takes some that have out of the indexes."""
+        if self.ttl:
+            with suppress(RedisError):  # what was asked for is done all the same
+                await look_at_some(self.index, time.time() - self.ttl / 1000)
 
     # -- where sessions lie
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sessile.errors import StoreError
 from sessile.log import Header
+from sessile.native import maybe
 from sessile.store import Page, Query, recency
 from sessile_redis.index import FLAGS, OLD, Index, new_flag
 from sessile_redis.rebuild import rebuild
@@ -11,6 +12,7 @@ from sessile_redis.scripts import PAGE
 
 _ATTEMPTS = 3
 _MOST = 1000  # sessions that are read at a time
+_SOME = 4  # indexes: each new session is in as many at most
 
 Named = list[tuple[str, float]]  # what an index says: session ids and scores
 
@@ -53,6 +55,18 @@ async def read_through(index: Index, name: str) -> None:
             break
         newest = repr(named[-1][1])
         count = _MOST + sum(other == named[-1][1] for _, other in named)
+
+
+async def look_at_some(index: Index, before: float) -> None:
+    """Take what has expired out of a few of the indexes, whichever: sessions that last changed before that time.
+
+    The server removes a session that expires, but not what indexes say of it.
+    """
+    names = await maybe(index.client.srandmember(index.keys.known, _SOME)) or []
+    for name in [name.decode() for name in names if not name.startswith((b"*", b"\n"))]:
+        parts = await PAGE.run(index.client, [index.keys.known, name], repr(before), "(-inf", _MOST, FLAGS)
+        if parts != 0 and parts[1]:
+            await _headers(index, name, _pairs(parts[1]))
 
 
 async def _named(index: Index, name: str, newest: str, oldest: str, count: int) -> tuple[Named, Named]:
