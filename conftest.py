@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 MONGODB_URL = os.environ.get("SESSILE_TEST_MONGODB_URL")
@@ -21,6 +22,8 @@ GROUPS = {
 }
 
 pytest_plugins = ["pytester"]
+hypothesis.settings.register_profile("sessile", deadline=None)  # a busy machine takes its time
+hypothesis.settings.load_profile("sessile")
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 

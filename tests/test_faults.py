@@ -432,3 +432,26 @@ def test_conflicting_state_can_raise(url: str) -> None:
     with pytest.raises(Conflict, match="state key 'k' is 'a' by somebody else's change"):
         two.set_state("k", "b", policy="raise")
     assert one.get_state("k") == "a"
+
+
+def test_what_another_commits_behind_a_lost_answer_is_not_taken_for_seen() -> None:
+    store = MemorySessionStore()
+    other = Session("s", store=store)
+
+    class Racing(MemorySessionStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self._kept = store._kept
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            super().commit(*args, **kwargs)
+            if other.message_count == 1:
+                other.add_message("user", "theirs")
+                raise StoreUnavailable("connection reset")
+
+    session = Session("s", store=Racing(), on_conflict="raise")
+    session.add_message("user", "ours")
+    with pytest.raises(Conflict):
+        session.add_message("user", "more")
+    assert contents(other) == ["ours", "theirs"]
+    assert other.message_count == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -127,5 +128,53 @@ def test_a_cancellation_during_a_commit(number: int, streamed: bool) -> None:
         assert observed == [text for text in WHOLE[:number] if text != "42"]
         await session.chat("hi")
         assert [said.content for said in await session.messages] == AFTERWARDS[number]
+
+    asyncio.run(main())
+
+
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "add_message": lambda session: session.add_message("user", "x"),
+    "chat": lambda session: session.chat("x"),
+    "set_state": lambda session: session.set_state("k", 1),
+    "fork": lambda session: session.fork(session_id="f"),
+    "delete": lambda session: session.delete(),
+}
+
+
+@pytest.mark.parametrize("verb", WRITES)
+def test_a_cancelled_write_ends_once_its_outcome_is_known(verb: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Waiting(MemorySessionStore):
+        waits = False
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            if self.waits:
+                begun.set()
+                assert go_on.wait(60)
+            super().commit(*args, **kwargs)
+
+    def stored(store: Any) -> list[Any]:
+        return [store.load("s"), store.load("f"), store.logs()]
+
+    async def main() -> None:
+        store = Waiting()
+        session = AsyncSession("s", store=store, agent=Agent(model="echo"))
+        await session.add_message("user", "first")
+        first = stored(store)
+        store.waits = True
+        task = asyncio.ensure_future(WRITES[verb](session))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        landed = stored(store)
+        assert landed != first
+        await asyncio.sleep(0.02)
+        assert stored(store) == landed
 
     asyncio.run(main())

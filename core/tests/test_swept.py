@@ -62,3 +62,28 @@ def test_an_import_that_is_swept_away_says_so_and_leaves_nothing(exported: Path)
         pytest.fail("the import never ends")
     assert told
     assert all("try again" in text for text in told)
+
+
+def test_a_fork_that_is_being_made_is_not_cleared_away_for_another_of_its_id() -> None:
+    store = MemorySessionStore()
+    session = Session("s", store=store)
+    session.add_message("user", "x")
+    told: list[str] = []
+
+    class Twice(MemorySessionStore):
+        """Before a fork's first commit is followed by others, somebody else wants its id."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._kept = store._kept
+
+        def commit(self, session_id: str, **what: Any) -> None:
+            super().commit(session_id, **what)
+            if session_id == "f" and not told:
+                told.append("")
+                with pytest.raises(SessionExists, match="'f' exists already") as caught:
+                    session.fork(session_id="f")
+                told[0] = str(caught.value)
+
+    assert [m.text for m in Session("s", store=Twice()).fork(session_id="f").messages] == ["x"]
+    assert told[0]

@@ -95,8 +95,7 @@ class Commits:
                 await self.face.pause(0.02)
                 found = await self.load(before.session_id)
                 if await self._landed(found, before, entries, fields):
-                    assert found is not None
-                    return found
+                    return before.after(fields)  # not what was found: others may have committed behind it
                 if (found.version if found else 0) != before.version:
                     raise conflict(before.session_id, before.version, found) from None
             else:
@@ -142,7 +141,7 @@ class Commits:
         await self.tell(self.store.prune, log, keep)
 
     async def until_free(self, header: Header, token: int | None) -> Header:
-        """Wait until a holder of this token may commit to a session, and return its newest header (as it was, if it is gone).
+        """Wait until the session's lease allows this token to commit. The newest header; the given one, if the session is gone.
 
         `LockTimeout` when `patience` is over first, `LeaseLost` where the token's own lease is.
         """

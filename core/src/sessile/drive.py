@@ -2,7 +2,7 @@
 
 `Blocking` calls blocking plugins directly: the coroutine never suspends, and `run` is one `send(None)`; what an
 async-only plugin returns is awaited on a background event loop. `Awaiting` awaits async plugins and runs blocking ones
-in worker threads (see `threads.py`), so that the event loop is never held up.
+in worker threads (see `threads.py`), so that the event loop does not wait for them.
 
 A layer of middleware waits for all that is inside of it. Nobody may wait there for a thread that a layer holds, and a
 cancelled layer must not leave its inside running. Two decisions follow:

@@ -57,7 +57,7 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     """Delete all sessions of a user (None: everybody's), broken ones too, and the state that they share. Returns how many.
 
     No list shows broken sessions, so the ids of all logs are looked through: that costs as much as the whole store has.
-    bound: is it the user who asks? Then what may be another's is left aside, without an error.
+    bound: does the user ask? Then broken sessions whose user is not known are left out, without an error.
     """
     query = Query(user_id=user_id, limit=1000)
     shared = await everything(commits, query, prefixes=(_USER,) if user_id is not None else (_USER, _APP))

@@ -49,18 +49,25 @@ def on_agent_start(
     """An agent is about to work for the first time in a session as it was opened: once for each `Session(…)`.
 
     Returns a list of messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as
-    the session's history if it has none yet; where several plugins return some, the first one's are taken.
+    the session's history if it has none yet; where several plugins return some, the first one's are taken. Other turns
+    wait meanwhile. Where it fails under `strict`, the next turn begins with it again.
     """
 
 
 @hookspec
 def on_user_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
-    """A user's message was stored. Runs after the commit, before the model is asked; the result is ignored."""
+    """A user's message was stored. Runs after the commit, before the model is asked; the result is ignored.
+
+    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    """
 
 
 @hookspec
 def on_agent_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
-    """An assistant's message (a reply, or its tool calls) was stored. Runs after the commit; the result is ignored."""
+    """An assistant's message (a reply, or its tool calls) was stored. Runs after the commit; the result is ignored.
+
+    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    """
 
 
 @hookspec

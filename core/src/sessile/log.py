@@ -146,8 +146,8 @@ class Header:
     version: one more with every commit; 0 for a session that is not stored yet. It begins at a random number, so that a
     session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
-    lineage: the ranges that count, the oldest first; empty means all of its own log. older: there are others before
-    these, the last of which the first entry of the first range names.
+    lineage: the ranges that count, the oldest first; empty means all of its own log. older: more ranges count than
+    `lineage` lists: the first entry of the first listed range names the range before it.
     last_snapshot: [depth, position] of the last snapshot that was asked for; each names the one before it.
     mark: [depth, position] of the last of those that counts, where a fork's begin.
     automatic: [depth, position] of the latest automatic snapshots, oldest first.

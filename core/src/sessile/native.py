@@ -87,7 +87,7 @@ class NativeStore(ABC):
         self._engines: _Engines = {}
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
-        weakref.finalize(self, _close_quietly, self._engines)  # a store that nobody closed
+        weakref.finalize(self, _close_quietly, self._engines)  # the blocking ones of a store that nobody closed
 
     @property
     def asynchronous(self) -> _Asynchronous:

@@ -180,9 +180,9 @@ class Store(Protocol):
 
     Where sessions expire: `ttl` is the seconds after its last change that a session does (None: never), `touch(log, until)`
     keeps a log at least until a moment (seconds since 1970; None: for ever). An expired header is none for every method.
-    A commit of a store with a `ttl` lets a new session expire, makes one that does expire later, and leaves one that stays
-    alone; without, it makes the session stay. A log lives a tenth of `ttl` longer than its header. Sessions whose id begins
-    with "~" never expire.
+    A commit through a store with a `ttl`: a new session will expire; one that would expire does so later; one that would not
+    stays so. Through a store without: the session will not expire. A log lives a tenth of `ttl` longer than its header.
+    Sessions whose id begins with "~" never expire.
     """
 
     def load(self, session_id: str) -> Maybe[Header | None]: ...

@@ -1,7 +1,7 @@
 """Writing sessions into a store as they are elsewhere: with their entries, hashes and what they inherited, under logs of new ids.
 
-What a session inherited and nobody owns in the target is written for a hidden owner, who is deleted in the end: its log
-stays as long as somebody inherits from it, as that of any deleted session. A session is there whole, or not at all.
+Where the target has no session of an inherited log, the log is written under a hidden session, which is deleted in the end:
+the log stays as long as somebody inherits from it, as that of any deleted session. A session is there whole, or not at all.
 """
 
 from __future__ import annotations

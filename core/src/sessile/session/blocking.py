@@ -48,8 +48,8 @@ class Session(BaseSession):
     on_conflict: "rebase" puts a message behind what others wrote meanwhile. "raise" raises `Conflict` from every verb that
     changes the session, or answers it anew, where others changed it since this handle last read it; `update_state` and
     `increment_state` build on what is there either way.
-    checkpoint_interval: a snapshot by itself after so many turns, through whichever handles (0: none); checkpoint_keep: how
-    many of those that are made by themselves stay.
+    checkpoint_interval: make an automatic snapshot after so many turns, counted over all handles (0: never).
+    checkpoint_keep: keep the newest automatic snapshots, so many.
     memory, knowledge, agent_url (with headers): for a plugin that takes them; refused where none does.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.

@@ -37,7 +37,7 @@ def chat(
     """Talk with a model. Everything said is stored at once; Ctrl-C stops an answer and keeps what had arrived.
 
     A line that begins with / is a command: /help lists them. With --json each line of the input is a message as it is,
-    and each reply, or failure, is a line of JSON.
+    and each reply is a line of JSON. A failure of the model or the store is the last line.
     """
     converse(session_id, user=user, store=store, model=model, instructions=instructions, as_json=as_json)
 

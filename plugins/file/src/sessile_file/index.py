@@ -1,7 +1,7 @@
 """Finding sessions by their user or tree without opening all: for each such value, an empty file a session that has it.
 
-A marker is made before the header has the value, and removed after it has not any more, so that there may be too many: whoever
-lists looks whether the header still says so.
+A marker is made before the header is written, and removed after the header has another value. So there may be stale markers:
+a list checks each against its header.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Logs:
         return [*found]
 
     async def unnamed(self) -> dict[str, int]:
-        """Of dead logs of which more is in buckets than a document names: from which position on."""
+        """{log: position} of dead logs whose buckets hold entries, from that position on, that no document refers to."""
         found: dict[str, int] = {}
         async for ends in self.buckets.ends():
             owners = {"_id": {"$in": [owner_of(log) for log in ends]}}

@@ -1,7 +1,7 @@
 """Who waits for a change of a session is told by NOTIFY. One connection listens for all of a store, beside its pool.
 
-A NOTIFY makes the commits of a whole server wait for one another, each until the one before is on disk. So a commit sends
-one only where somebody listens, which a commit sees by an advisory lock: whoever listens holds it, shared.
+PostgreSQL makes all commits that send NOTIFY wait for one another. So a commit sends it only if somebody listens: a listener
+holds a shared advisory lock, and the commit tests that lock.
 """
 
 from __future__ import annotations
