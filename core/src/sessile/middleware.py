@@ -39,6 +39,11 @@ async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any,
             raise InvalidInput(
                 f"middleware {_name(layer)} passed {passed!r:.60} on: pass the turn it was given, changed in place"
             )
+        if not isinstance(turn.message, Message):
+            raise InvalidInput(
+                f"middleware {_name(layer)} set turn.message to {turn.message!r:.60}, which is no Message: set turn.content, or pass "
+                "turn.message.replace(…)"
+            )
         below[:] = [await run_onion(face, rest, turn, inner)]
         return below[0]
 

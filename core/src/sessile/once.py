@@ -27,6 +27,11 @@ class Once:
     def __init__(self) -> None:
         self._doings: dict[Hashable, _Doing] = {}
 
+    def is_done(self, key: Hashable) -> bool:
+        """Was it done?"""
+        found = self._doings.get(key)
+        return found is not None and found.done and not found.failed
+
     async def do(self, face: Face, key: Hashable, work: Callable[[], Awaitable[Any]]) -> Any:
         """The result of the first `work` of a key that did not fail; None for code that runs inside of it."""
         mine = _Doing()

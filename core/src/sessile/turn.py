@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -31,13 +31,7 @@ from sessile.tools import Tool, error_text, named, result_text
 Sink = Callable[[str], None]
 
 
-def _check_message(turn: Turn, field: attrs.Attribute[Message], value: object) -> None:
-    if not isinstance(value, Message):
-        raise InvalidInput(f"turn.message is a Message, not {value!r:.60}: set turn.content, or pass turn.message.replace(…)")
-
-
-@attrs.frozen
-class _Sent:
+class _Sent(NamedTuple):
     """What a turn is committing: whether it has landed is not known where that is cut short.
 
     It is in `log`, from position `start` on, if it is anywhere. final: does it end with the reply?
@@ -61,7 +55,7 @@ class Turn:
 
     session: Any
     agent: Agent
-    message: Message = attrs.field(validator=_check_message)
+    message: Message
     streaming: bool
     emit: Sink
     id: str = attrs.field(factory=new_id)
@@ -127,7 +121,8 @@ async def take_turn(h: Handle, question: Message, *, agent: Agent | None = None,
     header = await h.open()
     if not header.version:
         await h.past(header, None)  # nothing to read yet; what is said from now on is kept, not read back
-    await h.once.do(h.face, agent, functools.partial(_greet, h, agent))
+    if not h.once.is_done(agent):
+        await h.once.do(h.face, agent, functools.partial(_greet, h, agent))
     try:
         return await _finish(h, turn, await _through_layers(h, turn))
     except BaseException as error:
@@ -263,7 +258,7 @@ async def _is_last(h: Handle, turn: Turn) -> bool:
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
-    header = await h.open()
+    header = h.seen or await h.open()
     turn.sent = _Sent(drafts, header.log, header.head, final)
     await _landed(h, turn, turn.sent, await h.commit(functools.partial(_next, turn, drafts)))
 

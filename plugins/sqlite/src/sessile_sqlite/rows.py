@@ -34,7 +34,7 @@ UPDATED_AT, _USER_ID = (list(COLUMNS).index(name) for name in ("updated_at", "us
 
 def to_header(row: Sequence[Any]) -> Header:
     try:
-        details = from_json(row[-1])
+        details = {} if row[-1] == "{}" else from_json(row[-1])  # it nearly always is
         details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
         return Header.from_dict(details)
     except (TypeError, ValueError, AttributeError, CorruptStore) as error:

@@ -109,7 +109,10 @@ class SQLiteSessionStore:
         with self._connection.reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
         page = Page.of(rows, query.limit, lambda row: (row[UPDATED_AT], row[0]))
-        return Page([header for row in page.items if (header := readable(row))], page.cursor)
+        try:
+            return Page([*map(to_header, page.items)], page.cursor)
+        except CorruptStore:
+            return Page([header for row in page.items if (header := readable(row))], page.cursor)
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
         if not self._connection.exists():
