@@ -41,8 +41,8 @@ async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any,
             )
         if not isinstance(turn.message, Message):
             raise InvalidInput(
-                f"middleware {_name(layer)} set turn.message to {turn.message!r:.60}, which is no Message: set turn.content, or pass "
-                "turn.message.replace(…)"
+                f"middleware {_name(layer)} set turn.message to {turn.message!r:.60}, which is no Message: set turn.content, "
+                "or use turn.message.replace(…)"
             )
         below[:] = [await run_onion(face, rest, turn, inner)]
         return below[0]
