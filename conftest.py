@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 
 MONGODB_URL = os.environ.get("SESSILE_TEST_MONGODB_URL")
@@ -22,8 +22,11 @@ GROUPS = {
 }
 
 pytest_plugins = ["pytester"]
-hypothesis.settings.register_profile("sessile", deadline=None)  # a busy machine takes its time
-hypothesis.settings.load_profile("sessile")
+with contextlib.suppress(ImportError):  # a plugin's tests may do without
+    import hypothesis
+
+    hypothesis.settings.register_profile("sessile", deadline=None)  # a busy machine takes its time
+    hypothesis.settings.load_profile("sessile")
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 

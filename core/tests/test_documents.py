@@ -128,3 +128,15 @@ def test_a_lock_timeout_changes_no_store_that_others_have_open(kind: str, tmp_pa
         with pytest.raises(InvalidInput, match=r"make the .* with it"):
             DefaultSessionStore(manager.store, lock_timeout=1)
         by_id.manager.close()
+
+
+def test_sessions_over_one_document_store_are_in_one_store() -> None:
+    documents = Documents()
+    session = Session("s", store=documents)
+    session.add_message("user", "one")
+    session.fork(session_id="f").add_message("user", "two")
+    session.add_message("user", "three")
+    merged = session.merge(Session("f", store=documents))
+    assert sorted(message.text for message in merged.messages) == ["one", "three", "two"]
+    with pytest.raises(InvalidInput, match="in another store"):
+        session.merge(Session("s", store=Documents()))

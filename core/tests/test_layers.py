@@ -422,6 +422,7 @@ def test_two_attempts_at_once_are_refused(face: str) -> None:
         (lambda turn, call_next: call_next("x"), "pass the turn it was given"),
         (lambda turn, call_next: awaiting(turn, call_next), "write it as `async def`"),
         (lambda turn, call_next: None, "returned None"),
+        (lambda turn, call_next: setattr(turn, "message", "text") or call_next(turn), "set turn.message to 'text'"),
     ],
 )
 def test_a_layer_that_cannot_work_is_told_why(face: str, layer: Any, expected: str) -> None:

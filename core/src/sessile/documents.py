@@ -97,6 +97,12 @@ class DocumentStore:
         self._locks = _Locks.of(documents)
         self._closed = False
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DocumentStore) and other._documents is self._documents
+
+    def __hash__(self) -> int:
+        return id(self._documents)
+
     async def load(self, session_id: str) -> Header | None:
         held = await self._held(session_id)
         return held.load(session_id) if held else None

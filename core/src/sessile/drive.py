@@ -11,7 +11,7 @@ cancelled layer must not leave its inside running. Two decisions follow:
   ends with its layer: when the layer is cancelled, or returns early, the task is cancelled and waited for (`inside.py`).
 - A blocking turn with an async layer cannot be cancelled from that layer, as its inside would be plain calls in some
   thread. So its onion runs on the background event loop, as an async turn does, while the caller's thread waits (see
-  `turn.py`). There is one way to mix layers, whatever face the user holds.
+  `turns.py`). There is one way to mix layers, whatever face the user holds.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from sessile.errors import Conflict, InvalidInput, SessileError, SessionExists, 
 from sessile.expiry import keep_inherited
 from sessile.handle import Handle
 from sessile.heirs import claim, is_dead, release
+from sessile.history import last_turn
 from sessile.ids import check_id, new_id, new_log_id, owner_of
 from sessile.lifecycle import close, delete
 from sessile.lineage import followed, inherited
@@ -27,7 +28,7 @@ from sessile.messages import Message
 from sessile.messages import message as message_of
 from sessile.points import Point, Target, before, find_message, mark_at, resolve
 from sessile.store import Query, recency
-from sessile.turn import take_turn
+from sessile.turns import take_turn
 
 _PATIENCE = 30  # seconds that a fork of the same id may take before it is cleared away
 
@@ -161,7 +162,7 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
 
 async def regenerate(h: Handle) -> Any:
     """A fork in which the last turn is answered anew. Returns the fork. `InvalidInput` where there is no turn to answer."""
-    last = await h.last_turn(await h.refresh_for_change())
+    last = await last_turn(h, await h.refresh_for_change())
     asked = [said for said in last.messages if said.role == "user"] if last else []
     if not asked:
         raise InvalidInput(f"there is no turn to answer anew in session {h.session_id!r}")

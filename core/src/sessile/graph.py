@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 from sessile.handle import Handle
+from sessile.history import last_turn
 from sessile.lineage import reverted
 from sessile.log import REVERT, SNAPSHOT, Change, Entry, Header
 from sessile.points import Point, Snapshot, Target, before, mark_at, resolve, snapshot_draft
@@ -50,7 +51,7 @@ async def undo(h: Handle) -> Snapshot:
     """
 
     async def back(header: Header) -> Change:
-        last = await h.last_turn(header)
+        last = await last_turn(h, header)
         if last is None:
             raise InvalidInput(f"there is no turn to undo in session {h.session_id!r}")
         target = await before(h, header, last.messages[0]["id"])

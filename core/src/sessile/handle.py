@@ -240,18 +240,6 @@ class Handle:
         self._past = kept if kept.count <= 2 * KEPT else None
         return kept.last(limit)
 
-    async def last_turn(self, header: Header) -> PastTurn | None:
-        """The last turn; outside of turns, the last user's message and what follows it. None where nothing was said."""
-        limit = 1
-        while True:
-            turns = await self.past(header, limit)
-            if not turns or len(turns) > 1 or turns[0].id is not None or turns[0].messages[0]["role"] == "user":
-                break
-            if limit >= header.count:
-                break
-            limit = 4 * len(turns[0].messages)  # it may have begun before what was read
-        return turns[-1] if turns else None
-
     async def _read_past(self, header: Header, limit: int | None) -> Past:
         if limit is None:
             return Past(header, map(from_entry, await self.entries(header, MESSAGE)), whole=True)

@@ -11,7 +11,7 @@ from sessile.handle import Handle
 from sessile.lineage import reverted
 from sessile.log import Change, Header
 from sessile.messages import ABOUT, OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
-from sessile.past import KEPT
+from sessile.past import KEPT, PastTurn
 from sessile.points import snapshot_draft, state_at
 
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
@@ -75,6 +75,19 @@ async def get_messages(h: Handle) -> list[Message]:
 async def message_count(h: Handle) -> int:
     """How many messages count, without reading them."""
     return (await h.refresh()).count
+
+
+async def last_turn(h: Handle, header: Header) -> PastTurn | None:
+    """The last turn; outside of turns, the last user's message and what follows it. None where nothing was said."""
+    limit = 1
+    while True:
+        turns = await h.past(header, limit)
+        if not turns or len(turns) > 1 or turns[0].id is not None or turns[0].messages[0]["role"] == "user":
+            break
+        if limit >= header.count:
+            break
+        limit = 4 * len(turns[0].messages)  # it may have begun before what was read
+    return turns[-1] if turns else None
 
 
 async def set_history(h: Handle, messages: Iterable[Any]) -> None:

@@ -135,7 +135,7 @@ def _handle_of(h: Handle, other: Any) -> Handle | None:
     """The handle of another session, of either face, for code of this one's; None for what is no session."""
     if not isinstance(getattr(other, "_handle", None), Handle):
         return None
-    if other._store is not h.session._store:
+    if other._store != h.session._store:
         raise InvalidInput(
             f"session {other._handle.session_id!r} is in another store: open both in one, or import it there first"
         )

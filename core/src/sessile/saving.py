@@ -131,7 +131,7 @@ async def to_dict(h: Handle) -> dict[str, Any]:
     """
     found = await h.commits.load(h.session_id) if _held(h) else None
     header = found or await h.refresh()
-    if found is None:  # who uses it alone there has nothing of this copy
+    if not hasattr(h.store, "verbatim"):  # who uses it alone there does not use this copy
         header = attrs.evolve(header, lease=None)
     data = {"header": copied(header.to_dict()), "entries": await _plain(h, header, header.depth, header.head)}
     if header.ancestors and not getattr(h.store, "own_log_only", False):

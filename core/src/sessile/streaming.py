@@ -17,7 +17,7 @@ from sessile.drive import run
 from sessile.errors import Closed, TurnInterrupted
 from sessile.handle import Handle
 from sessile.messages import Message
-from sessile.turn import take_turn
+from sessile.turns import take_turn
 
 _END = object()
 _own: contextvars.ContextVar[Running] = contextvars.ContextVar("the streamed turn that this code runs in")

@@ -84,7 +84,7 @@ def test_ids_that_are_odd_in_bson(url: str, odd: str, face: str) -> None:
 def test_a_header_that_cannot_be_read_is_deleted_and_its_log_is_not(url: str, database: Any) -> None:
     store = open_store(url)
     header = commit(store, born("s"), say("a"))
-    database["sessions"].update_one({"_id": "s"}, {"$unset": {"header.until": "", "header.details": ""}})
+    database["sessions"].update_one({"_id": "s"}, {"$unset": {"until": "", "details": ""}})
     with pytest.raises(CorruptStore, match="document of session 's' is broken") as caught:
         store.load("s")
     assert caught.value.user_id == header.user_id

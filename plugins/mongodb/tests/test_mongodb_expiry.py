@@ -38,13 +38,13 @@ def opened(request: pytest.FixtureRequest, url: str) -> Iterator[Callable[..., A
 
 def pass_time(database: Any, session_id: str) -> None:
     """Let the deadline of a session's header be over."""
-    database["sessions"].update_one({"_id": session_id}, {"$set": {"header.until": 1}})
+    database["sessions"].update_one({"_id": session_id}, {"$set": {"until": 1}})
 
 
 def lifetimes(database: Any, session_id: str) -> tuple[float, float]:
     """In how many days a session's header and its log go, where the document and the buckets live that long."""
     document = database["sessions"].find_one({"_id": session_id})
-    header, tail = document["header"], document["tail"]
+    header, tail = document, document["tail"]
     parts = [tail, *document.get("kept", [])]
     assert _milliseconds(document["expires_at"]) >= max(header["until"], *(part["until"] for part in parts))
     for part in parts:
@@ -152,7 +152,7 @@ def test_the_server_removes_what_expires(url: str, database: Any) -> None:
         for name in ("gone", "stays"):
             fill(store, born(name))
         ago = datetime(2000, 1, 1, tzinfo=UTC)
-        database["sessions"].update_one({"_id": "gone"}, {"$set": {"header.until": 1, "tail.until": 1, "expires_at": ago}})
+        database["sessions"].update_one({"_id": "gone"}, {"$set": {"until": 1, "tail.until": 1, "expires_at": ago}})
         database["sessions_buckets"].update_many({"log": {"$regex": r"\.gone$"}}, {"$set": {"expires_at": ago}})
         with suppress(OperationFailure):  # secantusdb's way to do at once what happens once a minute
             database.client.admin.command("secantusAdmin.pruneTtl")

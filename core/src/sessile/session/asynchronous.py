@@ -18,7 +18,7 @@ from sessile import (
     saving,
     state,
     streaming,
-    turn,
+    turns,
     watching,
 )
 from sessile import checkpoints as marks  # a method is called as the module is
@@ -58,7 +58,7 @@ class AsyncSession(BaseSession):
     message_count = property(awaited(history.message_count))
 
     # turns
-    chat = awaited(turn.chat)
+    chat = awaited(turns.chat)
 
     def stream(
         self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None

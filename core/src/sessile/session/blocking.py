@@ -18,7 +18,7 @@ from sessile import (
     saving,
     state,
     streaming,
-    turn,
+    turns,
     watching,
 )
 from sessile import checkpoints as marks  # a method is called as the module is
@@ -73,7 +73,7 @@ class Session(BaseSession):
     message_count = property(blocking(history.message_count))
 
     # turns
-    chat = blocking(turn.chat)
+    chat = blocking(turns.chat)
 
     def stream(self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> Iterator[str]:
         """As `chat`, but the reply comes in pieces as they arrive. Leaving the loop ends the turn."""

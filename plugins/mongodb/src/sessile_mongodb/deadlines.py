@@ -39,17 +39,18 @@ def now() -> int:
 
 def alive() -> dict[str, Any]:
     """What is true of a document whose header has not expired."""
-    return {"header.until": {"$gt": now()}}
+    return {"until": {"$gt": now()}}
 
 
 def expired() -> dict[str, Any]:
     """What is true of a document whose header has."""
-    return {"header.until": {"$lte": now()}}
+    return {"until": {"$lte": now()}}
 
 
-def over(header: Any) -> bool:
-    """Has a header expired? One that is broken has not."""
-    return isinstance(header, Mapping) and header.get("until", FOREVER) <= now()
+def over(document: Mapping[str, Any]) -> bool:
+    """Has the header in a document expired? One that is broken has not."""
+    until = document.get("until")
+    return isinstance(until, int) and until <= now()
 
 
 def moment(until: float | None) -> int:

@@ -1,9 +1,9 @@
 """What lies where.
 
-The document of a session id: `{_id, header, tail, kept, expires_at}`. The header is as in `Header`; `tail` is the last part of
-its log: `{log, start, size, until, entries}`. `kept` holds such tails of logs whose sessions are deleted. What was a tail
-before is in buckets, `{_id, log, start, stop, entries, expires_at}`. Entries are kept as the JSON text that is hashed: BSON
-would change some numbers and refuse some keys.
+The document of a session id: `{_id, the header's fields, tail, kept, expires_at}`. `tail` is the last part of its log: `{log,
+start, size, until, entries}`; there is one as long as there is a header. `kept` holds such tails of logs whose sessions are
+deleted. What was a tail before is in buckets, `{_id, log, start, stop, entries, expires_at}`. Entries are kept as the JSON
+text that is hashed: BSON would change some numbers and refuse some keys.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ FIELDS = (
     "commit",
 )
 _EMPTY: tuple[object, ...] = (None, "", [], {})
+STORED = (*FIELDS, "details", "own", "hidden", "until")  # what of a document is its header
 HEADER = {"tail.entries": 0, "kept": 0}  # the projection for all but entries
 
 
@@ -48,10 +49,10 @@ def new_header(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def header_changes(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes of header fields as they are set in a document."""
-    fields = {f"header.{name}": value for name, value in changes.items() if name in FIELDS}
+    fields = {name: value for name, value in changes.items() if name in FIELDS}
     if "status" in changes:
-        fields["header.hidden"] = session_id.startswith(RESERVED) or changes["status"] in UNSEEN
-    return {**fields, **{f"header.details.{name}": to_json(value) for name, value in changes.items() if _is_detail(name)}}
+        fields["hidden"] = session_id.startswith(RESERVED) or changes["status"] in UNSEEN
+    return {**fields, **{f"details.{name}": to_json(value) for name, value in changes.items() if _is_detail(name)}}
 
 
 def _is_detail(name: str) -> bool:
@@ -61,9 +62,8 @@ def _is_detail(name: str) -> bool:
 def to_header(document: Mapping[str, Any]) -> Header:
     """The header in a session's document."""
     try:
-        stored = document["header"]
-        data = {name: from_json(text) for name, text in stored["details"].items()}
-        data.update((name, stored[name]) for name in FIELDS)
+        data = {name: from_json(text) for name, text in document["details"].items()}
+        data.update((name, document[name]) for name in FIELDS)
         return Header.from_dict({"session_id": document["_id"], **data})
     except (KeyError, TypeError, ValueError, AttributeError, CorruptStore) as error:
         what = f"{type(error).__name__}: {error}"
@@ -75,14 +75,13 @@ def to_header(document: Mapping[str, Any]) -> Header:
 
 def _user(document: Mapping[str, Any]) -> str | None:
     """Whose session it is, where the document says so."""
-    header = document.get("header")
-    user_id = header.get("user_id") if isinstance(header, Mapping) else None
+    user_id = document.get("user_id")
     return user_id if isinstance(user_id, str) else None
 
 
 def readable(document: Mapping[str, Any]) -> Header | None:
     """A header for a list; None for one that has expired, or that is broken, which must not hide the others."""
-    if over(document["header"]):
+    if over(document):
         return None
     try:
         return to_header(document)
@@ -93,19 +92,19 @@ def readable(document: Mapping[str, Any]) -> Header | None:
 def condition(query: Query) -> dict[str, Any]:
     """The filter of a query; `readable` leaves out what has expired, which is rarely there."""
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    found: dict[str, Any] = {f"header.{name}": value for name, value in asked.items() if value is not None}
+    found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if query.status is None and not query.reserved:
-        found["header.hidden"] = False
+        found["hidden"] = False
     else:
-        found["header.own"] = query.reserved
-        found.setdefault("header.status", {"$nin": [*UNSEEN]})
+        found["own"] = query.reserved
+        found.setdefault("status", {"$nin": [*UNSEEN]})
     if query.prefix:
         found["_id"] = {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}
     bounds = {"$lt": query.before, "$gte": query.after}
     if bounds := {operator: moment for operator, moment in bounds.items() if moment is not None}:
-        found["header.updated_at"] = bounds
+        found["updated_at"] = bounds
     if (behind := query.behind()) is not None:
         time, session_id = behind
-        later = {"header.updated_at": time, "_id": {"$lt": session_id}}
-        found["$or"] = [{"header.updated_at": {"$lt": time}}, later]
+        later = {"updated_at": time, "_id": {"$lt": session_id}}
+        found["$or"] = [{"updated_at": {"$lt": time}}, later]
     return found

@@ -19,7 +19,7 @@ from sessile.native import Guard, maybe
 from sessile.store import Page, Query, conflict, recency, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
 from sessile_mongodb.deadlines import alive, moment, over
-from sessile_mongodb.documents import HEADER, condition, readable, to_header
+from sessile_mongodb.documents import HEADER, STORED, condition, readable, to_header
 from sessile_mongodb.feed import Feed
 from sessile_mongodb.logs import Logs
 from sessile_mongodb.tails import Tails
@@ -87,16 +87,16 @@ class MongoEngine:
 
     async def find(self, query: Query) -> Page[Header]:
         with explained(self.url):
-            order = [("header.updated_at", DESCENDING), ("_id", DESCENDING)]
+            order = [("updated_at", DESCENDING), ("_id", DESCENDING)]
             cursor = self.sessions.find(condition(query), {"tail": 0, "kept": 0}).sort(order).limit(query.limit + 1)
             documents = await maybe(cursor.to_list())
-        page = Page.of(documents, query.limit, lambda document: (document["header"]["updated_at"], document["_id"]))
+        page = Page.of(documents, query.limit, lambda document: (document["updated_at"], document["_id"]))
         found = [header for document in page.items if (header := readable(document))]
         return Page(sorted(found, key=recency, reverse=True), page.cursor)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
         with explained(self.url):
-            this = {"header.version": expected, **alive()} if expected is not None else await self._broken(session_id)
+            this = {"version": expected, **alive()} if expected is not None else await self._broken(session_id)
             if this is None or not await self._logs.bury(session_id, this):
                 raise await self._conflict(session_id, expected)
 
@@ -128,7 +128,7 @@ class MongoEngine:
     async def _document(self, session_id: str, what: Any = HEADER) -> dict[str, Any] | None:
         """The document of a session, its tail remembered; None where there is none, or it has expired."""
         found: dict[str, Any] | None = await maybe(self.sessions.find_one({"_id": session_id}, what))
-        if found is None or "header" not in found or over(found["header"]):
+        if found is None or "tail" not in found or over(found):
             return None
         self.tails.saw(found)
         return found
@@ -142,7 +142,7 @@ class MongoEngine:
         document = await self._document(session_id)
         if document is None or readable(document):
             return None
-        return {"header": document["header"]}
+        return {"tail": {"$exists": True}, **{name: document.get(name) for name in STORED}}
 
     # -- more
 
@@ -182,8 +182,8 @@ class MongoEngine:
         return done or 0, SCHEMA
 
     async def _make_indexes(self) -> None:
-        user = [("header.user_id", ASCENDING), ("header.updated_at", DESCENDING), ("_id", DESCENDING)]
-        names = ("header.parent", "header.root")
+        user = [("user_id", ASCENDING), ("updated_at", DESCENDING), ("_id", DESCENDING)]
+        names = ("parent", "root")
         some = [IndexModel(name, partialFilterExpression={name: {"$gt": ""}}) for name in names]
         await maybe(self.sessions.create_indexes([IndexModel(user), *some]))
         await maybe(self._logs.buckets.collection.create_index([("log", ASCENDING), ("start", ASCENDING)]))
@@ -191,7 +191,7 @@ class MongoEngine:
     async def _version(self) -> int | None:
         found = await maybe(self.database["sessile_schema"].find_one({"_id": self.name}))
         if found is None:
-            others = {"header": {"$exists": False}, "kept": {"$exists": False}}
+            others = {"tail": {"$exists": False}, "kept": {"$exists": False}}
             if await maybe(self.sessions.find_one(others, {"_id": 1})):
                 raise CorruptStore(f"there is a collection {self.name!r} that is not sessile's: pass another collection")
             return None

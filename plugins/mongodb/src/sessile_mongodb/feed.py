@@ -134,7 +134,7 @@ class Feed:
         """The versions of sessions, as far as they are there."""
         with explained(self.url):
             try:
-                found = await self._sessions.find({"_id": {"$in": session_ids}}, {"header.version": 1}).to_list()
+                found = await self._sessions.find({"_id": {"$in": session_ids}}, {"version": 1}).to_list()
             except InvalidOperation as error:  # the client was closed meanwhile
                 raise StoreUnavailable(f"the change stream of {self.collection!r} has ended: ask again") from error
-        return {document["_id"]: document["header"]["version"] for document in found if "header" in document}
+        return {document["_id"]: document["version"] for document in found if "version" in document}

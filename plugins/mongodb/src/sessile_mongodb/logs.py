@@ -14,12 +14,13 @@ from sessile.native import maybe
 from sessile.store import missing
 from sessile_mongodb.buckets import Buckets, batches
 from sessile_mongodb.deadlines import SETTLE, extended, now
+from sessile_mongodb.documents import STORED
 
 _TAIL, _KEPT = "tail", "kept.$"  # where a log's tail is, as the path for an update
 _WHERE = {"tail.log": 1, "tail.start": 1, "kept.log": 1, "kept.start": 1}
 _LEFT = {"$or": [{"$gt": ["$$part.start", 0]}, {"$ne": ["$$part.entries", []]}]}
 _ALL = {"$concatArrays": [{"$ifNull": ["$kept", []]}, ["$tail"]]}
-_EMPTY = {"header": {"$exists": False}, "kept": []}  # a document of which nothing is left
+_EMPTY = {"tail": {"$exists": False}, "kept": []}  # a document of which nothing is left
 
 
 @attrs.frozen
@@ -56,7 +57,7 @@ class Logs:
         """
         stay = {"$and": [{"$gt": ["$$part.until", now()]}, _LEFT]}
         kept = {"$filter": {"input": _ALL, "as": "part", "cond": stay}}
-        update = [{"$set": {"kept": kept}}, {"$unset": ["header", "tail"]}, SETTLE]
+        update = [{"$set": {"kept": kept}}, {"$unset": [*STORED, "tail"]}, SETTLE]
         done = await maybe(self.sessions.update_one({"_id": session_id, **condition}, update))
         if done.matched_count:
             await self._remove_empty(session_id)

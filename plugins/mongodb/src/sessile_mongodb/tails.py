@@ -42,8 +42,8 @@ class Tail:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Tail:
-        header, tail = document["header"], document["tail"]
-        return cls(header["version"], tail["log"], tail["start"], tail["size"], header["until"], tail["until"])
+        tail = document["tail"]
+        return cls(document["version"], tail["log"], tail["start"], tail["size"], document["until"], tail["until"])
 
 
 @attrs.frozen
@@ -74,11 +74,11 @@ class Tails:
         header = new_header(session_id, changes)
         header["until"], until = self.deadlines.born(session_id)
         tail = {"log": header["log"], "start": 0, "size": sum(map(len, texts)), "until": until, "entries": texts}
-        document = {"header": header, "tail": tail}
+        document = {**header, "tail": tail}
         change = {"$set": document, "$max": {"expires_at": date(until)}}
         for _ in range(2):
             try:
-                await maybe(self.sessions.update_one({"_id": session_id, "header": {"$exists": False}}, change, upsert=True))
+                await maybe(self.sessions.update_one({"_id": session_id, "tail": {"$exists": False}}, change, upsert=True))
             except DuplicateKeyError:
                 if not await self.logs.bury(session_id, expired()):
                     return False
@@ -91,8 +91,8 @@ class Tails:
         """Set the header's fields and add to the tail, in one update. Returns whether the session was at that version."""
         tail = self._known.get(session_id)
         if tail is None or tail.version != version:
-            document = await maybe(self.sessions.find_one({"_id": session_id, "header.version": version}, HEADER))
-            if document is None or over(document["header"]):
+            document = await maybe(self.sessions.find_one({"_id": session_id, "version": version}, HEADER))
+            if document is None or over(document):
                 return False
             tail = Tail.of(document)
         commit = await self._commit(session_id, tail, changes)
@@ -105,11 +105,11 @@ class Tails:
 
     async def _commit(self, session_id: str, tail: Tail, changes: Mapping[str, Any]) -> _Commit:
         """What is to be done. Where the log's deadline becomes later, its buckets' do so first."""
-        where = {"_id": session_id, "header.version": tail.version, **({} if tail.header_until == FOREVER else alive())}
+        where = {"_id": session_id, "version": tail.version, **({} if tail.header_until == FOREVER else alive())}
         header_until, until = self.deadlines.later(tail.header_until, tail.until)
         extends: dict[str, Any] = {}
         if header_until > tail.header_until:
-            extends["header.until"] = header_until
+            extends["until"] = header_until
         if until > tail.until:
             extends.update(extended("tail", until))
             if tail.start:
