@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.faces import FACES, opener
 
 from sessile import Agent, MemorySessionStore, Session
+from sessile.errors import PluginError
 from sessile.testing.limits import at_once
 
 
@@ -86,3 +89,39 @@ def test_a_plugin_that_speaks_as_it_starts_waits_for_nobody() -> None:
     session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Speaking()])
     session.chat("x")
     assert contents(session) == [*["said as it starts"] * 2, "x", "x"]
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_session_is_let_go_of_once_whatever_its_hooks_do(face: str) -> None:
+    calls: list[str] = []
+    released: list[str] = []
+
+    class Closing:
+        def on_session_close(self, session: Any) -> None:
+            calls.append(session.session_id)
+            session.close()
+            raise RuntimeError("down")
+
+    loop = asyncio.new_event_loop()
+    session = opener(face, loop)("s", store=MemorySessionStore(), plugins=[Closing()], strict=True)
+    session._handle.release = lambda: released.append("store")
+    with pytest.raises(PluginError, match="down"):
+        session.close()
+    session.close()
+    assert (calls, released, session.closed) == (["s"], ["store"], True)
+    loop.close()
+
+
+def test_threads_close_a_session_once() -> None:
+    plugin = Closes()
+    session = Session("s", store=MemorySessionStore(), plugins=[plugin])
+    at_once(*[session.close] * 4)
+    assert plugin.calls == 1
+
+
+class Closes:
+    calls = 0
+
+    def on_session_close(self) -> None:
+        self.calls += 1
+        threading.Event().wait(0.02)

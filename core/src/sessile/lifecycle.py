@@ -174,6 +174,8 @@ async def close(h: Handle) -> None:
 
 
 async def _let_go(h: Handle) -> None:
+    if h.closed:  # by a call whose hooks failed
+        return
     try:
         await h.hook("on_session_close")
         if h.lease is not None:

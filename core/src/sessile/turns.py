@@ -90,7 +90,9 @@ async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
     """The middleware of the plugins, which are asked once for each handle, and the session's own."""
     if h.layers is None:
         found = await h.once.do(h.face, "middleware", functools.partial(h.hook, "middleware"))
-        h.layers = [*(layer for layers in found or () for layer in layers), *h.middleware]
+        if found is None:  # it is a plugin that speaks, as it is asked for its own
+            return h.middleware
+        h.layers = [*(layer for layers in found for layer in layers), *h.middleware]
     return h.layers
 
 
