@@ -125,3 +125,11 @@ class Closes:
     def on_session_close(self) -> None:
         self.calls += 1
         threading.Event().wait(0.02)
+
+
+def test_threads_that_begin_with_no_agent_speak_with_one() -> None:
+    for _ in range(20):
+        session = Session("s", store=MemorySessionStore())
+        found: list[Any] = []
+        at_once(*[lambda session=session, found=found: found.append(session.agent) for _ in range(4)])
+        assert len({*map(id, found)}) == 1

@@ -68,9 +68,8 @@ class _Document(HeldSession):
 class _Locks:
     """One writer of a session at a time, in this process and event loop, whoever has adapted the document store."""
 
-    _all: ClassVar[WeakValueDictionary[int, _Locks]] = (
-        WeakValueDictionary()
-    )  # by id(documents), which live as long as their adapters
+    # by id(documents), which live as long as their adapters
+    _all: ClassVar[WeakValueDictionary[int, _Locks]] = WeakValueDictionary()
     _guard = Lock()
 
     def __init__(self) -> None:

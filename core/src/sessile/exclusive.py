@@ -31,7 +31,7 @@ _entered: WeakSet[Lease] = WeakSet()  # those that keep others who share their h
 
 def _begin_in_child() -> None:
     """In a forked child, nobody has what the parent has: the leases stay the parent's."""
-    for lease in _entered:
+    for lease in list(_entered):
         lease._h.lease, lease._h.token, lease._h.alone = None, None, threading.Lock()
     _entered.clear()
     _acquired.set(())

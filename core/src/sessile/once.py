@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from sessile.drive import Face
+from sessile.locks import Lock
 
 _PAUSE = 0.005  # seconds between two looks
 _doing: contextvars.ContextVar[tuple[_Doing, ...]] = contextvars.ContextVar("what this code is part of", default=())
@@ -26,6 +27,7 @@ class Once:
 
     def __init__(self) -> None:
         self._doings: dict[Hashable, _Doing] = {}
+        self._lock = Lock()
 
     def is_done(self, key: Hashable) -> bool:
         """Was it done?"""
@@ -39,7 +41,9 @@ class Once:
             if found in _doing.get() or (found.done and not found.failed):
                 return found.result
             if found.failed or found.process != os.getpid():
-                self._doings.pop(key, None)
+                with self._lock:
+                    if self._doings.get(key) is found:
+                        del self._doings[key]
             else:
                 await face.pause(_PAUSE)
         inside = _doing.set((*_doing.get(), mine))

@@ -128,7 +128,8 @@ class BaseSession:
     def agent(self) -> Agent:
         """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
         if self._agent is None:
-            self._agent = next(iter(self.agents.values()), None) or Agent(session=self._owner)
+            with self._handle.lock:
+                self._agent = self._agent or next(iter(self.agents.values()), None) or Agent(session=self._owner)
         return self._agent
 
     @agent.setter
