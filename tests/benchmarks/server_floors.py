@@ -66,30 +66,35 @@ class RedisFloor:
 
 
 class PostgresFloor:
-    """One transaction of two statements on one connection."""
+    """One transaction of two statements on one connection. session: several floors may share the tables."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, session: str = "s") -> None:
         import psycopg
 
         self.db = psycopg.connect(url, autocommit=True)
+        self.session = session
         self.db.execute(
-            "CREATE TABLE floor (id text PRIMARY KEY, user_id text, version bigint, count bigint, updated float8, data jsonb)"
+            "CREATE TABLE IF NOT EXISTS floor "
+            "(id text PRIMARY KEY, user_id text, version bigint, count bigint, updated float8, data jsonb)"
         )
-        self.db.execute("CREATE INDEX ON floor (user_id, updated)")
-        self.db.execute("CREATE TABLE floor_entries (session text, position bigint, data jsonb, PRIMARY KEY (session, position))")
-        self.db.execute("INSERT INTO floor VALUES ('s', 'u', 0, 0, 0, '{}')")
+        self.db.execute("CREATE INDEX IF NOT EXISTS floor_users ON floor (user_id, updated)")
+        self.db.execute(
+            "CREATE TABLE IF NOT EXISTS floor_entries "
+            "(session text, position bigint, data jsonb, PRIMARY KEY (session, position))"
+        )
+        self.db.execute("INSERT INTO floor VALUES (%s, 'u', 0, 0, 0, '{}')", (session,))
         self.version = 0
 
     def append(self, text: str = TEXT) -> None:
-        sql = "UPDATE floor SET version = version + 1, count = count + 1, updated = %s WHERE id = 's' AND version = %s"
+        sql = "UPDATE floor SET version = version + 1, count = count + 1, updated = %s WHERE id = %s AND version = %s"
         with self.db.transaction():
-            assert self.db.execute(sql, (time.time(), self.version)).rowcount == 1
-            self.db.execute("INSERT INTO floor_entries VALUES ('s', %s, %s)", (self.version, entry(text)))
+            assert self.db.execute(sql, (time.time(), self.session, self.version)).rowcount == 1
+            self.db.execute("INSERT INTO floor_entries VALUES (%s, %s, %s)", (self.session, self.version, entry(text)))
         self.version += 1
 
     def last(self, count: int) -> list[Any]:
-        sql = "SELECT data FROM floor_entries WHERE session = 's' ORDER BY position DESC LIMIT %s"
-        return [data for (data,) in self.db.execute(sql, (count,)).fetchall()][::-1]
+        sql = "SELECT data FROM floor_entries WHERE session = %s ORDER BY position DESC LIMIT %s"
+        return [data for (data,) in self.db.execute(sql, (self.session, count)).fetchall()][::-1]
 
     def fill_page(self, count: int) -> None:
         data = '{"title": "", "status": "active", "metadata": {}, "state": {}}'

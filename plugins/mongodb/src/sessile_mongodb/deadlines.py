@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sessile.expiry import MARGIN
 from sessile.ids import RESERVED
 
 FOREVER = 253_402_214_400_000  # the last day of the year 9999
-MARGIN = 0.1  # of `ttl`, that a log lives longer than its header, at least
 _AHEAD = 0.3  # of `ttl`, that it does when that is extended: this is done about once in a fifth of the time
 
 # A stage of an update: when the server may remove the document; at once where it has no log.
