@@ -178,3 +178,126 @@ def test_a_cancelled_write_ends_once_its_outcome_is_known(verb: str) -> None:
         assert stored(store) == landed
 
     asyncio.run(main())
+
+
+def calling_on_again(store: Any, meanwhile: Callable[[], object]) -> Any:
+    def layer(turn: Any, call_next: Any) -> Any:
+        try:
+            return call_next(turn)
+        except StoreUnavailable:
+            store.away = False
+            meanwhile()
+            return call_next(turn)
+
+    return layer
+
+
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("number", [QUESTION, CALL, RESULT])
+def test_a_layer_that_calls_on_again_after_a_commit_without_an_answer(number: int, others: bool) -> None:
+    store = Cutting(number, lambda: store.go_away())
+    other = Session("s", store=store)
+    layer = calling_on_again(store, lambda: others and other.add_message("user", "theirs"))
+    session = Session("s", store=store, agent=agent(), timeout=0.05, middleware=[layer])
+    session.chat("hi")
+    said = [said for said in session.messages if said.content != "theirs"]
+    assert [m.content for m in said] == AFTERWARDS[number]
+    assert len({m.turn for m in said}) == 1
+    assert not any(m.open for m in said)
+    assert session.message_count == len(said) + others
+
+
+@pytest.mark.parametrize("number", [QUESTION, CALL, RESULT])
+def test_a_layer_that_has_a_time_limit_and_calls_on_again(number: int) -> None:
+    class Late(MemorySessionStore):
+        left = number
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            super().commit(*args, **kwargs)
+            self.left -= 1
+            if not self.left:
+                late.wait(60)  # it has landed, and the answer takes until the layer has given up
+
+    late = threading.Event()
+
+    async def layer(turn: Any, call_next: Any) -> Any:
+        inside = asyncio.ensure_future(call_next(turn))
+        while store.left > 0:
+            await asyncio.sleep(0.001)
+        inside.cancel()
+        await asyncio.sleep(0.01)
+        late.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await inside
+        Session("s", store=store).add_message("user", "theirs")
+        return await call_next(turn)
+
+    store = Late()
+
+    async def main() -> list[Any]:
+        session = AsyncSession("s", store=store, agent=agent(), middleware=[layer])
+        await session.chat("hi")
+        return [said.content for said in await session.messages if said.content != "theirs"]
+
+    assert asyncio.run(main()) == AFTERWARDS[number]
+
+
+@pytest.mark.parametrize("number", [QUESTION, CALL, RESULT])
+def test_a_layer_that_answers_itself_after_a_commit_without_an_answer(number: int) -> None:
+    def layer(turn: Any, call_next: Any) -> Any:
+        try:
+            return call_next(turn)
+        except StoreUnavailable:
+            store.away = False
+            return "sorry"
+
+    store = Cutting(number, lambda: store.go_away())
+    session = Session("s", store=store, agent=agent(), timeout=0.05, middleware=[layer])
+    assert session.chat("hi") == "sorry"
+    said = {QUESTION: WHOLE[:1], CALL: [*WHOLE[:2], CUT], RESULT: WHOLE[:3]}[number]
+    assert contents(session) == [*said, "sorry"]
+    assert not any(m.open for m in session.messages)
+
+
+def test_a_commit_that_met_another_session_of_its_id_first_is_found_in_that() -> None:
+    class Begun(MemorySessionStore):
+        commits = 0
+
+        def commit(self, *args: Any, **kwargs: Any) -> None:
+            self.commits += 1
+            mine = self.commits
+            if mine == 1:
+                Session("s", store=self).add_message("user", "theirs")
+            super().commit(*args, **kwargs)
+            if mine == 3:
+                raise KeyboardInterrupt
+
+    session = Session("s", store=Begun(), agent=Agent(model="echo"))
+    with pytest.raises(KeyboardInterrupt):
+        session.chat("mine")
+    session.chat("mine")
+    assert contents(session) == ["theirs", "mine", "mine"]
+    assert [said.role for said in session.messages] == ["user", "user", "assistant"]
+
+
+@pytest.mark.parametrize("number", AFTERWARDS)
+def test_a_session_does_not_take_its_own_commit_for_somebody_elses(number: int) -> None:
+    session = Session("s", store=Cutting(number, interrupt), agent=agent(), on_conflict="raise")
+    with pytest.raises(KeyboardInterrupt):
+        session.chat("hi")
+    session.add_message("user", "and more")
+    assert contents(session) == [*WHOLE[:number], "and more"]
+
+
+def test_observers_are_told_of_a_turn_that_failed_as_the_store_was_away() -> None:
+    told: list[BaseException] = []
+
+    class Observer:
+        def on_turn_error(self, error: BaseException) -> None:
+            told.append(error)
+
+    store = Cutting(QUESTION, lambda: store.go_away())
+    session = Session("s", store=store, agent=agent(), timeout=0.05, plugins=[Observer()])
+    with pytest.raises(StoreUnavailable) as caught:
+        session.chat("hi")
+    assert told == [caught.value]

@@ -892,3 +892,16 @@ def test_a_merge_differs_from_what_it_was_merged_of_by_the_others_messages() -> 
     assert (found.shared, [m.text for m in found.a], [m.text for m in found.b]) == (2, [], ["A", "A"])
     found = merged.diff(ours, theirs)
     assert (found.shared, [m.text for m in found.a], [m.text for m in found.b]) == (2, ["A", "A"], ["B", "B"])
+
+
+def test_messages_that_callers_gave_one_id_are_all_merged() -> None:
+    store = MemorySessionStore()
+    ours, theirs = Session("a", store=store), Session("b", store=store)
+    for number in range(2):
+        ours.add_message("user", f"a{number}", id=str(number))
+        theirs.add_message("user", f"b{number}", id=str(number))
+    merged = ours.merge(theirs)
+    assert [m.text for m in merged.messages] == ["a0", "b0", "a1", "b1"]
+    found = merged.diff(ours, theirs)
+    assert ([m.text for m in found.a], [m.text for m in found.b]) == (["a0", "a1"], ["b0", "b1"])
+    assert [m.text for m in merged.merge(theirs).messages] == ["a0", "b0", "a1", "b1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -133,3 +134,14 @@ def test_threads_that_begin_with_no_agent_speak_with_one() -> None:
         found: list[Any] = []
         at_once(*[lambda session=session, found=found: found.append(session.agent) for _ in range(4)])
         assert len({*map(id, found)}) == 1
+
+
+def test_a_hook_that_waits_for_a_thread_that_speaks_is_told_so() -> None:
+    class Threaded:
+        def on_agent_start(self, session: Any) -> None:
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(session.chat, "in a thread").result()
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Threaded()], timeout=0.1, strict=True)
+    with pytest.raises(PluginError, match="does a hook wait for a thread that speaks in its session"):
+        session.chat("x")

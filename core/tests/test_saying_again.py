@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session
+from sessile.errors import Conflict
+from sessile.testing.limits import at_once
 
 TEXTS = st.sampled_from(["yes", "no"])
 
@@ -185,3 +187,46 @@ def test_a_turn_goes_on_with_what_its_tools_did(meanwhile: bool) -> None:
         "tool",
         "assistant",
     ]
+
+
+@pytest.mark.parametrize("face", ["blocking", "async"])
+def test_one_of_those_who_say_it_again_at_once_goes_on_with_it(face: str) -> None:
+    model = Moody()
+    model.fails = True
+    options: Any = {"store": MemorySessionStore(), "agent": Agent(model=model)}
+
+    async def main() -> None:
+        async with AsyncSession("s", **options) as session:
+            with pytest.raises(RuntimeError, match="down"):
+                await session.chat("hi")
+            model.fails = False
+            await asyncio.gather(*[session.chat("hi") for _ in range(3)])
+
+    if face == "async":
+        asyncio.run(main())
+    else:
+        blocking = Session("s", **options)
+        with pytest.raises(RuntimeError, match="down"):
+            blocking.chat("hi")
+        model.fails = False
+        at_once(*[lambda: blocking.chat("hi") for _ in range(3)])
+    said = Session("s", **options).messages
+    assert [(m.role, m.content) for m in said] == [("user", "hi"), ("assistant", "fine")] * 3
+    assert len({m.turn for m in said}) == 3
+
+
+@pytest.mark.parametrize("change", [lambda other: other.add_message("user", "theirs"), lambda other: other.revert(0)])
+def test_what_others_did_since_it_failed_is_not_passed_over(change: Any) -> None:
+    model = Moody()
+    model.fails = True
+    store = MemorySessionStore()
+    session = Session("s", store=store, agent=Agent(model=model), on_conflict="raise")
+    with pytest.raises(RuntimeError, match="down"):
+        session.chat("hi")
+    model.fails = False
+    change(Session("s", store=store))
+    with pytest.raises(Conflict):
+        session.chat("hi")
+    before = [said.content for said in session.messages]
+    session.chat("hi")
+    assert [said.content for said in session.messages] == [*before, "hi", "fine"]

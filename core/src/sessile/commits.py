@@ -116,12 +116,16 @@ class Commits:
             return False
         return stored[0].id == entries[0].id
 
-    async def stored(self, log: str, start: int, ids: Collection[str]) -> list[Entry]:
-        """The entries of these ids in a log, from a position on: what a commit that was cut short has stored."""
+    async def stored(self, log: str, start: int, ids: Collection[str]) -> tuple[Header | None, list[Entry]]:
+        """What a commit that was cut short has stored: the entries of these ids in a log, from a position on.
+
+        With the header that there is now, where these are the last.
+        """
         found = await self.load(owner_of(log))
         if found is None or found.log != log:
-            return []
-        return [entry for entry in await self.read(log, start, found.head) if entry.id in ids]
+            return None, []
+        entries = [entry for entry in await self.read(log, start, found.head) if entry.id in ids]
+        return found if entries and found.commit == entries[-1].id else None, entries
 
     async def change(self, before: Header, **fields: JSON) -> Header:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""

@@ -100,7 +100,7 @@ class Handle:
             stored, self._ahead = await self.commits.ask(load_last, self.session_id, last)
         if stored is not None and stored.status == DELETED:  # but not to the end
             await finish(self.commits, stored)
-        return self._see(stored)
+        return self.see(stored)
 
     async def refresh_for_change(self, on_conflict: str | None = None) -> Header:
         """As `refresh`, for a change of what it shows now. Under "raise", `Conflict` where that is another than it has shown."""
@@ -112,7 +112,7 @@ class Handle:
 
     def _overtaken(self, shown: Header, found: Header | None) -> Conflict:
         """The error under "raise" where a session is not as this handle has shown it; as often as it is tried without a look."""
-        self._see(found)  # it may be gone
+        self.see(found)  # it may be gone
         self._header = shown
         return overtaken(self.session_id, found)
 
@@ -121,7 +121,8 @@ class Handle:
         """The header as last seen; None before the first look."""
         return self._header
 
-    def _see(self, stored: Header | None) -> Header:
+    def see(self, stored: Header | None) -> Header:
+        """Take a header that the store has for the newest. None, and one that is no session, for none."""
         seen = self._header
         if stored is not None and stored.status in UNSEEN:
             stored = None
@@ -168,7 +169,7 @@ class Handle:
         newest = False
         while True:
             if not leased and (header.lease is not None or self.token is not None):
-                header = self._see(await self.commits.until_free(header, self.token))
+                header = self.see(await self.commits.until_free(header, self.token))
             change, failure = None, None
             try:
                 change = make(header)
@@ -204,7 +205,7 @@ class Handle:
         if found is not None and found.status in UNSEEN:
             await clear(self.commits, found)
             found = None
-        return await self.refresh() if late or found is None else self._see(found)
+        return await self.refresh() if late or found is None else self.see(found)
 
     async def commit_after(
         self, prepare: Callable[[Header], Awaitable[Change | None]], *, on_conflict: str | None = None

@@ -170,7 +170,7 @@ async def close(h: Handle) -> None:
     streams = [running for running in [*h.running] if not running.is_own() and running.stop()]
     for running in streams:
         await h.face.call(running.ended.wait)
-    await h.once.do(h.face, "close", functools.partial(_let_go, h))
+    await h.once.do(h.face, "close", functools.partial(_let_go, h), h.timeout)
 
 
 async def _let_go(h: Handle) -> None:

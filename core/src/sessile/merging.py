@@ -9,7 +9,7 @@ import attrs
 
 from sessile.arguments import Check
 from sessile.drive import HasHandle
-from sessile.encoding import JSON, copied, json_value, same
+from sessile.encoding import JSON, copied, json_value, same, to_json
 from sessile.errors import AccessDenied, InvalidInput
 from sessile.forks import begin_fork
 from sessile.handle import Handle
@@ -60,16 +60,21 @@ def _turn_of(entry: Entry) -> str:
     return entry.turn or entry.id
 
 
+def _told(entry: Entry) -> tuple[str, float, str]:
+    """What a copy of a message has, too: a caller may give two messages one id."""
+    return entry.id, entry.time, to_json(entry.body)
+
+
 def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
     """Both sides' turns, each side in its own order, the earlier first.
 
     A session that was merged before has copies, under the same ids: a turn that went on since then goes on in its copy.
     """
     turns = {_turn_of(turn[0]): turn for turn in ours}
-    known = {entry.id for turn in ours for entry in turn}
+    known = {_told(entry) for turn in ours for entry in turn}
     rest: list[list[Entry]] = []
     for turn in theirs:
-        since = [entry for entry in turn if entry.id not in known]
+        since = [entry for entry in turn if _told(entry) not in known]
         copy = turns.get(_turn_of(turn[0])) if len(since) < len(turn) else None
         if copy is not None:
             copy += since
@@ -122,13 +127,18 @@ async def diff(h: Handle, a: Point | AnySession, b: Point | AnySession | None = 
     keys = sorted({*end_a.state, *end_b.state})
     changed = {key: (end_a.state.get(key), end_b.state.get(key)) for key in keys}
     in_a, in_b = await _messages_after(handle_a, line_a, both), await _messages_after(handle_b, line_b, both)
-    copies = {said.id for said in in_a} & {said.id for said in in_b}
+    copies = {*map(_said, in_a)} & {*map(_said, in_b)}
     return Diff(
         begin.count,
-        [said for said in in_a if said.id not in copies],
-        [said for said in in_b if said.id not in copies],
+        [said for said in in_a if _said(said) not in copies],
+        [said for said in in_b if _said(said) not in copies],
         {key: (copied(one), copied(other)) for key, (one, other) in changed.items() if not same(one, other)},
     )
+
+
+def _said(said: Message) -> str:
+    """As `_told`, of a message."""
+    return to_json({name: value for name, value in said.items() if name != "turn"})
 
 
 def _handle_of(h: Handle, other: Any) -> Handle | None:

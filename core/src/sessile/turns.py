@@ -48,7 +48,7 @@ async def take_turn(h: Handle, question: Message, *, agent: Agent | None = None,
     if not header.version:
         await h.past(header, None)  # nothing to read yet; what is said from now on is kept, not read back
     if not h.once.is_done(agent):
-        await h.once.do(h.face, agent, functools.partial(_greet, h, agent))
+        await h.once.do(h.face, agent, functools.partial(_greet, h, agent), h.timeout)
     try:
         return await _finish(h, turn, await _through_layers(h, turn))
     except BaseException as error:
@@ -89,7 +89,7 @@ async def _through_layers(h: Handle, turn: Turn) -> Message:
 async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
     """The middleware of the plugins, which are asked once for each handle, and the session's own."""
     if h.layers is None:
-        found = await h.once.do(h.face, "middleware", functools.partial(h.hook, "middleware"))
+        found = await h.once.do(h.face, "middleware", functools.partial(h.hook, "middleware"), h.timeout)
         if found is None:  # it is a plugin that speaks, as it is asked for its own
             return h.middleware
         h.layers = [*(layer for layers in found for layer in layers), *h.middleware]
@@ -146,6 +146,7 @@ async def _ask(h: Handle, turn: Turn) -> Message:
 
 
 async def _store_question(h: Handle, turn: Turn) -> None:
+    await _look_after(h, turn)  # a layer may call on again, whatever became of the commit before
     again = bool(turn.said)
     drafts = await _unsaid(h, turn)
     if again and turn.asked != turn.message:  # the attempt before this one asked something else
@@ -170,32 +171,38 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
 
 async def _goes_on(h: Handle, turn: Turn) -> bool:
     """Is this the question that failed last, said again while nothing was said since? Then its turn goes on."""
-    failed = h.unanswered
-    goes_on = failed is not None and failed.asked == turn.message and await _is_last(h, failed)
-    h.unanswered = None  # not where the store gave no answer: the question may be stored
+    with h.lock:  # one turn goes on with it
+        failed, h.unanswered = h.unanswered, None
+    if failed is None or failed.asked != turn.message:
+        return False
+    try:
+        goes_on = await _is_last(h, failed)
+    except BaseException:
+        h.unanswered = failed  # it may be stored
+        raise
     if goes_on:
-        turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, failed.said, failed.asked
+        turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, [*failed.said], failed.asked
     return goes_on
 
 
 async def _is_last(h: Handle, turn: Turn) -> bool:
     """Is the last thing that was said the turn's, and not its reply?"""
     await _look_after(h, turn)
+    await h.refresh_for_change()
     last = [said.id for said in turn.said[-1:]]
     return bool(last) and turn.reply is None and [said.id for said in await get_history(h, 1)] == last
 
 
 async def _store(h: Handle, turn: Turn, drafts: Sequence[Draft], *, final: bool = False) -> None:
-    header = h.seen or await h.open()
-    turn.sent = Sent(drafts, header.log, header.head, final)
-    await _landed(h, turn, turn.sent, await h.commit(functools.partial(_next, turn, drafts)))
+    entries = await h.commit(functools.partial(_next, turn, drafts, final))
+    await _landed(h, turn, final, entries)
 
 
-async def _landed(h: Handle, turn: Turn, sent: Sent, entries: Sequence[Entry]) -> None:
+async def _landed(h: Handle, turn: Turn, final: bool, entries: Sequence[Entry]) -> None:
     if turn.began is None or entries[0].turn != turn.id:
         turn.id, turn.began = entries[0].turn or turn.id, entries[0].position
     stored = handed_out(map(from_entry, entries))
-    if sent.final:
+    if final:
         turn.reply = stored[-1]  # first: nothing is kept of an answer that is stored
     turn.said += stored
     turn.sent = None
@@ -208,17 +215,20 @@ async def _look_after(h: Handle, turn: Turn) -> None:
     if sent is None:
         return
     known = {said.id for said in turn.said}
-    entries = await h.commits.stored(sent.log, sent.start, {said.id for said in sent.drafts} - known)
+    header, entries = await h.commits.stored(sent.log, sent.start, {said.id for said in sent.drafts} - known)
+    if header is not None:  # nobody else has committed since
+        h.see(header)
     if not entries:
         turn.sent = None
         return
     if any(said.body["role"] == "assistant" for said in sent.drafts):
         turn.arrived.clear()  # it is in what was stored
-    await _landed(h, turn, sent, entries)
+    await _landed(h, turn, sent.final, entries)
 
 
-def _next(turn: Turn, drafts: Sequence[Draft], header: Header) -> Change:
+def _next(turn: Turn, drafts: Sequence[Draft], final: bool, header: Header) -> Change:
     """What a turn says next; as a turn of its own where its beginning was taken back meanwhile and does not count."""
+    turn.sent = Sent(drafts, header.log, header.head, final)
     if turn.began is None or header.counts(header.depth, turn.began):
         return Change(drafts)
     return Change([attrs.evolve(said, turn=drafts[0].id) for said in drafts])
@@ -259,6 +269,7 @@ async def _run_tool(h: Handle, tools: dict[str, Tool], call: dict[str, JSON]) ->
 
 
 async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
+    await _look_after(h, turn)
     await _store(h, turn, [*await _unsaid(h, turn), draft(reply, turn.id)], final=True)
     reply = turn.said[-1]
     if h.checkpoint_interval or h.plugins.implementations("want_snapshot"):
@@ -273,19 +284,29 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
 
     Never hides the error it is called for, unless a plugin failed under `strict`, whose error is chained to it.
     """
+    failed: PluginError | None = None
     try:
-        try:
-            await _look_after(h, turn)
-            if turn.arrived and turn.reply is None:
-                partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
-                await _store(h, turn, [draft(partial, turn.id)], final=True)
-        finally:
-            if turn.reply is None and (turn.said or turn.sent is not None):
-                h.unanswered = turn
-        if not isinstance(error, TurnInterrupted):
-            await h.hook("on_turn_error", turn=turn, error=error)
-    except PluginError:
-        if isinstance(error, Exception):
-            raise
+        await _keep(h, turn)
+    except PluginError as second:
+        failed = second
     except Exception as second:
         error.__context__ = second
+    if not isinstance(error, TurnInterrupted):
+        try:
+            await h.hook("on_turn_error", turn=turn, error=error)
+        except PluginError as second:
+            failed = second
+    if failed is not None and isinstance(error, Exception):
+        raise failed
+
+
+async def _keep(h: Handle, turn: Turn) -> None:
+    """Store what had arrived of an answer; where the turn has none, the same question may go on with it."""
+    try:
+        await _look_after(h, turn)
+        if turn.arrived and turn.reply is None:
+            partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
+            await _store(h, turn, [draft(partial, turn.id)], final=True)
+    finally:
+        if turn.reply is None and (turn.said or turn.sent is not None):
+            h.unanswered = turn
