@@ -190,7 +190,7 @@ def test_a_turn_goes_on_with_what_its_tools_did(meanwhile: bool) -> None:
 
 
 @pytest.mark.parametrize("face", ["blocking", "async"])
-def test_one_of_those_who_say_it_again_at_once_goes_on_with_it(face: str) -> None:
+def test_at_most_one_of_those_who_say_it_again_at_once_goes_on_with_it(face: str) -> None:
     model = Moody()
     model.fails = True
     options: Any = {"store": MemorySessionStore(), "agent": Agent(model=model)}
@@ -210,9 +210,11 @@ def test_one_of_those_who_say_it_again_at_once_goes_on_with_it(face: str) -> Non
             blocking.chat("hi")
         model.fails = False
         at_once(*[lambda: blocking.chat("hi") for _ in range(3)])
-    said = Session("s", **options).messages
-    assert [(m.role, m.content) for m in said] == [("user", "hi"), ("assistant", "fine")] * 3
-    assert len({m.turn for m in said}) == 3
+    answered = [
+        m for m in Session("s", **options).messages if not m.open
+    ]  # the first is, where another was said before it went on
+    assert [(m.role, m.content) for m in answered] == [("user", "hi"), ("assistant", "fine")] * 3
+    assert len({m.turn for m in answered}) == 3
 
 
 @pytest.mark.parametrize("change", [lambda other: other.add_message("user", "theirs"), lambda other: other.revert(0)])
