@@ -166,7 +166,10 @@ async def delete(h: Handle, *, cascade: bool = False) -> None:
 
 
 async def close(h: Handle) -> None:
-    """End the turns that are being streamed, call `on_session_close`, and let go of the handle. All is stored already."""
+    """End the turns that are being streamed, call `on_session_close`, give a lease back, and let go of the handle.
+
+    All that was said is stored already. A `chat` that another thread or task is in raises `Closed` with its next commit.
+    """
     streams = [running for running in [*h.running] if not running.is_own() and running.stop()]
     for running in streams:
         await h.face.call(running.ended.wait)
