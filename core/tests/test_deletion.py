@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.errors import AccessDenied, CorruptStore, LockTimeout
+from sessile.errors import AccessDenied, CorruptStore, LockTimeout, StoreError
 from sessile.store import Query
 from sessile.testing.deleting import Cut, CutStore
 from sessile.testing.fixtures import headers
@@ -201,3 +201,45 @@ def test_a_cascade_waits_for_all_before_the_first_goes() -> None:
         SessionManager(store, timeout=0.05).delete("root", cascade=True)
     assert {header.session_id for header in SessionManager(store).list()} == {"root", "child", "of nothing", "grandchild"}
     assert [m.text for m in Session("grandchild", store=store).messages] == ["a", "b"]
+
+
+class Stuck(MemorySessionStore):
+    """Nothing of a log can be dropped, as on a disk that is full of errors."""
+
+    stuck = True
+
+    def prune(self, log: str, keep: int) -> None:
+        if self.stuck:
+            raise StoreError("the disk is read-only")
+        super().prune(log, keep)
+
+
+@pytest.mark.parametrize("verb", ["delete_user", "clear_all", "delete_inactive"])
+def test_what_could_not_be_erased_is_erased_when_it_is_tried_again(verb: str) -> None:
+    store = Stuck()
+    with Session("s", user_id="ann", store=store) as session:
+        session.add_message("user", "a secret")
+        session.set_state("user:k", 1)
+    manager = SessionManager(store)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"s: the disk is read-only.*try again"):
+            ALL_OF[verb](manager)
+    store.stuck = False
+    ALL_OF[verb](manager)
+    assert [log for log in store.logs() if "~user" not in log or verb != "delete_inactive"] == []
+    assert headers(store, status="deleted") == []
+
+
+def test_what_is_kept_for_heirs_that_cannot_be_read_is_named_or_goes_with_all() -> None:
+    store = Broken()
+    family(store)
+    manager = SessionManager(store)
+    record = next(header.session_id for header in headers(store, prefix="~heirs:") if header.session_id.endswith(".root"))
+    store.broken = (record,)
+    manager.delete("root")
+    assert [m.text for m in Session("grandchild", store=store).messages] == ["a", "b"]
+    with pytest.raises(CorruptStore, match=r"~heirs:.*root: "):
+        manager.delete_user("nobody")
+    assert manager.user("nobody").clear_all() == 0
+    assert manager.clear_all() == 3
+    assert store.logs() == []

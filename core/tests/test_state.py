@@ -245,7 +245,8 @@ def test_a_policy_is_given_the_whole_key_and_raises_before_anything_is_stored(st
     other = Session("s", store=store)
     other.set_state("user:k", "theirs")
     with pytest.raises(Conflict, match="state key 'user:k' is 'theirs'"):
-        session.set_state({"k": 2, "user:k": "ours"}, policy="raise")
+        session.set_state({"k": 2, "user:k": "ours", "temp:t": 5}, policy="raise")
+    assert session.get_state("temp:t") is None
     assert other.state == {"k": 1, "user:k": "theirs"}
     other.set_state({"k": "theirs", "user:k": "theirs again"})
     session.set_state({"k": "ours", "user:k": "ours"}, policy=lambda key, ours, theirs: [key, ours, theirs])

@@ -152,7 +152,7 @@ class Commits:
         give_up = time.monotonic() + self.patience
         while not may_commit(header.session_id, header.lease, token):
             if time.monotonic() > give_up:
-                raise in_use(header.session_id, round(self.patience, 1))
+                raise in_use(header.session_id, self.timeout)
             await self.face.pause(0.02)
             found = await self.load(header.session_id)
             if found is None or found.log != header.log:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -16,7 +16,7 @@ from sessile.commits import Commits
 from sessile.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
 from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound, StoreError, StoreUnavailable
 from sessile.handle import Handle
-from sessile.heirs import PREFIX, tidy
+from sessile.heirs import PREFIX, is_dead, record_of, settle, tidy
 from sessile.ids import RESERVED, owner_of
 from sessile.lifecycle import archive_if
 from sessile.log import DELETED, PENDING, Header
@@ -64,14 +64,20 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     left = _Left()
     count = await _each(commits, await everything(commits, query), left, _delete)
     await _each(commits, shared, left, _delete)
+    await _finish_marked(commits, query, left, ("", *((_USER,) if user_id is not None else (_USER, _APP))))
     async for session_id, error in _unreadable(commits):
         if user_id is not None and (owner := _owner(session_id, error)) != user_id:
             if owner is None and not bound:
                 left.add(session_id, error)
             continue
+        if session_id.startswith(PREFIX) and not await _is_empty(commits):
+            left.add(session_id, error)  # who inherits is not known: what they need stays
+            continue
         with left.passed_by(session_id):
             gone = await delete_broken(commits, session_id, only=query.matches if user_id is not None else None)
             count += gone and not session_id.startswith(RESERVED)
+            if session_id.startswith(PREFIX):
+                await settle(commits, session_id.removeprefix(PREFIX))
     left.check(*_said_of(count, "deleted"))
     return count
 
@@ -80,8 +86,15 @@ async def delete_found(commits: Commits, query: Query) -> int:
     """Delete the sessions that a query finds, as long as it still would; returns how many. A broken one stays."""
     left = _Left()
     count = await _each(commits, await everything(commits, query), left, functools.partial(_delete, only=query.matches))
+    await _finish_marked(commits, query, left, ("",))
     left.check(*_said_of(count, "deleted"))
     return count
+
+
+async def _finish_marked(commits: Commits, query: Query, left: _Left, prefixes: Sequence[str]) -> None:
+    """Bring to their end the deletions that were cut short, or that the store refused: no list shows those sessions."""
+    marked = await everything(commits, Query(user_id=query.user_id, status=DELETED, limit=1000), prefixes=prefixes)
+    await _each(commits, marked, left, _delete)
 
 
 async def archive_found(commits: Commits, queries: Iterable[Query]) -> int:
@@ -136,9 +149,10 @@ async def _archive(commits: Commits, session_id: str, log: str, only: Only) -> b
 
 
 async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore]]:
-    """(session id, error) of the sessions, and of the state they share, whose header cannot be read: as their logs tell."""
+    """(id, error) of what cannot be read, as the logs tell: sessions, the state they share, and records of dead logs' heirs."""
     logs = getattr(commits.store, "logs", None)
-    unseen = {owner_of(log) for log in await commits.ask(logs)} if logs else set()
+    found = await commits.ask(logs) if logs else ()
+    unseen = {owner_of(log) for log in found}
     if not unseen:
         return
     async for page in pages(commits, Query(limit=1000)):
@@ -150,6 +164,17 @@ async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore
             await commits.load(session_id)
         except CorruptStore as error:
             yield session_id, error
+    for log in found:
+        if owner_of(log) in unseen and await is_dead(commits, log):
+            try:
+                await commits.load(record_of(log))
+            except CorruptStore as error:
+                yield record_of(log), error
+
+
+async def _is_empty(commits: Commits) -> bool:
+    """Has the store no session?"""
+    return not (await commits.ask(commits.store.find, Query(limit=1))).items
 
 
 def _owner(session_id: str, error: CorruptStore) -> str | None:

@@ -114,10 +114,9 @@ async def merge_state(
         scope, plain = _place(key)
         value = value if value is ABSENT else json_value(value, f"state[{key!r}]", InvalidState)
         scopes.setdefault(scope, {})[key if scope == "temp" else plain] = value
-    for key, value in scopes.pop("temp", {}).items():
-        h.temp.pop(key, None) if value is ABSENT else h.temp.update({key: value})
+    temporary = scopes.pop("temp", {})
     targets = [(scope, sets, target := await h.scope(scope), await target.open()) for scope, sets in scopes.items()]
-    if policy is not None and len(targets) > 1:  # what it raises is raised before anything is stored
+    if policy == "raise" and len(targets) > 1:  # before anything is stored
         for scope, sets, target, seen in targets:
             _resolved(await target.refresh(), seen, sets, policy, scope)
     for scope, sets, target, seen in targets:
@@ -127,6 +126,8 @@ async def merge_state(
             ),
             on_conflict=None if policy is None else "rebase",
         )
+    for key, value in temporary.items():
+        h.temp.pop(key, None) if value is ABSENT else h.temp.update({key: value})
 
 
 def _resolved(header: Header, seen: Header, sets: dict[str, Any], policy: Policy, scope: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -387,3 +388,58 @@ def test_what_was_pruned_does_not_come_back_after_a_kill(
     assert b"inherited" in kept.read_bytes()
     assert b"of the parent's alone" not in kept.read_bytes()
     assert [message.text for message in fork.messages] == ["inherited"]
+
+
+@pytest.mark.parametrize("name", ["plain", "Ada", "a/b", "x" * 250])
+def test_what_is_broken_goes_whatever_its_id_is(store: FileSessionStore, name: str) -> None:
+    manager = SessionManager(store)
+    manager.create_session("ann", name).add_message("user", "a secret")
+    manager.create_session("bob", "other").add_message("user", "x")
+    (folder,) = [path for path in store.path.iterdir() if path.name not in (".index", "other")]
+    lines = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "log.jsonl").write_bytes(b"garbage\n" + b"".join(lines[1:]))
+    (folder / "state.json").unlink()
+    again = SessionManager(fresh(store))
+    with pytest.raises(CorruptStore, match="1 of the store's sessions"):
+        again.delete_user("ann")
+    if len(name) > 200:  # only its hash is in the name
+        with pytest.raises(CorruptStore, match="is of no session, as its name says"):
+            again.clear_all()
+        shutil.rmtree(folder)
+    assert again.clear_all() == (0 if len(name) > 200 else 2)
+    assert not list(store.path.rglob("log.jsonl"))
+
+
+@pytest.mark.parametrize("copy", ["s (copy)", "Copy of s", "s2"])
+def test_a_copy_of_a_folder_is_removed_or_named_by_who_deletes_everything(store: FileSessionStore, copy: str) -> None:
+    manager = SessionManager(store)
+    manager.create_session("ann", "s").add_message("user", "a secret")
+    shutil.copytree(store.path / "s", store.path / copy)
+    again = SessionManager(fresh(store))
+    assert [header.session_id for header in again.list()] == ["s"]
+    if copy == "s2":  # it is named as a session is
+        assert again.clear_all() == 2
+    else:
+        for erase in (again.clear_all, lambda: again.delete_user("ann")):
+            with pytest.raises(CorruptStore, match=rf"{re.escape(copy)} is of no session, as its name says: .*remove it"):
+                erase()
+        assert again.list().items == []
+        shutil.rmtree(store.path / copy)
+        assert again.clear_all() == 0
+    assert not list(store.path.rglob("log.jsonl"))
+
+
+def test_what_is_kept_and_cannot_be_read_fails_no_search_of_others(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    parent = manager.create_session(session_id="p")
+    parent.add_message("user", "inherited zebra")
+    parent.fork(session_id="f").add_message("user", "a zebra of its own")
+    manager.create_session(session_id="other").add_message("user", "zebra")
+    manager.delete("p")
+    (kept,) = store.path.glob("p/kept-*")
+    kept.unlink()
+    kept.mkdir()
+    again = SessionManager(fresh(store))
+    assert [hit.session_id for hit in again.search("zebra")] == ["other"]
+    with pytest.raises(CorruptStore, match=r"/p cannot be read"):
+        _ = again.get_session("f").messages

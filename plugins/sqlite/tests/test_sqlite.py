@@ -348,10 +348,14 @@ if os.getuid() == 0:  # who is not kept out by permissions
 manager = SessionManager(sys.argv[1])
 session = manager.get_session("s")
 print([message.text for message in session.messages], [header.session_id for header in manager.list()], flush=True)
-try:
-    session.add_message("user", "not written")
-except StoreError as error:
-    print(error, flush=True)
+for write in (lambda: session.add_message("user", "not written"), manager.store.migrate):
+    try:
+        write()
+    except StoreError as error:
+        print(error, flush=True)
+    else:
+        print("", flush=True)
+print([hit.message.text for hit in manager.search("one")], [hit.message.text for hit in manager.search("nothing")], flush=True)
 sys.stdin.readline()
 import time
 give_up = time.monotonic() + 30
@@ -377,6 +381,8 @@ def test_a_file_that_may_only_be_read_is_read(tmp_path: Path, in_use: bool) -> N
         assert reader.stdout is not None
         assert reader.stdout.readline() == "['one'] ['s']\n"
         assert re.search(r"x #\?\.db.* may only be read: nothing was written", reader.stdout.readline())
+        assert re.search(r"^$|x #\?\.db", reader.stdout.readline())  # there is nothing to migrate
+        assert reader.stdout.readline() == "['one'] []\n"
         for name in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
             os.chmod(name, 0o755 if name == folder else 0o644)
         again = SQLiteSessionStore(path)

@@ -18,7 +18,7 @@ def clear_begun(path: Path, lock_timeout: float, *, repair: bool) -> int:
     count = 0
     for folder in _folders(path):
         if repair:
-            with suppress(FileNotFoundError), locked(folder.path, lock_timeout):
+            with suppress(OSError), locked(folder.path, lock_timeout):  # of another user's, too
                 if folder.is_begun():
                     count += 1
                     folder.log.unlink(missing_ok=True)

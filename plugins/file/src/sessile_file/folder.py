@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
@@ -221,6 +222,17 @@ class Folder:
             return self._state() is None and not list(self.path.glob(f"{_KEPT}*")) and self.refreshed(None) is None
         return False
 
+    def owner(self) -> str | None:
+        """The id of the session that the folder is of; None where its name is that of no session, as of a copy."""
+        name = unquote(self.name)
+        if file_name(name or "~") == self.name:
+            return name
+        with suppress(CorruptStore, OSError):  # the name of a long id has only its hash
+            known = self.refreshed(None)
+            if known is not None and file_name(known.header.session_id) == self.name:
+                return known.header.session_id
+        return None
+
     def check_owner(self, header: Header) -> None:
         """`CorruptStore` where this is a copy of another session's folder, or was renamed: what it says is that one's."""
         if file_name(header.session_id) != self.name:
@@ -231,7 +243,10 @@ class Folder:
             )
 
     def logs(self) -> Iterator[str]:
-        """The ids of the logs here that have entries; of what is not its own, or cannot be read, one that is its own."""
+        """The ids of the logs here that have entries; of what is not its own, or cannot be read, one that is its own.
+
+        Where the folder is of no session, its name stands for the session's id.
+        """
         paths = sorted(self.path.glob(f"{_KEPT}*.jsonl")) or [self.log]
         if self.log not in paths and self.log.exists():
             paths.append(self.log)
@@ -242,7 +257,7 @@ class Folder:
             except (OSError, CorruptStore):
                 log = "unreadable"
             if log is not None and file_name(owner_of(log) or "unreadable") != self.name:
-                log = f"{log.partition('.')[0]}.{self.name}"
+                log = f"{log.partition('.')[0]}.{self.owner() or self.name}"
             if log is not None and log not in seen:
                 seen.add(log)
                 yield log

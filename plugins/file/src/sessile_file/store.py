@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -57,6 +57,7 @@ class FileSessionStore:
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)
         self._known: dict[str, Known] = {}
+        self._strange: set[str] = set()  # names of folders of no session that were come upon
         self._closed = False
 
     @classmethod
@@ -83,7 +84,10 @@ class FileSessionStore:
 
     @_explained
     def load(self, session_id: str) -> Header | None:
-        known = self._refresh(self._folder(session_id))
+        folder = self._folder(session_id)
+        known = self._refresh(folder)
+        if known is None and session_id in self._strange:
+            raise CorruptStore(f"{self.path / session_id} is of no session, as its name says: look into it, and remove it")
         return known.header if known else None
 
     @_explained
@@ -144,6 +148,8 @@ class FileSessionStore:
     @_explained
     def delete(self, session_id: str, *, expected: int | None) -> None:
         folder = self._folder(session_id)
+        if expected is None and session_id in self._strange and not folder.path.exists():
+            self.load(session_id)  # says why it stays
         try:
             with locked(folder.path, self.lock_timeout):
                 known = self._to_delete(folder, session_id, expected)
@@ -170,9 +176,14 @@ class FileSessionStore:
     def logs(self) -> list[str]:
         """The ids of all logs that have entries."""
         self._check_open()
+        found: list[str] = []
         with suppress(FileNotFoundError):
-            return [log for name in os.listdir(self.path) if name[0] != "." for log in Folder(self.path / name).logs()]
-        return []
+            for folder in [Folder(self.path / name) for name in os.listdir(self.path) if name[0] != "."]:
+                logs = [*folder.logs()]
+                if logs and folder.owner() is None:
+                    self._strange.add(folder.name)
+                found += logs
+        return found
 
     @_explained
     def check(self, repair: bool = False) -> dict[str, int]:
@@ -192,14 +203,20 @@ class FileSessionStore:
     def _refresh(self, folder: Folder) -> Known | None:
         """The header as the log has it now: the one last known, or state.json's, and what was appended since."""
         before = self._known.get(folder.name)
-        try:
+        with self._readable(folder):
             known = folder.refreshed(before)
-        except (PermissionError, IsADirectoryError) as error:
-            raise CorruptStore(f"{folder.path} cannot be read ({error.strerror}): mend that, or delete the session") from error
         if known is not before and known is not None:
             folder.check_owner(known.header)
         self._remember(folder, known)
         return known
+
+    @contextmanager
+    def _readable(self, folder: Folder) -> Iterator[None]:
+        """`CorruptStore` where a file of a session may not be read, or is none."""
+        try:
+            yield
+        except (PermissionError, IsADirectoryError) as error:
+            raise CorruptStore(f"{folder.path} cannot be read ({error.strerror}): mend that, or delete the session") from error
 
     def _to_delete(self, folder: Folder, session_id: str, expected: int | None) -> Known | None:
         """The header to delete; `Conflict` where it is not at that version, or (None) can be read."""
@@ -216,10 +233,10 @@ class FileSessionStore:
     def _found(self, folder: Folder, log: str, start: int, stop: int) -> list[Entry]:
         """The entries of a range as far as they are where the log is looked for."""
         kept = folder.kept(log)
-        with suppress(FileNotFoundError), opened(kept) as descriptor:
+        with suppress(FileNotFoundError), self._readable(folder), opened(kept) as descriptor:
             size = os.fstat(descriptor).st_size
             return list(logfile.entries(descriptor, size, start, stop, str(kept)))
-        with suppress(FileNotFoundError), opened(folder.log) as descriptor:
+        with suppress(FileNotFoundError), self._readable(folder), opened(folder.log) as descriptor:
             known = folder.folded(self._known.get(folder.name), descriptor)
             self._remember(folder, known)
             if known is not None and known.header.log == log:

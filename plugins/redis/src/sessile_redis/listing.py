@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from sessile.errors import StoreError
 from sessile.log import Header
 from sessile.native import maybe
@@ -12,7 +16,7 @@ from sessile_redis.scripts import PAGE
 
 _ATTEMPTS = 3
 _MOST = 1000  # sessions that are read at a time
-_SOME = 4  # indexes: each new session is in as many at most
+_SOME, _FEW = 4, 20  # indexes that are looked at by the way (a new session is in so many at most), and sessions of each
 
 Named = list[tuple[str, float]]  # what an index says: session ids and scores
 
@@ -58,15 +62,32 @@ async def read_through(index: Index, name: str) -> None:
 
 
 async def look_at_some(index: Index, before: float) -> None:
-    """Take what has expired out of a few of the indexes, whichever: sessions that last changed before that time.
+    """Take what has expired out of a few of the indexes, whichever: some of the sessions that last changed before that time.
 
     The server removes a session that expires, but not what indexes say of it.
     """
-    names = await maybe(index.client.srandmember(index.keys.known, _SOME)) or []
-    for name in [name.decode() for name in names if not name.startswith((b"*", b"\n"))]:
-        parts = await PAGE.run(index.client, [index.keys.known, name], repr(before), "(-inf", _MOST, FLAGS)
-        if parts != 0 and parts[1]:
-            await _headers(index, name, _pairs(parts[1]))
+    found = await maybe(index.client.srandmember(index.keys.known, _SOME)) or []
+    names = [name.decode() for name in found if not name.startswith((b"*", b"\n"))]
+    counts = await _of_each(index, names, lambda pipeline, name: pipeline.zcount(name, "(-inf", before))
+    starts = {name: random.randrange(max(1, count - _FEW + 1)) for name, count in zip(names, counts, strict=True) if count}
+    few = await _of_each(
+        index,
+        [*starts],
+        lambda pipeline, name: pipeline.zrangebyscore(name, "(-inf", before, start=starts[name], num=_FEW, withscores=True),
+    )
+    for name, named in zip(starts, few, strict=True):
+        await _headers(index, name, [(session_id.decode(), float(score)) for session_id, score in named])
+
+
+async def _of_each(index: Index, names: Sequence[str], ask: Callable[[Any, str], Any]) -> list[Any]:
+    """What each of these indexes answers, in one round trip."""
+    if not names:
+        return []
+    pipeline = index.client.pipeline(transaction=False)
+    for name in names:
+        ask(pipeline, name)
+    found: list[Any] = await maybe(pipeline.execute())
+    return found
 
 
 async def _named(index: Index, name: str, newest: str, oldest: str, count: int) -> tuple[Named, Named]:

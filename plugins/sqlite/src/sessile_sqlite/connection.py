@@ -35,6 +35,7 @@ class Connection:
         self.db: sqlite3.Connection | None = None
         self.keys: dict[str, int] = {}
         self._file: tuple[object, ...] = ()  # what the connection is to (see `_file_at_path`)
+        self._read_only = False  # may it not be written?
         self._frozen = False  # is it read as a file that nobody changes?
         self._wal = path.with_name(path.name + "-wal")
         self._look_again = 0.0
@@ -75,6 +76,18 @@ class Connection:
             except sqlite3.Error as error:
                 raise self._explained(error) from error
 
+    def may_write(self) -> bool:
+        """May the file be written, as far as that is known?"""
+        with self.reading():
+            return not self._read_only
+
+    def explained(self, work: Callable[[], T]) -> T:
+        """What something returns; what SQLite raises in it as `StoreError`."""
+        try:
+            return work()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
     def exists(self) -> bool:
         """Is there a file? The connection to one that was removed or replaced is closed: it would take commits and lose them."""
         if self._closed:
@@ -111,12 +124,13 @@ class Connection:
         return db
 
     def _opened(self) -> sqlite3.Connection:
-        self._frozen = False
+        self._frozen = self._read_only = False
         try:
             return self._connected(str(self.path), self._set_up)
         except sqlite3.OperationalError as error:
             if not any(text in str(error) for text in ("readonly", "unable to open")):
                 raise
+            self._read_only = True
             address = f"file:{quote(str(self.path))}?mode=ro"
             try:
                 return self._connected(address, self._look_at)
@@ -180,6 +194,7 @@ class Connection:
         if "not a database" in text or "malformed" in text:
             return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
         if "readonly" in text:
+            self._read_only = True
             return StoreError(f"{str(self.path)!r} may only be read: nothing was written. Give this process the right to write")
         return StoreError(f"{str(self.path)!r}: {text}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from sessile.errors import CorruptStore
@@ -36,6 +36,19 @@ def search(
             with suppress(CorruptStore):  # a broken entry must not keep the others from being found
                 hits.append((row[0], Entry.from_json(row[1])))
     return hits
+
+
+def look_through(db: sqlite3.Connection, table: str, text: str, user_id: str | None) -> Iterator[tuple[str, Entry]]:
+    """(log id, entry) of the messages that are not indexed yet and have all words of `text`: where no index can be written."""
+    wanted = set(words(text))
+    sql = (
+        f"SELECT l.log, e.body FROM {table}_logs l JOIN {table}_entries e ON e.log = l.key WHERE e.kind = 'message' "
+        "AND e.position >= l.indexed AND (? IS NULL OR l.user_id = ?)"
+    )
+    for log, body in db.execute(sql, (user_id, user_id)):
+        if wanted and wanted <= set(_text(body).split()):
+            with suppress(CorruptStore):
+                yield log, Entry.from_json(body)
 
 
 def catch_up(write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]], table: str) -> None:

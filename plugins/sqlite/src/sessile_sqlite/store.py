@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,13 +16,13 @@ from urllib.parse import quote
 from sessile.addresses import path_options, url_path
 from sessile.arguments import Seconds, checked
 from sessile.encoding import from_json, to_json
-from sessile.errors import CorruptStore, InvalidInput
+from sessile.errors import CorruptStore, InvalidInput, StoreError
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, missing
 from sessile_sqlite.connection import Connection
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, version
-from sessile_sqlite.search import catch_up, forget, forget_words, search
+from sessile_sqlite.search import catch_up, forget, forget_words, look_through, search
 
 _KEYS = 10_000  # session keys kept in memory
 
@@ -157,13 +158,23 @@ class SQLiteSessionStore:
         """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
         if not self._connection.exists():
             return []
-        catch_up(self._connection.write, self.table)
-        return self._connection.write(lambda db: search(db, self.table, text, user_id, limit, offset))
+        try:
+            if self._connection.may_write():
+                catch_up(self._connection.write, self.table)
+                return self._connection.write(lambda db: search(db, self.table, text, user_id, limit, offset))
+        except StoreError:
+            if self._connection.may_write():
+                raise
+        with self._connection.reading() as db:
+            hits = search(db, self.table, text, user_id, limit + offset, 0) if db else []
+            missing = limit + offset - len(hits)
+            behind = islice(look_through(db, self.table, text, user_id), max(0, missing)) if db else ()
+            return [*hits, *behind][offset : offset + limit]
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
         with self._connection.guard:
-            before = version(self.path, self.table) if self.path.exists() else 0
+            before = self._connection.explained(lambda: version(self.path, self.table)) if self.path.exists() else 0
             self._connection.write(lambda db: None)
         return before, len(MIGRATIONS)
 
