@@ -143,5 +143,5 @@ def test_a_hook_that_waits_for_a_thread_that_speaks_is_told_so() -> None:
                 threads.submit(session.chat, "in a thread").result()
 
     session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Threaded()], timeout=0.1, strict=True)
-    with pytest.raises(PluginError, match="does a hook wait for a thread that speaks in its session"):
+    with pytest.raises(PluginError, match="does a hook wait for a thread that speaks in the session"):
         session.chat("x")

@@ -15,7 +15,7 @@ from sessile.documents import is_document_store
 from sessile.drive import Awaiting, HasHandle
 from sessile.encoding import JSON, json_value
 from sessile.errors import Closed, InvalidInput
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.memory_store import MemorySessionStore
 from sessile.model import find_model, is_model
 from sessile.open_sessions import OpenSessions
@@ -114,8 +114,8 @@ class Agent:
         self._store: Any = None  # of the sessions it opens, once there is one
         self._release: Callable[[], None] = lambda: None  # gives that back
         self._process = 0  # that opened the store
-        self._opening = Lock()
-        self._beginning = Lock()
+        self._opening = new_lock()
+        self._beginning = new_lock()
         self.closed = False
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from sessile.encoding import JSON
 from sessile.errors import Closed, CorruptStore, InvalidInput
 from sessile.ids import RESERVED, owner_of
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.log import Entry, Header
 from sessile.saving import HeldSession
 from sessile.store import Page, Query, conflict, whole
@@ -70,7 +70,7 @@ class _Locks:
 
     # by id(documents), which live as long as their adapters
     _all: ClassVar[WeakValueDictionary[int, _Locks]] = WeakValueDictionary()
-    _guard = Lock()
+    _guard = new_lock()
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str], asyncio.Lock] = WeakValueDictionary()

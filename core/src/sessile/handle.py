@@ -19,7 +19,7 @@ from sessile.errors import AccessDenied, Closed, Conflict, CorruptStore, Missing
 from sessile.expiry import how_it_went, keep_inherited
 from sessile.ids import RESERVED, check_id, new_log_id
 from sessile.lineage import before, cut, pieces, pieces_backwards
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.log import DEFAULT_USER, DELETED, MESSAGE, UNSEEN, Change, Entry, Header, Segment, stamp
 from sessile.messages import Message, from_entry
 from sessile.once import Once
@@ -72,7 +72,7 @@ class Handle:
         self.once = Once()  # what is asked of the plugins once
         self.lease: Any = None  # that it holds (see `exclusive.py`)
         self.token: int | None = None  # of that
-        self.lock = Lock()  # of what threads share in it
+        self.lock = new_lock()  # of what threads share in it
         self.alone = threading.Lock()  # held by the task or thread that has the lease, or is the next to wait for it
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._header: Header | None = None

@@ -181,8 +181,10 @@ async def _let_go(h: Handle) -> None:
         return
     try:
         await h.hook("on_session_close")
-        if h.lease is not None:
-            await h.lease.release()
     finally:
-        h.closed = True
-        await h.face.call(h.release)
+        try:
+            if h.lease is not None:
+                await h.lease.release()
+        finally:
+            h.closed = True
+            await h.face.call(h.release)

@@ -5,29 +5,34 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar, overload
+from weakref import WeakSet
 
 T = TypeVar("T")
 
 
-class Lock:
-    """A `threading.Lock` for `with`, which is free in a forked child whoever held it in the parent.
+_made: WeakSet[Any] = WeakSet()
 
+
+def new_lock(*, reentrant: bool = False) -> AbstractContextManager[Any]:
+    """A lock of `threading` for `with`, which is free in a forked child whoever held it in the parent.
+
+    It is a bare one: a signal that comes just as code of our own takes or frees it would leave it held for ever.
     reentrant: may the thread that holds it take it again?
     """
+    made: Any = threading.RLock() if reentrant else threading.Lock()
+    _made.add(made)
+    return made  # type: ignore[no-any-return]
 
-    def __init__(self, *, reentrant: bool = False) -> None:
-        self._new: Callable[[], Any] = threading.RLock if reentrant else threading.Lock
-        self._process = os.getpid()
-        self._lock = self._new()
 
-    def __enter__(self) -> None:
-        if self._process != os.getpid():
-            self._lock, self._process = self._new(), os.getpid()
-        self._lock.acquire()
+def _free_all() -> None:
+    for lock in list(_made):
+        lock._at_fork_reinit()  # as the standard library does with its own
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_all)
 
 
 class cached_property(Generic[T]):

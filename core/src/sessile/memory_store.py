@@ -10,7 +10,7 @@ import attrs
 from sessile.arguments import checked
 from sessile.encoding import JSON
 from sessile.errors import Closed, InvalidInput
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.log import Entry, Header
 from sessile.store import Page, Query, conflict, whole
 
@@ -22,7 +22,7 @@ class _Kept:
 
 
 _named: defaultdict[str, _Kept] = defaultdict(_Kept)
-_lock = Lock()
+_lock = new_lock()
 
 
 class MemorySessionStore:

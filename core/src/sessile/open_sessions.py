@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from sessile.errors import SessionNotFound
-from sessile.locks import Lock
+from sessile.locks import new_lock
 
 MOST = 1000  # sessions kept open
 
@@ -30,7 +30,7 @@ class OpenSessions:
 
     def __init__(self, open: Callable[[str], Any]) -> None:
         self._open = open
-        self._lock = Lock()
+        self._lock = new_lock()
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
     @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.log import Entry, Header
 from sessile.messages import Message, from_entry, handed_out
 
@@ -70,7 +70,8 @@ class Past:
         self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
         self._lineage = header.lineage
         self._log = header.log
-        self._lock = Lock()
+        self._lock = new_lock()
+        self._sound = True  # not while something is being added: a signal may cut that short
         self._add(messages)
 
     def _add(self, messages: Iterable[Message]) -> None:
@@ -95,15 +96,17 @@ class Past:
 
     def fits(self, header: Header) -> bool:
         """Is it still true for what the header says: the same session, nothing reverted since?"""
-        return self._lineage == header.lineage and self._log == header.log and self.end <= header.head
+        return self._sound and self._lineage == header.lineage and self._log == header.log and self.end <= header.head
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:
         """Add what was said up to the header's head."""
         with self._lock:
+            self._sound = False
             self._add(from_entry(entry) for entry in entries if entry.kind == "message" and entry.position >= self.end)
             self.end = max(self.end, header.head)
             if self.count > 2 * KEPT:
                 self._forget()
+            self._sound = True
 
     def _forget(self) -> None:
         while self.count > KEPT and len(self._turns) > 1:

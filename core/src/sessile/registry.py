@@ -12,7 +12,7 @@ import attrs
 
 from sessile.arguments import checked
 from sessile.errors import InvalidInput, NotInstalled
-from sessile.locks import Lock
+from sessile.locks import new_lock
 
 KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
 
@@ -50,7 +50,7 @@ class Registration:
     aliases: tuple[str, ...] = ()
     plugin: str = ""
     made: dict[str, Any] = attrs.field(factory=dict, repr=False)  # instances, by the text they were asked for with
-    lock: Lock = attrs.field(factory=functools.partial(Lock, reentrant=True), repr=False)  # of what makes them
+    lock: Any = attrs.field(factory=functools.partial(new_lock, reentrant=True), repr=False)  # of what makes them
 
     def load(self) -> Any:
         """Import the target."""

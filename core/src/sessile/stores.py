@@ -15,13 +15,13 @@ from sessile.background import background
 from sessile.documents import METHODS as DOCUMENT_METHODS
 from sessile.documents import DocumentStore, is_document_store
 from sessile.errors import InvalidInput
-from sessile.locks import Lock
+from sessile.locks import new_lock
 from sessile.plugins import Plugins, installed
 from sessile.registry import Registration
 from sessile.shown import shorten
 from sessile.store import METHODS, Store, is_store
 
-_lock = Lock()
+_lock = new_lock()
 _Key = tuple[object, ...]
 _opened: dict[_Key, list[Any]] = {}  # (process, registration, URL) -> [store, users]
 _openings: WeakValueDictionary[_Key, threading.RLock] = WeakValueDictionary()  # there while somebody opens the store
