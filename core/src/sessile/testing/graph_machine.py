@@ -40,6 +40,17 @@ class Copy:
     def texts(self) -> list[str]:
         return [text for text, _ in self.said]
 
+    def elsewhere(self) -> Copy:
+        """The same in another log: each of its entries is another."""
+        other: dict[int, Any] = {}
+
+        def copied(said: list[Any]) -> list[Any]:
+            return [other.setdefault(id(pair), (*pair,)) for pair in said]
+
+        labelled = [(point, copied(said), state) for point, said, state in self.labelled]
+        undone = [(copied(said), state) for said, state in self.undone]
+        return Copy(copied(self.said), dict(self.state), None, labelled, undone)
+
 
 class GraphMachine(RuleBasedStateMachine):
     """Appends, state, snapshots, reverts, undo, redo, forks, merges, deletes, files, from two handles of each session."""
@@ -162,7 +173,8 @@ class GraphMachine(RuleBasedStateMachine):
         state = merged.state
         for key in state:  # which of the two is the policy's to say, and tested by itself
             assert state[key] in (our_copy.state.get(key), their_copy.state.get(key))
-        shared = dict(pair for pair in our_copy.said if pair in their_copy.said)
+        theirs_too = {id(pair) for pair in their_copy.said}
+        shared = dict(pair for pair in our_copy.said if id(pair) in theirs_too)  # what is one entry, not a copy of it
         self._add(session_id, Copy([(text, shared.get(text)) for text in expected], state, ours.session_id))
 
     @rule(which=_which, pick=_picks)
@@ -194,8 +206,7 @@ class GraphMachine(RuleBasedStateMachine):
                 assume(len(self.copies) > 1)
                 self.delete(which, pick)
             SessionManager(self.stores[which]).import_session(path, session_id)
-        same = (list(copy.said), dict(copy.state), None, list(copy.labelled), list(copy.undone))
-        self._add(session_id, Copy(*same))
+        self._add(session_id, copy.elsewhere())
 
     @rule(which=_which, pick=_picks, limit=st.integers(0, 8))
     def read_the_end(self, which: int, pick: int, limit: int) -> None:
