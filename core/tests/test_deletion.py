@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.errors import AccessDenied, CorruptStore, LockTimeout, StoreError
+from sessile.errors import AccessDenied, CorruptStore, LockTimeout, StoreError, StoreUnavailable
 from sessile.store import Query
 from sessile.testing.deleting import Cut, CutStore
 from sessile.testing.fixtures import headers
@@ -243,3 +243,21 @@ def test_what_is_kept_for_heirs_that_cannot_be_read_is_named_or_goes_with_all() 
     assert manager.user("nobody").clear_all() == 0
     assert manager.clear_all() == 3
     assert store.logs() == []
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_session_in_turn() -> None:
+    asked: list[str] = []
+
+    class Away(MemorySessionStore):
+        def commit(self, session_id: str, **what: Any) -> None:
+            if what["changes"].get("status") == "deleted":
+                asked.append(session_id)
+                raise StoreUnavailable("no route to the store")
+            super().commit(session_id, **what)
+
+    store = Away()
+    for name in ("a", "b", "c"):
+        Session(name, user_id="ann", store=store).add_message("user", name)
+    with pytest.raises(StoreUnavailable, match="no route"):
+        SessionManager(store, timeout=0.05).delete_user("ann")
+    assert len({*asked}) == 1

@@ -236,10 +236,15 @@ def test_a_session_that_is_closed_gives_its_lease_back(face: str) -> None:
 
 def _in_a_child(session: Session, lease: Any, done: Any) -> None:
     outcomes = []
-    for step in (lambda: session.add_message("user", "child"), lambda: lease.__exit__(None, None, None)):
+    steps: list[Any] = [
+        lambda: session.add_message("user", "child"),
+        lambda: session.exclusive(timeout=0.1).__enter__(),
+        lambda: lease.__exit__(None, None, None),
+    ]
+    for step in steps:
         try:
             outcomes.append(bool(step()))
-        except StoreError as error:
+        except (StoreError, InvalidInput) as error:
             outcomes.append(type(error).__name__)
     done.put(outcomes)
 
@@ -252,7 +257,16 @@ def test_a_forked_child_does_not_have_its_parents_lease(tmp_path: Path) -> None:
     with session.exclusive(lease=60) as lease:
         child = context.Process(target=_in_a_child, args=(session, lease, done))
         child.start()
-        assert done.get(timeout=60) == ["LockTimeout", False]
+        assert done.get(timeout=60) == ["LockTimeout", "LockTimeout", False]
         child.join()
         session.add_message("user", "parent")
     assert [message.text for message in session.messages] == ["parent"]
+
+
+def test_a_copy_in_a_dict_is_used_by_nobody_else() -> None:
+    session = Session("s", store=MemorySessionStore())
+    session.add_message("user", "x")
+    with session.exclusive(lease=600):
+        copy = Session.from_dict(session.to_dict(), timeout=0.1)
+        copy.add_message("user", "y")
+    assert [message.text for message in copy.messages] == ["x", "y"]

@@ -96,3 +96,22 @@ def test_the_holder_of_a_lease_may_delete_the_session() -> None:
             session.delete()
     assert not SessionManager(store).exists("s")
     assert store.logs() == []
+
+
+def test_a_fork_that_fails_leaves_its_id_free() -> None:
+    class Gone(MemorySessionStore):
+        """The parent is deleted once a fork of it has begun."""
+
+        def commit(self, session_id: str, **what: Any) -> None:
+            super().commit(session_id, **what)
+            if session_id == "f" and what["changes"].get("status") == "pending":
+                SessionManager(self).delete("s")
+
+    store = Gone()
+    session = Session("s", store=store)
+    session.add_message("user", "x")
+    with pytest.raises(SessionNotFound):
+        session.fork(session_id="f")
+    assert store.load("f") is None
+    assert store.logs() == []
+    Session("f", store=store).add_message("user", "anew")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faces import FACES, opener
+from tests.stores import url_of
 
 from sessile import Agent, MemorySessionStore, Session
 from sessile.errors import PluginError
@@ -145,3 +149,29 @@ def test_a_hook_that_waits_for_a_thread_that_speaks_is_told_so() -> None:
     session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"), plugins=[Threaded()], timeout=0.1, strict=True)
     with pytest.raises(PluginError, match="does a hook wait for a thread that speaks in the session"):
         session.chat("x")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_does(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    class Slow:
+        def on_agent_start(self) -> None:
+            if os.getpid() == parent:
+                begun.set()
+                assert go_on.wait(60)
+
+    session = Session("s", store=url_of("file", tmp_path), agent=Agent(model="echo"), plugins=[Slow()], timeout=5)
+    speaking = threading.Thread(target=session.chat, args=("parent",))
+    speaking.start()
+    assert begun.wait(60)
+    context = multiprocessing.get_context("fork")
+    done = context.Queue()
+    child = context.Process(target=lambda: done.put(session.chat("child")))
+    child.start()
+    assert done.get(timeout=60) == "child"
+    child.join()
+    go_on.set()
+    speaking.join()
+    assert [said.content for said in session.messages] == ["child", "child", "parent", "parent"]
