@@ -89,7 +89,10 @@ class PostgresEngine:
         sql = f"SELECT {_FIELDS} FROM {self.headers} WHERE {where} ORDER BY updated_at DESC, session_id DESC LIMIT %s"
         rows = await self._read(sql, [*values, query.limit + 1])
         page = Page.of(rows, query.limit, lambda row: (row[_UPDATED_AT], row[0]))
-        return Page([header for row in page.items if (header := readable(row))], page.cursor)
+        try:
+            return Page([*map(to_header, page.items)], page.cursor)
+        except CorruptStore:
+            return Page([header for row in page.items if (header := readable(row))], page.cursor)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
         version = await self._unreadable(session_id) if expected is None else expected

@@ -69,19 +69,24 @@ def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:
 
 def to_header(row: Sequence[Any]) -> Header:
     """The header in a row of `COLUMNS` and details."""
-    *fields, body = row
     try:
-        details = from_json(body)
-        for name in [name for name in details if name.endswith(_AS_TEXT)]:
-            text = details.pop(name)
-            if text is not None:
-                details[name[: -len(_AS_TEXT)]] = from_json(text)
-        details.update(zip(COLUMNS, fields, strict=True))
+        details = {} if row[-1] == "{}" else _details_in(row[-1])  # it nearly always is
+        details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
         return Header.from_dict(details)
     except (TypeError, ValueError, AttributeError, CorruptStore) as error:
         raise CorruptStore(
             f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy", user_id=row[_USER_ID]
         ) from error
+
+
+def _details_in(body: str) -> dict[str, Any]:
+    """What `details_of` made a JSONB column of."""
+    details: dict[str, Any] = from_json(body)
+    for name in [name for name in details if name.endswith(_AS_TEXT)]:
+        text = details.pop(name)
+        if text is not None:
+            details[name[: -len(_AS_TEXT)]] = from_json(text)
+    return details
 
 
 def readable(row: Sequence[Any]) -> Header | None:
