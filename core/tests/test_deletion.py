@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -261,3 +262,22 @@ def test_a_store_that_is_away_is_not_asked_for_each_session_in_turn() -> None:
     with pytest.raises(StoreUnavailable, match="no route"):
         SessionManager(store, timeout=0.05).delete_user("ann")
     assert len({*asked}) == 1
+
+
+def test_a_store_that_is_locked_is_waited_for_once() -> None:
+    asked: list[str] = []
+
+    class Locked(MemorySessionStore):
+        def commit(self, session_id: str, **what: Any) -> None:
+            if what["changes"].get("status") == "deleted":
+                asked.append(session_id)
+                threading.Event().wait(0.1)
+                raise LockTimeout("the database was locked for 0.1 s")
+            super().commit(session_id, **what)
+
+    store = Locked()
+    for name in ("a", "b", "c"):
+        Session(name, user_id="ann", store=store).add_message("user", name)
+    with pytest.raises(LockTimeout, match="the database was locked"):
+        SessionManager(store, timeout=0.05).delete_user("ann")
+    assert len(asked) == 1

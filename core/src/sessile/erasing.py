@@ -33,11 +33,11 @@ class _Left:
     found: list[tuple[str, Exception]] = attrs.field(factory=list)
 
     @contextmanager
-    def passed_by(self, session_id: str) -> Iterator[None]:
-        """Go on where this session, or what belongs to it, turns out to be so."""
+    def passed_by(self, session_id: str, *, but: type[StoreError] = StoreUnavailable) -> Iterator[None]:
+        """Go on where this session, or what belongs to it, turns out to be so. but: what is raised all the same."""
         try:
             yield
-        except StoreUnavailable:
+        except (StoreUnavailable, but):
             raise
         except (StoreError, Conflict) as error:
             self.add(session_id, error)
@@ -119,16 +119,20 @@ async def _each(
 ) -> int:
     """Do it with the sessions of these (session id, log), and no other that has one of the ids by now; returns how many.
 
-    Those that are used exclusively come last, and are waited for together.
+    Those that are used exclusively come last, and are waited for together. `LockTimeout` where the store itself is locked.
     """
-    count = 0
+    count, waited = 0, 0.0
     busy: list[tuple[str, str]] = []
     for session_id, log in found:
-        with left.passed_by(session_id):
-            try:
+        begin = time.monotonic()
+        try:
+            with left.passed_by(session_id, but=LockTimeout):
                 count += await work(commits.patient(0), session_id, log)
-            except LockTimeout:
-                busy.append((session_id, log))
+        except LockTimeout:
+            busy.append((session_id, log))
+            waited += time.monotonic() - begin
+            if waited > commits.timeout:  # not for a session that is in use: that is known at once
+                raise
     give_up = time.monotonic() + commits.timeout
     for session_id, log in busy:
         with left.passed_by(session_id):
