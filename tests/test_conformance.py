@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sessile import MemorySessionStore, Session, SessionStore
+from sessile import MemorySessionStore
 from sessile.documents import DocumentStore
 from sessile.ids import new_id
 from sessile.log import Header
@@ -22,6 +22,7 @@ from sessile.testing import StoreConformance
 from sessile.testing.expiring import ExpiringTests
 from sessile.testing.fixtures import capability, only_in_full
 from tests.broken_stores import Expiring
+from tests.documents import Documents
 from tests.servers import MongoServer
 
 PATIENT = 30.0  # seconds: a server shares slow cores with other tests
@@ -76,25 +77,6 @@ class TestAsync(StoreConformance):
     def open_store(self) -> Callable[[], Any]:
         name = new_id()
         return lambda: AsyncStore(MemorySessionStore(name))
-
-
-class Documents(SessionStore):
-    """The simplest store there is."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
-
-    async def save(self, session: Any) -> None:
-        self.kept[session.session_id] = session.to_dict()
-
-    async def get(self, session_id: str) -> Any:
-        return Session.from_dict(self.kept[session_id]) if session_id in self.kept else None
-
-    async def delete(self, session_id: str) -> None:
-        self.kept.pop(session_id, None)
-
-    async def list_for_user(self, user_id: str) -> list[Any]:
-        return [session for session in map(Session.from_dict, self.kept.values()) if session.user_id == user_id]
 
 
 class ListsEverybody(DocumentStore):

@@ -9,30 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.documents import Documents
 from tests.stores import url_of
 
-from sessile import Session, SessionManager, SessionStore
+from sessile import Session, SessionManager
 from sessile.errors import CorruptStore, InvalidInput
 from sessile.session import DefaultSessionStore
 from sessile.store import METHODS
 from sessile.testing.limits import at_once
-
-
-class Documents(SessionStore):
-    def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
-
-    async def save(self, session: Any) -> None:
-        self.kept[session.session_id] = session.to_dict()
-
-    async def get(self, session_id: str) -> Any:
-        return Session.from_dict(self.kept[session_id]) if session_id in self.kept else None
-
-    async def delete(self, session_id: str) -> None:
-        self.kept.pop(session_id, None)
-
-    async def list_for_user(self, user_id: str) -> list[Any]:
-        return [session for session in map(Session.from_dict, self.kept.values()) if session.user_id == user_id]
 
 
 class Slow(Documents):
