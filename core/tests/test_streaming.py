@@ -12,6 +12,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session
 from sessile.errors import Closed, ModelError
+from sessile.testing.limits import within
 
 
 class Steps:
@@ -241,4 +242,18 @@ def _close_while_turns_end(count: int) -> None:
     session.close()
     for reader in readers:
         reader.join(30)
+    assert session.closed
+
+
+def test_a_stream_whose_thread_cannot_be_started_keeps_no_close_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model="echo"))
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            next(session.stream("hi"))
+    within(10, "close", session.close)
     assert session.closed
