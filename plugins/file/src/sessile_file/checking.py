@@ -15,17 +15,13 @@ from sessile_file.locking import locked
 
 def clear_begun(path: Path, lock_timeout: float, *, repair: bool) -> int:
     """How many folders have nothing but a commit that was cut short; with `repair` they are removed."""
-    count = 0
-    for folder in _folders(path):
-        if repair:
-            with suppress(OSError), locked(folder.path, lock_timeout):  # of another user's, too
-                if folder.is_begun():
-                    count += 1
-                    folder.log.unlink(missing_ok=True)
-                    folder.remove_if_empty()
-        else:
-            count += folder.is_begun()
-    return count
+    begun = [folder for folder in _folders(path) if folder.is_begun()]
+    for folder in begun if repair else ():
+        with suppress(OSError), locked(folder.path, lock_timeout):  # another user's may not be locked
+            if folder.is_begun():  # nobody has gone on with it
+                folder.log.unlink(missing_ok=True)
+                folder.remove_if_empty()
+    return len(begun)
 
 
 def clear_markers(path: Path, index: Index, *, repair: bool) -> int:

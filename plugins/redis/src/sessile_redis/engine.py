@@ -109,7 +109,6 @@ class RedisEngine:
     async def find(self, query: Query) -> Page[Header]:
         with self._explained():
             await self._prepare()
-            await self._look_at_some()
             return await find(self.index, query)
 
     async def logs(self) -> list[str]:
@@ -131,8 +130,9 @@ class RedisEngine:
                 self._places.pop(session_id, None)  # this process remembered another session of the id
         if done == 0:
             raise CorruptStore(f"the header of session {session_id!r} does not say where its log lies: delete the session")
-        if done == 1 and not expected:
-            await self._look_at_some()
+        if done == 1 and not expected and self.ttl:
+            with suppress(RedisError):  # it is stored all the same
+                await look_at_some(self.index, time.time() - self.ttl / 1000)
         if done != 1:
             raise conflict(session_id, expected, self._loaded(session_id, from_list(done, self.keys.header(session_id))))
 
@@ -248,12 +248,6 @@ class RedisEngine:
             async with self._preparing:
                 if self.version is None:
                     self.version = await check_version(self.client, self.url, cluster=self.cluster)
-
-    async def _look_at_some(self) -> None:
-        """Where sessions expire, each that is begun, and each list, takes some that have out of the indexes."""
-        if self.ttl:
-            with suppress(RedisError):  # what was asked for is done all the same
-                await look_at_some(self.index, time.time() - self.ttl / 1000)
 
     # -- where sessions lie
 

@@ -64,7 +64,8 @@ async def read_through(index: Index, name: str) -> None:
 async def look_at_some(index: Index, before: float) -> None:
     """Take what has expired out of a few of the indexes, whichever: some of the sessions that last changed before that time.
 
-    The server removes a session that expires, but not what indexes say of it.
+    The server removes a session that expires, but not what indexes say of it. Each session that is begun does so: that is when
+    indexes grow, and lists pay nothing for it.
     """
     found = await maybe(index.client.srandmember(index.keys.known, _SOME)) or []
     names = [name.decode() for name in found if not name.startswith((b"*", b"\n"))]
