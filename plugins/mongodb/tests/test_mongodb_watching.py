@@ -80,7 +80,6 @@ def test_all_hear_and_all_end_awaited(proxy: Proxy) -> None:
     asyncio.run(all_listen())
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the driver's, where one is cut as it is made
 def test_who_watches_goes_on_when_connections_get_lost(proxy: Proxy, url: str) -> None:
     heard: list[str] = []
     with (
