@@ -19,7 +19,7 @@ class Fields(Generic[T]):
     """The fields of an attrs class, and the types that their annotations allow.
 
     cls has a field `extra`, a dict: it takes what a newer version wrote. what: the class in an error's words.
-    right: the types of those that matter most. Looking at all of them takes ten times as long.
+    right: the types of those that matter most, and of all that have no default. Looking at all of them takes ten times as long.
     """
 
     def __init__(self, cls: type[T], what: str, right: Mapping[str, type]) -> None:
@@ -28,14 +28,25 @@ class Fields(Generic[T]):
         self._needed = frozenset(field.name for field in fields if field.default is attrs.NOTHING)
         self._class, self._what = cls, what
         self._matter, self._right = operator.itemgetter(*right), tuple(right.values())
+        makers = {field.name: field.default.factory for field in fields if isinstance(field.default, attrs.Factory)}
+        self._defaults = {field.name: None if field.name in self._needed else field.default for field in fields}
+        self._makers = tuple(makers.items())
+        self._converters = tuple((field.name, field.converter) for field in fields if field.converter)
 
     def build(self, data: Any) -> T:
         """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type."""
+        built = object.__new__(self._class)  # half of what the class itself takes, with so many fields
+        values = built.__dict__
+        values.update(self._defaults)
+        for name, make in self._makers:
+            values[name] = make()
         try:
-            built = self._class(**data)
-        except TypeError:  # nearly always a field that a newer version wrote
+            values.update(data)
+            for name, convert in self._converters:
+                values[name] = convert(values[name])
+        except (TypeError, ValueError):
             return self._build_checked(data)
-        right = tuple(map(type, self._matter(built.__dict__))) == self._right
+        right = tuple(map(type, self._matter(values))) == self._right and len(values) == len(self._defaults)
         return built if right and "extra" not in data else self._build_checked(data)
 
     def _build_checked(self, data: Any) -> T:

@@ -125,7 +125,7 @@ def _list_of(texts: Sequence[Any]) -> str | bytes:
     return b"[%b]" % b",".join(texts) if texts and isinstance(texts[0], bytes) else f"[{','.join(texts)}]"
 
 
-_ENTRY = Fields(Entry, "an entry", {"position": int, "kind": str, "id": str, "body": dict})
+_ENTRY = Fields(Entry, "an entry", {"position": int, "kind": str, "id": str, "time": float, "body": dict})
 
 
 def _ancestors(value: Iterable[Any]) -> tuple[Ancestor, ...]:
@@ -262,8 +262,14 @@ _HEADER = Fields(
     | dict.fromkeys(["version", "head", "count"], int)  # what commits are built on,
     | {"updated_at": float, "state": dict, "metadata": dict},
 )
+_UNSET = Header(session_id="").to_dict()
 _PLAIN_FIELDS = _HEADER.names - {"ancestors", "lineage"}
 _MUTABLE = ("last_snapshot", "mark", "automatic", "lease", "state", "metadata", "extra")
+
+
+def is_unset(name: str, value: JSON) -> bool:
+    """Is this what a header's field is where nothing is kept of it? Never of a field of a newer version."""
+    return name in _UNSET and _UNSET[name] == value
 
 
 @attrs.frozen(slots=False)

@@ -14,7 +14,7 @@ from typing import Any
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
-from sessile.log import UNSEEN, Header
+from sessile.log import UNSEEN, Header, is_unset
 from sessile.store import Query
 from sessile_mongodb.deadlines import over
 
@@ -34,25 +34,27 @@ FIELDS = (
     "hash",
     "commit",
 )
-_EMPTY: tuple[object, ...] = (None, "", [], {})
-STORED = (*FIELDS, "details", "own", "hidden", "until")  # what of a document is its header
+STORED = (*FIELDS, "details", "hidden", "until")  # what of a document is its header
 HEADER = {"tail.entries": 0, "kept": 0}  # the projection for all but entries
 
 
 def new_header(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The header of a new session as it lies in its document; without the details that are empty."""
+    """The header of a new session as it lies in its document; without the details that are not set."""
     fields = {name: value for name, value in changes.items() if name in FIELDS}
-    details = {name: to_json(value) for name, value in changes.items() if _is_detail(name) and value not in _EMPTY}
-    own = session_id.startswith(RESERVED)
-    return {**fields, "own": own, "hidden": own or changes["status"] in UNSEEN, "details": details}
+    details = {name: to_json(value) for name, value in changes.items() if _is_detail(name) and not is_unset(name, value)}
+    return {**fields, "hidden": _hidden(session_id, changes["status"]), "details": details}
 
 
 def header_changes(session_id: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Changes of header fields as they are set in a document."""
     fields = {name: value for name, value in changes.items() if name in FIELDS}
     if "status" in changes:
-        fields["hidden"] = session_id.startswith(RESERVED) or changes["status"] in UNSEEN
+        fields["hidden"] = _hidden(session_id, changes["status"])
     return {**fields, **{f"details.{name}": to_json(value) for name, value in changes.items() if _is_detail(name)}}
+
+
+def _hidden(session_id: str, status: Any) -> bool:
+    return session_id.startswith(RESERVED) or status in UNSEEN
 
 
 def _is_detail(name: str) -> bool:
@@ -92,19 +94,24 @@ def readable(document: Mapping[str, Any]) -> Header | None:
 def condition(query: Query) -> dict[str, Any]:
     """The filter of a query; `readable` leaves out what has expired, which is rarely there."""
     asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    found: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if query.status is None and not query.reserved:
-        found["hidden"] = False
-    else:
-        found["own"] = query.reserved
-        found.setdefault("status", {"$nin": [*UNSEEN]})
+    parts: list[dict[str, Any]] = [{name: value} for name, value in asked.items() if value is not None]
+    if not query.reserved and query.status not in UNSEEN:
+        parts.append({"hidden": False})
+    elif not query.reserved:
+        parts.append({"_id": {"$not": _beginning_with(RESERVED)}})
+    elif query.status is None:
+        parts.append({"status": {"$nin": [*UNSEEN]}})
     if query.prefix:
-        found["_id"] = {"$gte": query.prefix, "$lt": query.prefix + "\U0010ffff"}
-    bounds = {"$lt": query.before, "$gte": query.after}
-    if bounds := {operator: moment for operator, moment in bounds.items() if moment is not None}:
-        found["updated_at"] = bounds
+        parts.append({"_id": _beginning_with(query.prefix)})
+    if query.before is not None:
+        parts.append({"updated_at": {"$lt": query.before}})
+    if query.after is not None:
+        parts.append({"updated_at": {"$gte": query.after}})
     if (behind := query.behind()) is not None:
         time, session_id = behind
-        later = {"updated_at": time, "_id": {"$lt": session_id}}
-        found["$or"] = [{"updated_at": {"$lt": time}}, later]
-    return found
+        parts.append({"$or": [{"updated_at": {"$lt": time}}, {"updated_at": time, "_id": {"$lt": session_id}}]})
+    return {"$and": parts}
+
+
+def _beginning_with(prefix: str) -> dict[str, str]:
+    return {"$gte": prefix, "$lt": prefix + "\U0010ffff"}

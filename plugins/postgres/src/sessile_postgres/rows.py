@@ -12,7 +12,7 @@ from typing import Any
 from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
 from sessile.ids import owner_of
-from sessile.log import UNSEEN, Entry, Header
+from sessile.log import UNSEEN, Entry, Header, is_unset
 from sessile.store import Query
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
@@ -35,7 +35,6 @@ COLUMNS = {
 _USER_ID = list(COLUMNS).index("user_id")
 _CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
-_EMPTY = (None, "", [], {})
 
 
 def place_of(log: str) -> list[str]:
@@ -55,10 +54,10 @@ def to_entries(texts: Iterable[str]) -> list[Entry]:
 
 
 def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:
-    """The fields without a column, to be merged into what there is; of a new header only those that are not empty."""
+    """The fields without a column, to be merged into what there is; of a new header only those that are set."""
     details: dict[str, Any] = {}
     for name, value in changes.items():
-        if name in COLUMNS or (new and value in _EMPTY):
+        if name in COLUMNS or (new and is_unset(name, value)):
             continue
         as_text = _CHANGED.search(to_json(value)) is not None
         details[name], details[name + _AS_TEXT] = (None, to_json(value)) if as_text else (value, None)

@@ -8,7 +8,7 @@ from typing import Any
 from sessile.encoding import from_json
 from sessile.errors import CorruptStore
 from sessile.ids import RESERVED
-from sessile.log import UNSEEN, Header
+from sessile.log import UNSEEN, Header, is_unset
 from sessile.store import Query
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
@@ -28,7 +28,6 @@ COLUMNS = {
     "hash": "hash",
     "commit": "commit_id",
 }
-_NEW = Header(session_id="").to_dict()  # values that need not be kept
 UPDATED_AT, _USER_ID = (list(COLUMNS).index(name) for name in ("updated_at", "user_id"))
 
 
@@ -53,7 +52,7 @@ def readable(row: Sequence[Any]) -> Header | None:
 
 def to_details(changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields without a column; those that are as in a new header need not be kept."""
-    return {n: value for n, value in changes.items() if n not in COLUMNS and not (n in _NEW and _NEW[n] == value)}
+    return {n: value for n, value in changes.items() if n not in COLUMNS and not is_unset(n, value)}
 
 
 def conditions(query: Query) -> tuple[list[str], list[Any]]:
