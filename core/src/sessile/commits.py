@@ -84,8 +84,9 @@ class Commits:
                     self.store.commit, before.session_id, expected=before.version, entries=entries, changes=fields
                 )
             except Conflict as lost:
-                if lost.header is not None and lost.header.commit == fields["commit"]:
-                    return lost.header  # a driver sent it twice, and the first time it landed
+                found: Header | None = lost.header
+                if found is not None and found.commit == fields["commit"]:
+                    return found  # a driver sent it twice, and the first time it landed
                 raise
             except StoreUnavailable:
                 now = time.monotonic()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sessile.log import Header
+from typing import Any
 
 
 class SessileError(Exception):
@@ -59,10 +56,10 @@ class Closed(SessileError):
 class Conflict(SessileError):
     """Somebody else committed first.
 
-    `header` is what the store holds now; None where it holds no such session.
+    `header` is what the store holds now, a `Header`; None where it holds no such session.
     """
 
-    def __init__(self, text: str, header: Header | None = None) -> None:
+    def __init__(self, text: str, header: Any = None) -> None:
         super().__init__(text)
         self.header = header
 

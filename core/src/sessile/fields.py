@@ -28,10 +28,10 @@ class Fields(Generic[T]):
         self._needed = frozenset(field.name for field in fields if field.default is attrs.NOTHING)
         self._class, self._what = cls, what
         self._matter, self._right = operator.itemgetter(*right), tuple(right.values())
-        makers = {field.name: field.default.factory for field in fields if isinstance(field.default, attrs.Factory)}
         self._defaults = {field.name: None if field.name in self._needed else field.default for field in fields}
-        self._makers = tuple(makers.items())
-        self._converters = tuple((field.name, field.converter) for field in fields if field.converter)
+        makers = {name: getattr(default, "factory", None) for name, default in self._defaults.items()}
+        self._makers = [(name, make) for name, make in makers.items() if make is not None]
+        self._converters: list[tuple[str, Any]] = [(field.name, field.converter) for field in fields if field.converter]
 
     def build(self, data: Any) -> T:
         """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type."""
