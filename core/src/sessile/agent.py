@@ -15,9 +15,10 @@ from sessile.documents import is_document_store
 from sessile.drive import Awaiting, HasHandle
 from sessile.encoding import JSON, json_value
 from sessile.errors import Closed, InvalidInput
+from sessile.finding_models import find_model
 from sessile.locks import new_lock
 from sessile.memory_store import MemorySessionStore
-from sessile.model import find_model, is_model
+from sessile.model import is_model
 from sessile.open_sessions import OpenSessions
 from sessile.plugins import Plugins, installed, with_extra
 from sessile.registry import refuse_untaken
@@ -25,6 +26,7 @@ from sessile.shown import shorten
 from sessile.store import is_store
 from sessile.stores import check_store, find_store
 from sessile.tools import Tool, named
+from sessile.turn import AgentLike
 
 logger = logging.getLogger("sessile")
 
@@ -63,7 +65,7 @@ SpeaksIn = Annotated[HasHandle, Check(lambda value: not isinstance(value, type),
 
 
 @checked_class
-class Agent:
+class Agent(AgentLike):
     """A model that follows instructions, calls tools, and remembers.
 
     model: a registered name, an instance, or None for $SESSILE_MODEL, else the embedded one. tools: plain functions.

@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from sessile.agent import Agent
     from sessile.messages import Message
     from sessile.registry import Registry
-    from sessile.turn import Turn
+    from sessile.turn import AgentLike, Turn
 
 hookspec = pluggy.HookspecMarker("sessile")
 hookimpl = pluggy.HookimplMarker("sessile")
@@ -44,7 +43,7 @@ def register(registry: Registry) -> None:
 
 @hookspec
 def on_agent_start(
-    agent: Agent, agent_name: str, session: Any, session_id: str, user_id: str, metadata: dict[str, Any]
+    agent: AgentLike, agent_name: str, session: Any, session_id: str, user_id: str, metadata: dict[str, Any]
 ) -> list[Any] | None:
     """An agent is about to work for the first time in a session as it was opened: once for each `Session(…)`.
 

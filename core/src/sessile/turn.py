@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import attrs
 
-from sessile.agent import Agent
+from sessile.arguments import Check
 from sessile.encoding import JSON
 from sessile.ids import new_id
 from sessile.log import Draft
 from sessile.messages import Message
+from sessile.tools import Tool
 
 Sink = Callable[[str], None]
+
+
+class AgentLike:
+    """What turns and hooks are given of an agent; `Agent` is one."""
+
+    name: str
+    instructions: str
+    tools: list[Tool]
+    window: int | None
+    budget: int | None
+    max_steps: int
+    options: dict[str, JSON]
+
+    def find_model(self, plugins: Any) -> Any:
+        """The model that it speaks with: what it was given, or what these plugins register."""
+        raise NotImplementedError
+
+
+Speaker = Annotated[AgentLike, Check(lambda value: isinstance(value, AgentLike), "an Agent")]
 
 
 class Sent(NamedTuple):
@@ -39,7 +59,7 @@ class Turn:
     """
 
     session: Any
-    agent: Agent
+    agent: AgentLike
     message: Message
     streaming: bool
     emit: Sink

@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 
 from sessile import context
-from sessile.agent import Agent
 from sessile.drive import is_async
 from sessile.encoding import JSON, copied
 from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
@@ -26,10 +25,10 @@ from sessile.middleware import run_onion
 from sessile.model import Request
 from sessile.past import unanswered
 from sessile.tools import Tool, error_text, named, result_text
-from sessile.turn import Sent, Sink, Turn
+from sessile.turn import AgentLike, Sent, Sink, Speaker, Turn
 
 
-async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
+async def chat(h: Handle, /, content: JSON, *, agent: Speaker | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
     """Say something and return the agent's reply as text. metadata: JSON values that are stored with the message.
 
     Raises what the model, a middleware or the store raised; the message is stored by then, and saying the same again goes on
@@ -38,7 +37,7 @@ async def chat(h: Handle, /, content: JSON, *, agent: Agent | None = None, metad
     return (await take_turn(h, message("user", content, metadata), agent=agent)).text
 
 
-async def take_turn(h: Handle, question: Message, *, agent: Agent | None = None, sink: Sink | None = None) -> Message:
+async def take_turn(h: Handle, question: Message, *, agent: Speaker | None = None, sink: Sink | None = None) -> Message:
     """One whole turn; `sink` is given each piece of the answer as it arrives. Returns the stored reply."""
     agent = agent or h.session.agent
     turn = Turn(h.session, agent, question, sink is not None, _discard)
@@ -96,7 +95,7 @@ async def _layers(h: Handle) -> Sequence[Callable[..., Any]]:
     return h.layers
 
 
-async def _greet(h: Handle, agent: Agent) -> None:
+async def _greet(h: Handle, agent: AgentLike) -> None:
     """Call `on_agent_start` for an agent that begins to speak, and store what it resumes with where nothing is said yet."""
     header = await h.open()
     arguments = {"agent": agent, "agent_name": agent.name, "user_id": header.user_id, "metadata": copied(header.metadata)}

@@ -84,6 +84,6 @@ def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
 
 
 def _model(found: Any) -> str:
-    from sessile.model import find_model
+    from sessile.finding_models import find_model
 
     return f"{type(find_model(None, found)).__name__} is the default"
