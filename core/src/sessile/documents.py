@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from sessile.encoding import JSON
@@ -17,12 +17,8 @@ from sessile.errors import Closed, CorruptStore, InvalidInput
 from sessile.ids import RESERVED, owner_of
 from sessile.locks import new_lock
 from sessile.log import Entry, Header
-from sessile.saving import HeldSession
+from sessile.memory_store import HeldSession
 from sessile.store import Page, Query, conflict, whole
-
-if TYPE_CHECKING:
-    from sessile.session import Session
-
 
 METHODS = ("save", "get", "delete", "list_for_user")  # that make an object a document-style store
 
@@ -34,19 +30,19 @@ class SessionStore(ABC):
     """
 
     @abstractmethod
-    async def save(self, session: Session) -> None:
-        """Keep a session, in place of what is kept under its session_id."""
+    async def save(self, session: Any) -> None:
+        """Keep a `Session`, in place of what is kept under its session_id."""
 
     @abstractmethod
-    async def get(self, session_id: str) -> Session | None:
-        """The session kept under this id, or None."""
+    async def get(self, session_id: str) -> Any:
+        """The `Session` kept under this id, or None."""
 
     @abstractmethod
     async def delete(self, session_id: str) -> None:
         """Remove what is kept under this id; no error where there is nothing."""
 
     @abstractmethod
-    async def list_for_user(self, user_id: str) -> list[Session]:
+    async def list_for_user(self, user_id: str) -> list[Any]:
         """The sessions of a user."""
 
 
@@ -90,6 +86,8 @@ class _Locks:
 
 class DocumentStore:
     """The store waist over a document-style store. A log that outlives its session is a document `~log:<log>`."""
+
+    session_over: ClassVar[Callable[[HeldSession, str], Any]]  # makes the `Session` that `save` is given (see `sessile.session`)
 
     def __init__(self, documents: Any) -> None:
         self._documents = documents
@@ -192,17 +190,8 @@ class DocumentStore:
             raise Closed("this store is closed: pass the document store to a new Session or SessionManager")
 
     async def _keep(self, session_id: str, held: _Document) -> None:
-        await self._documents.save(_session_over(held, session_id))
+        await self._documents.save(DocumentStore.session_over(held, session_id))
 
 
 def _kept(log: str) -> str:
     return f"{RESERVED}log:{log}"
-
-
-def _session_over(held: _Document, session_id: str) -> Session:
-    from sessile.session import Session
-
-    header = held.load(session_id)
-    assert header is not None
-    some = Session(store=held)
-    return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]

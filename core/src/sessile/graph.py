@@ -13,9 +13,9 @@ from sessile.encoding import JSON
 from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.history import last_turn
-from sessile.lineage import reverted
+from sessile.lineage import reverted, snapshot_draft
 from sessile.log import REVERT, SNAPSHOT, Change, Entry, Header
-from sessile.points import Point, Snapshot, Target, before, mark_at, resolve, snapshot_draft
+from sessile.points import Point, Snapshot, Target, before, mark_at, resolve
 
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sessile.log import FORK, REVERT, Ancestor, Change, Draft, Entry, Header, Segment
+from sessile.encoding import JSON, json_value
+from sessile.log import FORK, REVERT, SNAPSHOT, Ancestor, Change, Draft, Entry, Header, Segment
 
 KNOWN = 16  # ranges that a header names; those before them are found from entry to entry
 
@@ -87,6 +88,18 @@ def reverted(
     fields = followed(header, last, Segment(header.depth, position))
     body.update(before=list(last) if last else None, state_at=list(base) if base else None)
     return Change([Draft(REVERT, body, count=count)], {**fields, "count": count, "state": dict(state)})
+
+
+def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | None = None) -> Draft:
+    """The entry of a snapshot: small, whatever the session's length, state and past."""
+    body = {
+        "label": json_value(label, "label"),
+        "metadata": json_value(dict(metadata or {}), "metadata"),
+        "start": header.segments[-1].start,
+        "previous": header.last_snapshot,
+        "mark": header.mark,
+    }
+    return Draft(SNAPSHOT, body)
 
 
 def shared(one: Sequence[Segment], header: Header, other: Sequence[Segment], other_header: Header) -> tuple[Segment, ...]:

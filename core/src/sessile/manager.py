@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from sessile import archives, deletion, erasing, lifecycle
 from sessile.arguments import Arguments, Check, Count, Seconds, checked_class
@@ -20,12 +20,10 @@ from sessile.ids import check_id
 from sessile.log import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, STATUSES, UNSEEN, Header
 from sessile.merging import AnySession
 from sessile.searching import Hit, Search
+from sessile.session.blocking import Session
 from sessile.store import Page, Query
 from sessile.stores import find_store
 from sessile.words import words
-
-if TYPE_CHECKING:
-    from sessile.session import Session
 
 DAY = 86_400.0  # seconds
 Days = Annotated[float, Check(lambda value: value >= 0, "a number of days, 0 or more")]
@@ -80,8 +78,6 @@ class SessionManager:
 
         user_id: default the user that the manager is bound to, else "default_user".
         """
-        from sessile.session import Session
-
         user_id = self._whose(user_id) or DEFAULT_USER
         session = self._open(Session, session_id, user_id, metadata=metadata, **options)
         run(lifecycle.create(session._handle, title))
@@ -89,8 +85,6 @@ class SessionManager:
 
     def get_session(self, session_id: str, user_id: str | None = None, **options: Any) -> Session | None:
         """Open a stored session; None where there is none. `AccessDenied` where it is not this user's (None: anybody's)."""
-        from sessile.session import Session
-
         session = self._open(Session, session_id, self._whose(user_id), **options)
         return session if run(session._handle.open()).version else None
 
@@ -101,8 +95,6 @@ class SessionManager:
 
     def get_sessions_for_user(self, user_id: str, limit: int = 50) -> builtins.list[Session]:
         """Open a user's latest sessions, newest change first."""
-        from sessile.session import Session
-
         page = self.list(user_id=user_id, limit=limit)
         return [Session(header.session_id, user_id=header.user_id, store=self.store) for header in page.items]
 
@@ -158,8 +150,6 @@ class SessionManager:
         session_id, user_id: default those it had; a bound manager makes it its user's. progress: called with the number of
         entries stored, and of all.
         """
-        from sessile.session import Session
-
         user_id = self._whose(user_id)
         found = archives.read_archive(path)
         if found is not None:

@@ -99,3 +99,13 @@ class MemorySessionStore:
         if self._kept is None:
             raise Closed("this memory store is closed, and what it held is gone: make a new MemorySessionStore()")
         return self._kept
+
+
+class HeldSession(MemorySessionStore):
+    """One session outside of its store: what `to_dict` returned is read into it.
+
+    verbatim: it is shown as it is stored, though it may be one that is being made or deleted, and nobody goes on with that.
+    own_log_only: what it has inherited is elsewhere.
+    """
+
+    verbatim = own_log_only = False

@@ -7,18 +7,18 @@ moved before the call, so that -1 always takes something back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
 
-from sessile.encoding import JSON, copied, json_value
+from sessile.encoding import copied
 from sessile.errors import InvalidInput
 from sessile.handle import Handle
 from sessile.ids import owner_of
 from sessile.lineage import before as range_before
 from sessile.lineage import pieces_backwards
-from sessile.log import FORK, MESSAGE, REVERT, SNAPSHOT, Draft, Entry, Header, Segment
+from sessile.log import FORK, MESSAGE, REVERT, Entry, Header, Segment
 from sessile.messages import Message, from_entry
 from sessile.past import unanswered
 
@@ -66,18 +66,6 @@ class Target:
 
 
 Point = Snapshot | str | int | Message  # see the module's text
-
-
-def snapshot_draft(header: Header, label: str, metadata: Mapping[str, JSON] | None = None) -> Draft:
-    """The entry of a snapshot: small, whatever the session's length, state and past."""
-    body = {
-        "label": json_value(label, "label"),
-        "metadata": json_value(dict(metadata or {}), "metadata"),
-        "start": header.segments[-1].start,
-        "previous": header.last_snapshot,
-        "mark": header.mark,
-    }
-    return Draft(SNAPSHOT, body)
 
 
 async def snapshots(h: Handle) -> list[Snapshot]:

@@ -15,13 +15,13 @@ from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.files import checked, lines_between, write_lines
 from sessile.handle import Handle
 from sessile.heirs import record_of
-from sessile.history import emptied
 from sessile.ids import owner_of
 from sessile.integrity import verify
 from sessile.lineage import pieces
 from sessile.log import MESSAGE, Change, Draft, Entry, Header, Segment
-from sessile.memory_store import MemorySessionStore
+from sessile.memory_store import HeldSession
 from sessile.plugins import installed
+from sessile.replacing import emptied
 from sessile.state import state_draft
 
 
@@ -150,16 +150,6 @@ async def _plain(h: Handle, header: Header, depth: int, stop: int) -> list[JSON]
 def _held(h: Handle) -> HeldSession | None:
     """The store of a handle, where that shows a session as it is stored."""
     return h.store if getattr(h.store, "verbatim", False) else None  # type: ignore[return-value]  # or its methods in threads
-
-
-class HeldSession(MemorySessionStore):
-    """One session outside of its store: what `to_dict` returned is read into it.
-
-    verbatim: it is shown as it is stored, though it may be one that is being made or deleted, and nobody goes on with that.
-    own_log_only: what it has inherited is elsewhere.
-    """
-
-    verbatim = own_log_only = False
 
 
 def from_dict(data: Any) -> tuple[Header, HeldSession]:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from sessile import context
+from sessile.automatic import after_turn, before_tools
 from sessile.drive import is_async
 from sessile.encoding import JSON, copied
 from sessile.errors import InvalidInput, ModelError, PluginError, TurnInterrupted
@@ -132,8 +133,6 @@ async def _ask(h: Handle, turn: Turn) -> Message:
             return reply
         risky = [call["name"] for call in reply.tool_calls if call["name"] in tools and tools[call["name"]].risky]
         if risky:
-            from sessile.checkpoints import before_tools  # only here: it is made of what is made of turns
-
             await before_tools(h, risky)
         await _store(h, turn, [draft(reply, turn.id)])
         turn.arrived.clear()  # it is stored, with the calls
@@ -272,8 +271,6 @@ async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
     await _store(h, turn, [*await _unsaid(h, turn), draft(reply, turn.id)], final=True)
     reply = turn.said[-1]
     if h.checkpoint_interval or h.plugins.implementations("want_snapshot"):
-        from sessile.checkpoints import after_turn  # only here: it is made of what is made of turns
-
         await after_turn(h, turn)
     return reply
 

@@ -15,6 +15,7 @@ from sessile import (
     lifecycle,
     merging,
     points,
+    replacing,
     saving,
     state,
     streaming,
@@ -53,7 +54,7 @@ class AsyncSession(BaseSession):
     add_message = awaited(history.add_message)
     add_messages = awaited(history.add_messages)
     get_history = awaited(history.get_history)
-    set_history = awaited(history.set_history)
+    set_history = awaited(replacing.set_history)
     messages = property(awaited(history.get_messages))
     message_count = property(awaited(history.message_count))
 

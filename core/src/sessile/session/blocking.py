@@ -15,6 +15,7 @@ from sessile import (
     lifecycle,
     merging,
     points,
+    replacing,
     saving,
     state,
     streaming,
@@ -24,8 +25,10 @@ from sessile import (
 from sessile import checkpoints as marks  # a method is called as the module is
 from sessile.agent import Agent
 from sessile.arguments import Seconds, checked_class
+from sessile.documents import DocumentStore
 from sessile.drive import Blocking, blocking, run
 from sessile.encoding import JSON
+from sessile.memory_store import HeldSession
 from sessile.messages import Message, message
 from sessile.session import write_through
 from sessile.session.base import BaseSession
@@ -68,7 +71,7 @@ class Session(BaseSession):
     add_message = blocking(history.add_message)
     add_messages = blocking(history.add_messages)
     get_history = blocking(history.get_history)
-    set_history = blocking(history.set_history)
+    set_history = blocking(replacing.set_history)
     messages = property(blocking(history.get_messages))
     message_count = property(blocking(history.message_count))
 
@@ -155,3 +158,14 @@ class Session(BaseSession):
 
 
 Session._plain = Session
+
+
+def _session_over(held: HeldSession, session_id: str) -> Session:
+    """The session in a store of its own, whatever its status is."""
+    header = held.load(session_id)
+    assert header is not None
+    some = Session(store=held)
+    return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]
+
+
+DocumentStore.session_over = staticmethod(_session_over)
