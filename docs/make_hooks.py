@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from sessile import hookspecs
+from sessile.plugins import hookspecs
 
 PAGE = Path(__file__).parent / "hooks.md"
 

@@ -22,8 +22,8 @@ from typing import Any
 import attrs
 
 from sessile import Agent, Session, SessionManager
-from sessile.copying import copy_store
 from sessile.errors import AccessDenied, InvalidInput, SessileError, SessionExists, SessionNotFound
+from sessile.transfer.copying import copy_store
 
 USERS = ("ann", "bob")
 IDS = ("s0", "s0", "s0", "s0", "s1", "s1", "s2", "s3")  # whose session one of these is, says who begins it

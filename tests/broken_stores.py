@@ -16,11 +16,12 @@ from typing import Any
 import attrs
 
 from sessile.errors import Conflict, Missing
-from sessile.ids import RESERVED
-from sessile.log import UNSEEN, Entry
-from sessile.memory_store import MemorySessionStore
-from sessile.store import Page, Query, conflict
-from sessile.words import words
+from sessile.log.entries import Entry
+from sessile.log.header import UNSEEN
+from sessile.log.ids import RESERVED
+from sessile.store.memory import MemorySessionStore
+from sessile.store.waist import Page, Query, conflict
+from sessile.store.words import words
 
 _shared: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
 

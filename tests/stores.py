@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sessile.ids import new_id
+from sessile.log.ids import new_id
 
 DURABLE = ("file", "sqlite")
 ALL = ("memory", *DURABLE)

@@ -1,18 +1,24 @@
-"""The three arrows (plugins use public names, the core no plugin, no plugin another), and what an import costs nobody."""
+"""The layers of the core, the three arrows (plugins use public names, the core no plugin, no plugin another), and what an import
+costs nobody."""
 
 from __future__ import annotations
 
-import ast
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import architecture
+
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "sessile"
-PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if path.is_dir())
+PLUGINS = sorted(path for folder in ("plugins", "contrib") for path in (ROOT / folder).iterdir() if path.is_dir())
+RULES = (architecture.upward, architecture.circles, architecture.lazy, architecture.crowded)
+TYPE_ONLY = "if TYPE_CHECKING:\n    from sessile.session.agent import Agent"
 HEAVY = (
     "sqlite3",
     "sqlite_utils",
@@ -27,32 +33,83 @@ HEAVY = (
 )
 
 
-def imports(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """(module, names) of every import in a file."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, []
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: write imports out"
-            yield node.module or "", [alias.name for alias in node.names]
-
-
 def test_the_core_imports_no_plugin_and_only_its_three_libraries() -> None:
     allowed = {"sessile", "pluggy", "attrs", "cattrs", *sys.stdlib_module_names}
     for file in CORE.rglob("*.py"):
-        found = {module.partition(".")[0] for module, _ in imports(file)}
+        found = {module.partition(".")[0] for module, _, _ in architecture.imports(file)}
         extra = {"pytest", "hypothesis"} if "testing" in file.parts else set()
         assert found <= allowed | extra, (file, found - allowed)
 
 
-@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
-def test_a_plugin_imports_public_names_and_no_other_plugin(plugin: Path) -> None:
-    for file in (plugin / "src").rglob("*.py"):
-        for module, names in imports(file):
-            assert not module.startswith("sessile_") or module.split(".")[0] == f"sessile_{plugin.name}", (file, module)
-            if module.split(".")[0] == "sessile":
-                assert not any(part.startswith("_") for part in [*module.split("."), *names]), (file, module, names)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_core_has_layers(rule: Callable[[Path], list[str]]) -> None:
+    assert rule(CORE) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "text", "complaint"),
+    [
+        (architecture.upward, "log/ids.py", "import sessile.engine.turns", "sessile.log.ids imports sessile.engine.turns"),
+        (architecture.upward, "engine/state.py", TYPE_ONLY, "sessile.engine.state imports sessile.session.agent"),
+        (architecture.circles, "log/encoding.py", "from sessile.log.header import Header", "sessile.log.encoding"),
+        (architecture.circles, "graph/points.py", "def f():\n    from sessile.graph import merging", "sessile.graph.points"),
+        (
+            architecture.lazy,
+            "graph/merging.py",
+            "def f():\n    from sessile.log import ids",
+            "imports sessile.log.ids in a function",
+        ),
+        (architecture.lazy, "drive/faces.py", None, "does not import sessile.drive.threads in a function"),
+        (architecture.crowded, "engine/tenth.py", "", "engine has 10 modules"),
+    ],
+)
+def test_the_rules_find_what_is_planted(
+    tmp_path: Path, rule: Callable[[Path], list[str]], file: str, text: str | None, complaint: str
+) -> None:
+    core = Path(shutil.copytree(CORE, tmp_path / "sessile", ignore=shutil.ignore_patterns("__pycache__")))
+    planted = core / file
+    before = planted.read_text() if planted.exists() and text is not None else ""
+    planted.write_text(f"{before}\n{text or ''}\n")
+    assert complaint in "\n".join(rule(core))
+
+
+def test_the_way_of_a_message_goes_down_the_layers() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    picture = re.findall(r"^   sessile/(\w+)", text, re.MULTILINE)
+    assert picture == architecture.LAYERS[::-1]
+    files = re.findall(r"^\| \d+ \| `([\w/]+\.py)`", text, re.MULTILINE)
+    assert len(files) >= 8
+    assert all((CORE / file).exists() for file in files)
+    way = [architecture.LAYERS.index(file.split("/")[0]) for file in files]
+    assert way == sorted(way, reverse=True)
+
+
+@pytest.mark.parametrize("source", PLUGINS, ids=lambda path: path.name)
+def test_a_plugin_uses_public_names_only(source: Path) -> None:
+    own = "sessile_shout" if source.parent.name == "contrib" else f"sessile_{source.name}"
+    assert architecture.private(source / "src", own) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from sessile.engine.handle import Handle",
+        "import sessile.engine",
+        "from sessile.store import waist",
+        "from sessile.store import nothing",
+        "from sessile import _HOMES",
+        "def f():\n    from sessile_sqlite import rows",
+        "def f(session):\n    return session._handle",
+        "def f(session):\n    session.manager()._commits.face = None",
+    ],
+)
+def test_a_private_name_in_a_plugin_is_found(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plugin.py").write_text(
+        "from sessile import Session, SQLiteSessionStore, hookimpl\nfrom sessile.store import Page\n"
+    )
+    assert architecture.private(tmp_path, "sessile_mine") == []
+    (tmp_path / "planted.py").write_text(text)
+    assert len(architecture.private(tmp_path, "sessile_mine")) == 1
 
 
 @pytest.mark.parametrize(

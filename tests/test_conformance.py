@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from sessile import MemorySessionStore
-from sessile.documents import DocumentStore
-from sessile.ids import new_id
-from sessile.log import Header
-from sessile.store import Page, Query
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.log.ids import new_id
+from sessile.store.documents import DocumentStore
+from sessile.store.opening import open_store
+from sessile.store.waist import Page, Query
 from sessile.testing import StoreConformance
-from sessile.testing.expiring import ExpiringTests
 from sessile.testing.fixtures import capability, only_in_full
+from sessile.testing.waist.expiring import ExpiringTests
 from tests.broken_stores import Expiring
 from tests.documents import Documents
 from tests.servers import MongoServer

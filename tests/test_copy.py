@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.copying import copy_store
 from sessile.errors import Closed, InvalidInput, NotInstalled
-from sessile.log import Header
-from sessile.stores import open_store
-from sessile.testing.deleting import Cut, CutStore
-from sessile.transplant import OF_THE_LOG
+from sessile.log.header import Header
+from sessile.store.opening import open_store
+from sessile.testing.waist.deleting import Cut, CutStore
+from sessile.transfer.copying import copy_store
+from sessile.transfer.transplant import OF_THE_LOG
 from tests.stores import url_of
 from tests.test_cli import sessile
 

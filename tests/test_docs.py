@@ -21,9 +21,9 @@ import psycopg
 import pytest
 
 import sessile
-from sessile import hookspecs
-from sessile.addresses import shown
-from sessile.plugins import installed
+from sessile.plugins import hookspecs
+from sessile.plugins.active import installed
+from sessile.store.addresses import shown
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))

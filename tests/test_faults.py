@@ -15,7 +15,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
 from sessile.errors import Conflict, ModelError, PluginError, SessionNotFound, StoreError, StoreUnavailable
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from tests.stores import ALL, DURABLE, url_of
 
 

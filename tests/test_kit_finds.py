@@ -50,7 +50,7 @@ NAMED = {
 LATE = {"DeafWait": "another_device", "UntouchedLogs": "lives_as_long", "ListedForEver": "expired_session"}
 TESTS = """
 import pytest
-from sessile.ids import new_id
+from sessile.store import new_id
 from sessile.testing import StoreConformance
 from tests import broken_stores
 
@@ -144,7 +144,7 @@ def test_the_races_find_a_step_that_is_left_out(monkeypatch: pytest.MonkeyPatch)
     async def never(commits: Any, log: str) -> bool:
         return False
 
-    monkeypatch.setattr("sessile.forks.is_dead", never)
+    monkeypatch.setattr("sessile.graph.forks.is_dead", never)
     store = MemorySessionStore()
     with pytest.raises((AssertionError, CorruptStore)):
         StoreConformance().test_another_comes_between_any_two_calls(lambda: store, "fork, begin the parent anew")

@@ -19,7 +19,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, Session, SessionManager
 from sessile.errors import StoreUnavailable
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from tests.proxy import Proxy
 from tests.servers import MongoServer, PostgresServer, RedisServer
 from tests.stores import SERVERS, url_of
@@ -208,7 +208,7 @@ def test_many_writers_of_many_sessions(url: str, pytestconfig: pytest.Config) ->
 _OPEN = """
 import sys
 from sessile import Session
-from sessile.stores import open_store
+from sessile.store import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

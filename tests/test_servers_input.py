@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from sessile import MongoSessionStore, RedisSessionStore, Session
-from sessile.addresses import shown
 from sessile.errors import InvalidInput, SessileError, StoreError
-from sessile.stores import open_store
+from sessile.store.addresses import shown
+from sessile.store.opening import open_store
 from tests.proxy import Proxy
 from tests.servers import MongoServer, RedisServer, free_port
 from tests.stores import SERVERS

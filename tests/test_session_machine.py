@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from sessile import Agent, Request
-from sessile.encoding import same
 from sessile.errors import InvalidInput, InvalidState, ReadOnly
-from sessile.stores import open_store
+from sessile.log.encoding import same
+from sessile.store.opening import open_store
 from tests.faces import FACES, opener
 from tests.stores import ALL, SERVERS, url_of
 

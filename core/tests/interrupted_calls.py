@@ -13,7 +13,7 @@ import signal
 import sys
 
 from sessile import Session
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 
 CALLS = 150
 faulthandler.dump_traceback_later(100, exit=True)  # where it waits for ever

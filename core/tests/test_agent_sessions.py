@@ -12,7 +12,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
 from sessile.errors import Closed, InvalidMessage, SessionNotFound
-from sessile.plugins import installed
+from sessile.plugins.active import installed
 from sessile.session import DefaultSessionStore
 from sessile.testing.limits import at_once
 
@@ -69,7 +69,7 @@ def test_what_was_said_in_a_session_that_was_closed_meanwhile_is_still_there(
             return str(len(request.messages))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sessile.open_sessions.MOST", 2)
+    monkeypatch.setattr("sessile.session.live.open_sessions.MOST", 2)
     with Agent("A", model=Counting(), memory={"session_id": "own", "db": url}) as agent:
         assert [agent.chat("hi", session_id=name) for name in "abcabc"] == ["1", "1", "1", "3", "3", "3"]
         assert agent.chat("hi") == "1"
@@ -83,7 +83,7 @@ def test_what_was_said_in_a_session_that_was_closed_meanwhile_is_still_there(
 @pytest.mark.parametrize("way", ["chat", "stream"])
 @pytest.mark.parametrize("ends", ["others", "close"])
 def test_a_session_in_use_is_not_closed_under_its_user(way: str, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessile.open_sessions.MOST", 1)
+    monkeypatch.setattr("sessile.session.live.open_sessions.MOST", 1)
     model, db = Waiting(), Closings()
     agent = Agent("A", model=model, db=db)
     said: list[Any] = []

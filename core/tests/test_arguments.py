@@ -18,11 +18,11 @@ import pytest
 import sessile
 from sessile import Agent, AsyncSession, MemoryConfig, MemorySessionStore, Runner, Session, SessionManager, tool
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput, NotInstalled, SessileError
-from sessile.plugins import installed
-from sessile.registry import Registry
+from sessile.plugins.active import installed
+from sessile.plugins.registry import Registry
 from sessile.session import DefaultSessionStore
 from sessile.session.hierarchy import HierarchicalSessionStore
-from sessile.store import Query
+from sessile.store.waist import Query
 
 VALUES: dict[str, Any] = {
     "none": None,
@@ -68,7 +68,19 @@ TAKES: dict[str, frozenset[str]] = {
     "Policy": frozenset({"text", "class"}),
     "ModelLike": frozenset({"none", "text"}),
     **dict.fromkeys(
-        ("AnySession", "SpeaksIn", "Agent", "Message", "Handle", "Literal", "OnConflict", "Tool", "Plugins", "os.PathLike"),
+        (
+            "AnySession",
+            "SpeaksIn",
+            "Speaker",
+            "Agent",
+            "Message",
+            "Handle",
+            "Literal",
+            "OnConflict",
+            "Tool",
+            "Plugins",
+            "os.PathLike",
+        ),
         frozenset(),
     ),
 }

@@ -11,8 +11,8 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, MemorySessionStore, Session, tool
+from sessile.engine.heirs import PREFIX
 from sessile.errors import Conflict, SessionNotFound
-from sessile.heirs import PREFIX
 
 Verb = Callable[[Any], Any]
 

@@ -13,10 +13,10 @@ from tests.faces import FACES, opener
 from tests.stores import ALL, url_of
 
 from sessile import Agent, MemorySessionStore, Request, Session, SessionManager, Turn
+from sessile.conversation.messages import Message
 from sessile.errors import Conflict
-from sessile.log import Header
-from sessile.messages import Message
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.store.opening import open_store
 
 PARTS = [{"type": "text", "text": "parts"}]
 

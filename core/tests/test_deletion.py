@@ -11,9 +11,9 @@ import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
 from sessile.errors import AccessDenied, CorruptStore, LockTimeout, StoreError, StoreUnavailable
-from sessile.store import Query
-from sessile.testing.deleting import Cut, CutStore
+from sessile.store.waist import Query
 from sessile.testing.fixtures import headers
+from sessile.testing.waist.deleting import Cut, CutStore
 
 
 def family(store: Any) -> None:

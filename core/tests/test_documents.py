@@ -15,7 +15,7 @@ from tests.stores import url_of
 from sessile import Session, SessionManager
 from sessile.errors import CorruptStore, InvalidInput
 from sessile.session import DefaultSessionStore
-from sessile.store import METHODS
+from sessile.store.waist import METHODS
 from sessile.testing.limits import at_once
 
 

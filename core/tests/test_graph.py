@@ -15,14 +15,15 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, Turn, tool
-from sessile.drive import Blocking
-from sessile.encoding import to_json
+from sessile.drive.faces import Blocking
 from sessile.errors import AccessDenied, Closed, Conflict, InvalidInput, SessionExists, SessionNotFound, UnsafeFile
-from sessile.files import checked, lines_between, write_lines
-from sessile.log import Change, Header, stamp
+from sessile.log.encoding import to_json
+from sessile.log.header import Header
+from sessile.log.stamping import Change, stamp
 from sessile.session.hierarchy import HierarchicalSessionStore
-from sessile.store import Query
-from sessile.testing.deleting import Cut, CutStore
+from sessile.store.waist import Query
+from sessile.testing.waist.deleting import Cut, CutStore
+from sessile.transfer.files import checked, lines_between, write_lines
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl, hookspecs
-from sessile.drive import Blocking, run
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
+from sessile.drive.faces import Blocking, run
 from sessile.errors import InvalidInput, NotInstalled, PluginError
-from sessile.plugins import Plugins, parse_options
-from sessile.registry import Registry
+from sessile.plugins import hookspecs
+from sessile.plugins.active import Plugins, parse_options
+from sessile.plugins.registry import Registry
 
 
 def session_with(*plugins: object, **options: Any) -> Session:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sessile import Agent, MemorySessionStore, Session, SessionManager, errors
-from sessile.ids import check_id, file_name
-from sessile.store import Query
+from sessile.log.ids import check_id, file_name
+from sessile.store.waist import Query
 
 
 @pytest.fixture

@@ -16,21 +16,21 @@ import attrs
 import pytest
 
 from sessile import Agent, MemorySessionStore, Session
-from sessile.commits import Commits
-from sessile.deletion import delete_session, mark
-from sessile.drive import Blocking, run
-from sessile.erasing import sweep
+from sessile.drive.faces import Blocking, run
+from sessile.engine.commits import Commits
+from sessile.engine.deletion import delete_session, mark
+from sessile.engine.handle import Handle
+from sessile.engine.heirs import PREFIX, claim, settle
+from sessile.engine.history import add_message, get_history
 from sessile.errors import CorruptStore, SessileError
-from sessile.forks import begin_pending, fork
-from sessile.handle import Handle
-from sessile.heirs import PREFIX, claim, settle
-from sessile.history import add_message, get_history
-from sessile.integrity import verify
-from sessile.log import UNSEEN, Header
-from sessile.plugins import installed
-from sessile.store import Query
+from sessile.graph.forks import begin_pending, fork
+from sessile.graph.integrity import verify
+from sessile.log.header import UNSEEN, Header
+from sessile.plugins.active import installed
+from sessile.session.managing.erasing import sweep
+from sessile.store.waist import Query
 from sessile.testing.plugin import full
-from sessile.transplant import Transplant
+from sessile.transfer.transplant import Transplant
 
 Actor = Callable[["Stepping", "World"], Coroutine[Any, Any, Any]]
 
@@ -392,9 +392,9 @@ async def cuts_first(commits: Any, header: Header, *args: Any, **how: Any) -> He
 
 
 OUT_OF_ORDER = {  # the scenario that shows the harm -> what is done in another order, or not at all
-    "fork, delete the parent": {"sessile.forks.is_dead": looks_at_nothing},
-    "fork, sweep": {"sessile.forks.begin_pending": claims_first, "sessile.forks.claim": has_claimed},
-    "read, delete and begin anew": {"sessile.deletion.mark": cuts_first},
+    "fork, delete the parent": {"sessile.graph.forks.is_dead": looks_at_nothing},
+    "fork, sweep": {"sessile.graph.forks.begin_pending": claims_first, "sessile.graph.forks.claim": has_claimed},
+    "read, delete and begin anew": {"sessile.engine.deletion.mark": cuts_first},
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.stores import DURABLE, url_of
 
 from sessile import MemorySessionStore, Session
-from sessile.log import Entry
+from sessile.log.entries import Entry
 
 
 class Interrupt(BaseException):

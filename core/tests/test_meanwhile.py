@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessile import MemorySessionStore, Session, SessionManager
-from sessile.copying import copy_store
+from sessile.transfer.copying import copy_store
 
 AGO = 1e-9  # days: so much older is everything in these tests
 

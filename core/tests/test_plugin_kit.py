@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessile import AsyncSession, Session, hookimpl
-from sessile.registry import Registry
+from sessile.plugins.registry import Registry
 from sessile.testing import PluginConformance
 
 KIT = PluginConformance()
@@ -29,7 +29,7 @@ class TestRight(PluginConformance):
 class Right:
     @hookimpl
     def register(self, registry: Registry) -> None:
-        registry.add("model", "kit-echo", "sessile.model:EchoModel")
+        registry.add("model", "kit-echo", "sessile.conversation.model:EchoModel")
 
     async def on_agent_start(self, session_id: str) -> list[Any]:
         return [{"role": "system", "content": session_id}]
@@ -85,8 +85,8 @@ def forgetful(self: Any) -> Any:
 
 
 DEFECTS: list[tuple[str, Any]] = [
-    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.model:Nothing"))),
-    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.model:EMBEDDED"))),
+    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.conversation.model:Nothing"))),
+    ("loads", defect(register=lambda self, registry: registry.add("model", "m", "sessile.conversation.model:EMBEDDED"))),
     ("loads", defect(register=lambda self, registry: registry.add("shop", "m", "a:b"))),
     ("loads", defect(on_user_message=lambda self, colour: None)),
     ("runs", defect(on_user_message=lambda self: 1 / 0)),

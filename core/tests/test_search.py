@@ -12,7 +12,8 @@ from tests.stores import ALL, url_of
 
 from sessile import MemorySessionStore, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, Missing, SessionNotFound
-from sessile.log import Entry, Header
+from sessile.log.entries import Entry
+from sessile.log.header import Header
 
 USERS = ("ann", "bob")
 FOX, BEAR = "a brown fox", 'a "brown" bear* NEAR (me)'

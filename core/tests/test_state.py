@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.faces import FACES, opener
 
 from sessile import MemorySessionStore, Session, SessionManager
+from sessile.conversation.messages import Message
 from sessile.errors import Conflict, InvalidInput, InvalidState
-from sessile.log import Entry, Header
-from sessile.messages import Message
+from sessile.log.entries import Entry
+from sessile.log.header import Header
 from sessile.testing.limits import at_once
 
 

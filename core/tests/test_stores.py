@@ -12,10 +12,10 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, hookimpl
 from sessile.errors import InvalidInput, NotInstalled
-from sessile.ids import new_id
-from sessile.plugins import Plugins
-from sessile.registry import Registry
-from sessile.stores import find_store
+from sessile.log.ids import new_id
+from sessile.plugins.active import Plugins
+from sessile.plugins.registry import Registry
+from sessile.store.opening import find_store
 from sessile.testing.limits import at_once, within
 
 
@@ -199,7 +199,7 @@ def test_a_hint_names_no_package_that_does_not_exist(kind: str, name: str, hint:
 
 
 def find_and_registry() -> Registry:
-    from sessile.plugins import installed
+    from sessile.plugins.active import installed
 
     return installed().registry
 

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import pytest
 from tests.faces import FACES, opener
 
-from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, context, tool
+from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, tool
+from sessile.conversation import context
+from sessile.conversation.past import PastTurn
+from sessile.conversation.tools import Tool
 from sessile.errors import Closed, InvalidInput, ModelError, SessileError, SessionExists
-from sessile.past import PastTurn
-from sessile.tools import Tool
 
 
 class Scripted:

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from sessile import Agent, AsyncSession, Session, SessionManager, SQLiteSessionStore
-from sessile.log import Change, Draft, Header, stamp
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.log.stamping import Change, Draft, stamp
+from sessile.store.opening import open_store
 from tests.benchmarks.floor import TEXT, Floor
 
 REPORT: list[str] = []

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from sessile import Session
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from tests.benchmarks.floor import TEXT
 from tests.benchmarks.test_cost import _report, microseconds, report  # noqa: F401  (a fixture)
 

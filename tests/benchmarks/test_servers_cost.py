@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sessile import Session, SessionManager
-from sessile.log import Change, Header, stamp
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.log.stamping import Change, stamp
+from sessile.store.opening import open_store
 from tests.benchmarks.floor import TEXT
 from tests.benchmarks.server_floors import MongoFloor, PostgresFloor, RedisFloor
 from tests.benchmarks.test_cost import _report, medians, microseconds, report  # noqa: F401  (a fixture)

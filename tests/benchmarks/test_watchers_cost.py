@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from sessile import Session
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from tests.benchmarks.floor import TEXT
 from tests.benchmarks.server_floors import PostgresFloor
 from tests.benchmarks.test_cost import _report, medians, microseconds, report  # noqa: F401  (a fixture)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from sessile import AsyncSession, Session
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from tests.benchmarks.floor import TEXT
 from tests.benchmarks.test_cost import _report, medians, microseconds, report  # noqa: F401  (a fixture)
 

@@ -6,53 +6,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sessile.agent import Agent as Agent
-    from sessile.agent import MemoryConfig as MemoryConfig
-    from sessile.agent import Result as Result
-    from sessile.agent import Runner as Runner
-    from sessile.documents import SessionStore as SessionStore
-    from sessile.hookspecs import hookimpl as hookimpl
-    from sessile.log import Entry as Entry
-    from sessile.log import Header as Header
-    from sessile.manager import SessionManager as SessionManager
-    from sessile.memory_store import MemorySessionStore as MemorySessionStore
-    from sessile.messages import Message as Message
-    from sessile.model import Request as Request
+    from sessile.conversation.messages import Message as Message
+    from sessile.conversation.model import Request as Request
+    from sessile.conversation.tools import Tool as Tool
+    from sessile.conversation.tools import tool as tool
+    from sessile.conversation.turn import Turn as Turn
+    from sessile.log.entries import Entry as Entry
+    from sessile.log.header import Header as Header
+    from sessile.plugins.hookspecs import hookimpl as hookimpl
     from sessile.session import AsyncSession as AsyncSession
     from sessile.session import Session as Session
-    from sessile.store import Page as Page
-    from sessile.store import Query as Query
-    from sessile.store import Store as Store
-    from sessile.tools import Tool as Tool
-    from sessile.tools import tool as tool
-    from sessile.turn import Turn as Turn
+    from sessile.session.agent import Agent as Agent
+    from sessile.session.agent import MemoryConfig as MemoryConfig
+    from sessile.session.agent import Result as Result
+    from sessile.session.agent import Runner as Runner
+    from sessile.session.managing.manager import SessionManager as SessionManager
+    from sessile.store.documents import SessionStore as SessionStore
+    from sessile.store.memory import MemorySessionStore as MemorySessionStore
+    from sessile.store.waist import Page as Page
+    from sessile.store.waist import Query as Query
+    from sessile.store.waist import Store as Store
+    from sessile.transfer.copying import copy_store as copy_store
 
 _HOMES = {
-    "Agent": "agent",
+    "Agent": "session.agent",
     "AsyncSession": "session",
-    "Entry": "log",
-    "Header": "log",
-    "MemoryConfig": "agent",
-    "MemorySessionStore": "memory_store",
-    "Message": "messages",
-    "Page": "store",
-    "Query": "store",
-    "Request": "model",
-    "Result": "agent",
-    "Runner": "agent",
+    "Entry": "log.entries",
+    "Header": "log.header",
+    "MemoryConfig": "session.agent",
+    "MemorySessionStore": "store.memory",
+    "Message": "conversation.messages",
+    "Page": "store.waist",
+    "Query": "store.waist",
+    "Request": "conversation.model",
+    "Result": "session.agent",
+    "Runner": "session.agent",
     "Session": "session",
-    "SessionManager": "manager",
-    "SessionStore": "documents",
-    "Store": "store",
-    "Tool": "tools",
-    "Turn": "turn",
-    "hookimpl": "hookspecs",
-    "tool": "tools",
+    "SessionManager": "session.managing.manager",
+    "SessionStore": "store.documents",
+    "Store": "store.waist",
+    "Tool": "conversation.tools",
+    "Turn": "conversation.turn",
+    "copy_store": "transfer.copying",
+    "hookimpl": "plugins.hookspecs",
+    "tool": "conversation.tools",
 }
 
-__all__ = [
-    *_HOMES,
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,7 +61,7 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_") or not name[0].isupper():
         raise AttributeError(f"module 'sessile' has no attribute {name!r}")
     else:  # a class that a plugin registers, such as SQLiteSessionStore
-        from sessile.plugins import installed
+        from sessile.plugins.active import installed
 
         try:
             value = installed().registry.load_attribute(name)

@@ -4,6 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = [
+    "AccessDenied",
+    "AgentNotFound",
+    "Closed",
+    "Conflict",
+    "CorruptStore",
+    "InvalidArgument",
+    "InvalidInput",
+    "InvalidMessage",
+    "InvalidSessionId",
+    "InvalidState",
+    "LeaseLost",
+    "LockTimeout",
+    "Missing",
+    "ModelError",
+    "NotInstalled",
+    "PluginError",
+    "ReadOnly",
+    "SessileError",
+    "SessionExists",
+    "SessionNotFound",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "TurnInterrupted",
+    "UnsafeFile",
+]
+
 
 class SessileError(Exception):
     """The base of all of sessile's errors."""

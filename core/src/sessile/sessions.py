@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sessile.documents import SessionStore
-from sessile.manager import SessionManager
-from sessile.memory_store import MemorySessionStore
 from sessile.session import AsyncSession, Session
+from sessile.session.managing.manager import SessionManager
+from sessile.store.documents import SessionStore
+from sessile.store.memory import MemorySessionStore
 
 __all__ = ["AsyncSession", "MemorySessionStore", "Session", "SessionManager", "SessionStore"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sessile import FileSessionStore, MemorySessionStore, Session, SessionManager
-from sessile.copying import copy_store
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, NotInstalled, StoreError, StoreTooNew
+from sessile.transfer.copying import copy_store
 from sessile_file.locking import locked
 
 

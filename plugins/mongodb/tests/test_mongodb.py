@@ -12,7 +12,7 @@ from tests.servers import wait_until
 
 from sessile import MongoSessionStore, Session
 from sessile.errors import Conflict, CorruptStore, InvalidInput, Missing
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 from sessile.testing.fixtures import Driven, born, commit, say
 
 

@@ -12,8 +12,8 @@ import pytest
 from pymongo import monitoring
 
 from sessile.errors import Conflict, Missing
-from sessile.log import Header
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.store.opening import open_store
 from sessile.testing.fixtures import born, commit, say
 
 LENGTH = 200  # entries: a bucket and a tail

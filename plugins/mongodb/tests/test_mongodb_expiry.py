@@ -13,10 +13,10 @@ from pymongo.errors import OperationFailure
 from tests.servers import wait_until
 
 from sessile.errors import Conflict
-from sessile.ids import owner_of
-from sessile.log import Header
-from sessile.store import Query
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.log.ids import owner_of
+from sessile.store.opening import open_store
+from sessile.store.waist import Query
 from sessile.testing.fixtures import Driven, born, commit, say
 
 DAY = 86400.0

@@ -13,7 +13,7 @@ import pytest
 from tests.proxy import Proxy
 
 from sessile import AsyncSession, Session
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 
 WATCHERS = 60
 

@@ -17,7 +17,7 @@ from tests.servers import wait_until
 
 from sessile import AsyncSession, PostgresSessionStore, Session, SessionManager
 from sessile.errors import StoreUnavailable
-from sessile.store import Query
+from sessile.store.waist import Query
 from sessile.testing.fixtures import Driven, born, commit, say
 
 POOL = 4

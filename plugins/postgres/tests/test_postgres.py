@@ -9,7 +9,7 @@ import pytest
 
 from sessile import PostgresSessionStore, Session, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, Missing, StoreUnavailable
-from sessile.store import Query
+from sessile.store.waist import Query
 
 
 @pytest.fixture

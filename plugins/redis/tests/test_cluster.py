@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sessile.stores import open_store
-from sessile.testing.sharing import SharingTests
-from sessile.testing.values import ValuesTests
-from sessile.testing.waist import WaistTests
+from sessile.store.opening import open_store
+from sessile.testing.waist.contract import WaistTests
+from sessile.testing.waist.sharing import SharingTests
+from sessile.testing.waist.values import ValuesTests
 
 
 class TestRedisCluster(SharingTests, ValuesTests, WaistTests):

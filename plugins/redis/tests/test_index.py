@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sessile import SessionManager
 from sessile.errors import Conflict
-from sessile.log import Header
-from sessile.store import Page, Query
-from sessile.stores import open_store
+from sessile.log.header import Header
+from sessile.store.opening import open_store
+from sessile.store.waist import Page, Query
 from sessile.testing.fixtures import born, commit, say
 
 

@@ -14,8 +14,8 @@ import redis
 
 from sessile import AsyncSession, RedisSessionStore, Session, SessionManager
 from sessile.errors import Conflict, CorruptStore, InvalidInput, Missing, StoreError
-from sessile.store import Query
-from sessile.stores import open_store
+from sessile.store.opening import open_store
+from sessile.store.waist import Query
 from sessile.testing.fixtures import born, commit, say
 
 

@@ -16,7 +16,7 @@ from tests.servers import wait_until
 
 from sessile import AsyncSession, Session
 from sessile.errors import StoreError
-from sessile.stores import open_store
+from sessile.store.opening import open_store
 
 _POOL = 4
 

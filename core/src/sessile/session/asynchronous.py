@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from sessile import (
-    archives,
-    forks,
-    graph,
-    history,
-    integrity,
-    lifecycle,
-    merging,
-    points,
-    replacing,
-    saving,
-    state,
-    streaming,
-    turns,
-    watching,
-)
-from sessile import checkpoints as marks  # a method is called as the module is
-from sessile.agent import Agent
-from sessile.arguments import Seconds, checked_class
-from sessile.background import running_loop
-from sessile.drive import Awaiting, awaited
-from sessile.encoding import JSON
+from sessile.conversation.messages import Message, message
+from sessile.drive.arguments import Arguments, Seconds, checked_class
+from sessile.drive.background import running_loop
+from sessile.drive.faces import Awaiting, HasHandle
+from sessile.engine import history, lifecycle, state, turns
 from sessile.errors import InvalidInput
-from sessile.messages import Message, message
+from sessile.graph import checkpoints as marks
+from sessile.graph import forks, integrity, merging, points, replacing
+from sessile.graph import snapshots as graph
+from sessile.log.encoding import JSON
 from sessile.session import write_through
+from sessile.session.agent import Agent
 from sessile.session.base import BaseSession
+from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
+from sessile.transfer import archives, saving
 
 if TYPE_CHECKING:
     from sessile.session.blocking import Session
 
 A = TypeVar("A", bound="AsyncSession")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def awaited(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """A verb of the engine as an async method of `AsyncSession`. Its arguments are checked."""
+    check = Arguments(verb, skip=1)
+
+    @functools.wraps(verb)
+    async def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
+        return await verb(self._handle, *args, **kwargs)
+
+    return method
 
 
 @checked_class

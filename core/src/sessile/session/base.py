@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from sessile import saving
-from sessile.agent import Agent, adapter_of
-from sessile.arguments import Check, Count, Duration, Positive, Seconds, checked_class
-from sessile.background import running_loop
-from sessile.drive import Face
-from sessile.encoding import json_value
+from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
+from sessile.drive.background import running_loop
+from sessile.drive.faces import Face
+from sessile.engine.handle import Handle
 from sessile.errors import AgentNotFound, InvalidInput
-from sessile.exclusive import Lease
-from sessile.handle import Handle
-from sessile.ids import check_id, new_id
-from sessile.log import DEFAULT_USER
-from sessile.middleware import check
-from sessile.plugins import Plugins, with_extra
-from sessile.registry import refuse_untaken
-from sessile.stores import find_store, share_store
+from sessile.log.encoding import json_value
+from sessile.log.header import DEFAULT_USER
+from sessile.log.ids import check_id, new_id
+from sessile.plugins.active import Plugins, with_extra
+from sessile.plugins.middleware import check
+from sessile.plugins.registry import refuse_untaken
+from sessile.session.agent import Agent, adapter_of
+from sessile.session.live.exclusive import Lease
+from sessile.store.opening import find_store, share_store
+from sessile.transfer import saving
 
 B = TypeVar("B", bound="BaseSession")
 OnConflict = Annotated[str, Check(lambda value: value in ("rebase", "raise"), "'rebase' or 'raise'")]

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sessile import (
-    archives,
-    forks,
-    graph,
-    history,
-    integrity,
-    lifecycle,
-    merging,
-    points,
-    replacing,
-    saving,
-    state,
-    streaming,
-    turns,
-    watching,
-)
-from sessile import checkpoints as marks  # a method is called as the module is
-from sessile.agent import Agent
-from sessile.arguments import Seconds, checked_class
-from sessile.documents import DocumentStore
-from sessile.drive import Blocking, blocking, run
-from sessile.encoding import JSON
-from sessile.memory_store import HeldSession
-from sessile.messages import Message, message
+from sessile.conversation.messages import Message, message
+from sessile.drive.arguments import Arguments, Seconds, checked_class
+from sessile.drive.faces import Blocking, HasHandle, run
+from sessile.engine import history, lifecycle, state, turns
+from sessile.graph import checkpoints as marks
+from sessile.graph import forks, integrity, merging, points, replacing
+from sessile.graph import snapshots as graph
+from sessile.log.encoding import JSON
 from sessile.session import write_through
+from sessile.session.agent import Agent
 from sessile.session.base import BaseSession
+from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
+from sessile.store.documents import DocumentStore
+from sessile.store.memory import HeldSession
+from sessile.transfer import archives, saving
 
 S = TypeVar("S", bound="Session")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
+    """A verb of the engine (an async function of a handle) as a plain method of `Session`. Its arguments are checked."""
+    check = Arguments(verb, skip=1)
+
+    @functools.wraps(verb)
+    def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        check(args, kwargs)
+        return run(verb(self._handle, *args, **kwargs))
+
+    return method
 
 
 @checked_class

@@ -7,13 +7,13 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from sessile.arguments import Count, Positive, Seconds, checked_class
-from sessile.encoding import JSON
+from sessile.drive.arguments import Count, Positive, Seconds, checked_class
 from sessile.errors import InvalidInput, SessionNotFound
-from sessile.manager import SessionManager
-from sessile.open_sessions import OpenSessions
+from sessile.log.encoding import JSON
 from sessile.session.blocking import Session
-from sessile.stores import default_url
+from sessile.session.live.open_sessions import OpenSessions
+from sessile.session.managing.manager import SessionManager
+from sessile.store.opening import default_url
 
 
 @checked_class

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sessile.arguments import checked_class
-from sessile.drive import run
-from sessile.encoding import JSON, json_value
+from sessile.conversation.messages import as_message, draft
+from sessile.drive.arguments import checked_class
+from sessile.drive.faces import run
+from sessile.engine.state import check_own_key
 from sessile.errors import InvalidInput, SessionNotFound
-from sessile.ids import new_id
-from sessile.log import DEFAULT_USER
-from sessile.messages import as_message, draft
-from sessile.saving import SavedSession, restore
+from sessile.log.encoding import JSON, json_value
+from sessile.log.header import DEFAULT_USER
+from sessile.log.ids import new_id
 from sessile.session.blocking import Session
 from sessile.session.default import DefaultSessionStore
-from sessile.state import check_own_key
+from sessile.transfer.saving import SavedSession, restore
 
 _SHARED = "shared"  # the metadata key of the sharing flag
 

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from sessile import archives, lifecycle
-from sessile.agent import Agent
-from sessile.arguments import Arguments
+from sessile.drive.arguments import Arguments
+from sessile.engine import lifecycle
 from sessile.errors import InvalidInput
+from sessile.session.agent import Agent
 from sessile.session.base import BaseSession
+from sessile.transfer import archives
 
 _check = Arguments(archives.load, skip=1)
 

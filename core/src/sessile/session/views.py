@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sessile.commits import Commits
-from sessile.handle import Handle
+from sessile.engine.commits import Commits
+from sessile.engine.handle import Handle
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.base import BaseSession
 from sessile.session.blocking import Session

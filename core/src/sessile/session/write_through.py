@@ -11,12 +11,12 @@ from typing import Any
 
 import attrs
 
-from sessile import lifecycle
-from sessile import state as states
-from sessile.drive import run
-from sessile.encoding import JSON, copied, json_value, same
+from sessile.drive.faces import run
+from sessile.engine import lifecycle
+from sessile.engine import state as states
+from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput, InvalidState, ReadOnly
-from sessile.handle import Handle
+from sessile.log.encoding import JSON, copied, json_value, same
 
 _MISSING: Any = object()
 

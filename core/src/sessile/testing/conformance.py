@@ -1,14 +1,14 @@
 """The conformance tests, all of them. Subclass `StoreConformance`, give it a `store_url` fixture, and run pytest."""
 
-from sessile.testing.deleting import DeletingTests
-from sessile.testing.expiring import ExpiringTests
 from sessile.testing.fixtures import Driven as Driven
-from sessile.testing.races import RacesTests
-from sessile.testing.searching import SearchTests
-from sessile.testing.sharing import SharingTests
-from sessile.testing.together import TogetherTests
-from sessile.testing.values import ValuesTests
-from sessile.testing.waist import WaistTests
+from sessile.testing.waist.contract import WaistTests
+from sessile.testing.waist.deleting import DeletingTests
+from sessile.testing.waist.expiring import ExpiringTests
+from sessile.testing.waist.races import RacesTests
+from sessile.testing.waist.searching import SearchTests
+from sessile.testing.waist.sharing import SharingTests
+from sessile.testing.waist.together import TogetherTests
+from sessile.testing.waist.values import ValuesTests
 
 
 class StoreConformance(

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from sessile.commits import Commits
-from sessile.deletion import find_all
-from sessile.drive import Blocking, run
-from sessile.ids import new_log_id
-from sessile.log import Change, Draft, Header, stamp
-from sessile.store import Query
-from sessile.stores import open_store as open_url
+from sessile.drive.faces import Blocking, run
+from sessile.engine.commits import Commits
+from sessile.engine.deletion import find_all
+from sessile.log.header import Header
+from sessile.log.ids import new_log_id
+from sessile.log.stamping import Change, Draft, stamp
+from sessile.store.opening import open_store as open_url
+from sessile.store.waist import Query
 from sessile.testing import plugin
 from sessile.testing.limits import within
 

@@ -68,7 +68,7 @@ def at_once(*works: Callable[[], Any]) -> None:
 
 def _suspect(frame: FrameType | None) -> str:
     """The method of a store that a thread is in, the innermost one."""
-    from sessile.store import is_store  # late: pytest imports this module in every run
+    from sessile.store.waist import is_store
 
     for inner, _ in traceback.walk_stack(frame) if frame else ():
         store = inner.f_locals.get("self")

@@ -12,20 +12,7 @@ import pytest
 
 from sessile.testing.limits import Overtime, leave_what_hangs, within
 
-_REWRITTEN = (
-    "waist",
-    "values",
-    "together",
-    "deleting",
-    "searching",
-    "sharing",
-    "races",
-    "expiring",
-    "machine",
-    "graph_machine",
-    "processes",
-    "plugin_conformance",
-)
+_REWRITTEN = ("waist", "driving", "plugin_conformance")
 pytest.register_assert_rewrite(*(f"sessile.testing.{name}" for name in _REWRITTEN))
 
 _STORE, _CAPABILITY = "sessile.store", "sessile.capability"  # properties of a test that its reports carry

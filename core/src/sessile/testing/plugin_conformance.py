@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from sessile.agent import Agent
 from sessile.errors import PluginError
-from sessile.marking import Implementation
-from sessile.memory_store import MemorySessionStore
-from sessile.plugins import Plugins, installed
+from sessile.plugins.active import Plugins, installed
+from sessile.plugins.marking import Implementation
 from sessile.session import AsyncSession, Session
+from sessile.session.agent import Agent
+from sessile.store.memory import MemorySessionStore
 
 capability = pytest.mark.capability
 both_faces = pytest.mark.parametrize("face", [Session, AsyncSession])
@@ -128,7 +128,7 @@ class PluginConformance:
     @capability("discovery")
     def test_discovering_it_imports_nothing_heavy(self, plugin: Any) -> None:
         own, statement = _loading(plugin)
-        program = f"import json, sys, sessile.plugins\nbefore = set(sys.modules)\n{statement}\n"
+        program = f"import json, sys, sessile.plugins.active\nbefore = set(sys.modules)\n{statement}\n"
         program += "print(json.dumps(sorted(set(sys.modules) - before)))"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
@@ -147,7 +147,7 @@ def _loading(plugin: Any) -> tuple[str, str]:
     if not isinstance(plugin, str):
         pytest.skip("an object is made by who passes it: nothing is discovered")
     if plugin.endswith(".py"):
-        return f"sessile_local_{Path(plugin).stem}", f"sessile.plugins.load_local({plugin!r})"
+        return f"sessile_local_{Path(plugin).stem}", f"sessile.plugins.active.load_local({plugin!r})"
     (module,) = [entry.module for entry in sessile_entry_points() if entry.name == plugin]
     return module.partition(".")[0], f"import {module}"
 

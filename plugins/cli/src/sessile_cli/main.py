@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from sessile.drive import Blocking, run
-from sessile.plugins import Plugins, parse_options
+from sessile.plugins import Blocking, Plugins, installed, parse_options, run, steer
 from sessile_cli.failures import report, report_aborted
 
 
@@ -30,10 +29,8 @@ class Cli(click.Group):
 
     def _load(self, options: list[str]) -> None:
         if self.plugins is None:
-            from sessile import plugins
-
-            plugins.steer(*parse_options(options))
-            self.plugins = plugins.installed()
+            steer(*parse_options(options))
+            self.plugins = installed()
             run(self.plugins.call(Blocking(), "register_commands", {"cli": self}))
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from sessile.ids import check_id
-from sessile.store import MOST
+from sessile.store import MOST, check_id
 
 store_option = click.option(
     "--store", metavar="URL", help="Where sessions are, such as sqlite:///chat.db. [default: $SESSILE_STORE, else ~/.sessile]"

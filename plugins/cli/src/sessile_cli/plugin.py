@@ -1,6 +1,6 @@
 """The command line's own commands, which are added by the same hook as everybody else's."""
 
-from sessile.hookspecs import hookimpl
+from sessile import hookimpl
 
 
 @hookimpl(tryfirst=True)

@@ -71,7 +71,7 @@ def _store_checks(url: str | None, repair: bool) -> list[dict[str, Any]]:
 
 def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
     from sessile import SessionManager
-    from sessile.addresses import shown
+    from sessile.store import shown
 
     with SessionManager(url) as manager:
         begin = time.perf_counter()
@@ -84,6 +84,6 @@ def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
 
 
 def _model(found: Any) -> str:
-    from sessile.finding_models import find_model
+    from sessile.plugins import find_model
 
     return f"{type(find_model(None, found)).__name__} is the default"

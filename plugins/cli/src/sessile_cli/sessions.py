@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sessile.errors import CorruptStore, SessionNotFound
-from sessile.log import STATUSES
+from sessile.store import STATUSES
 from sessile_cli.chat import converse
 from sessile_cli.files import STANDARD, read_from, written_to
 from sessile_cli.options import json_option, limit_option, store_option, user_option

@@ -26,7 +26,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
     Interrupted, it goes on when it is run again; later, it brings what was said since. A session that was changed in the
     target is left as it is, and told; the status is 1 then.
     """
-    from sessile.copying import copy_store
+    from sessile import copy_store
 
     _check_there(source)
     after = None if since is None else since.replace(tzinfo=UTC).timestamp()
@@ -44,7 +44,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
 
 def _check_there(url: str) -> None:
     """Refuse a store on disk that does not exist: a copy of it would be empty, and look as if all was done."""
-    from sessile.stores import find_store
+    from sessile.store import find_store
 
     store, release = find_store(url)  # nothing is made before the first commit
     path = getattr(store, "path", None)
@@ -58,8 +58,7 @@ def _check_there(url: str) -> None:
 @json_option
 def migrate(url: str, as_json: bool) -> None:
     """Bring a store's schema up to date. The first commit does it, too; this is for who wants to know when."""
-    from sessile.addresses import shown
-    from sessile.stores import open_store
+    from sessile.store import open_store, shown
 
     store = open_store(url)
     try:

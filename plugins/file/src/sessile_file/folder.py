@@ -11,10 +11,8 @@ from urllib.parse import unquote
 
 import attrs
 
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore, StoreError, StoreTooNew
-from sessile.ids import file_name, owner_of
-from sessile.log import Entry, Header
+from sessile.store import Entry, Header, file_name, from_json, owner_of, to_json
 from sessile_file import logfile
 from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
 

@@ -12,9 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sessile.ids import file_name
-from sessile.log import Header
-from sessile.store import Query
+from sessile.store import Header, Query, file_name
 from sessile_file.files import sync_folder
 
 FIELDS = ("parent", "root", "user_id")  # the narrowest first

@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.log import Entry, Header
+from sessile.store import Entry, Header, from_json, to_json
 
 BLOCK = 16_384  # bytes read at a time when looking for a line
 _FIRST = 4096  # bytes: more than the first line has

@@ -15,12 +15,23 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
-from sessile.addresses import path_options, url_path
-from sessile.arguments import Seconds, checked
 from sessile.errors import Closed, CorruptStore, SessileError, StoreError
-from sessile.ids import RESERVED, file_name, owner_of
-from sessile.log import Entry, Header
-from sessile.store import Page, Query, conflict, recency, whole
+from sessile.store import (
+    RESERVED,
+    Entry,
+    Header,
+    Page,
+    Query,
+    Seconds,
+    checked,
+    conflict,
+    file_name,
+    owner_of,
+    path_options,
+    recency,
+    url_path,
+    whole,
+)
 from sessile_file import logfile
 from sessile_file.checking import clear_begun, clear_markers
 from sessile_file.files import opened, sync_folder

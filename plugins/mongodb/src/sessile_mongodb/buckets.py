@@ -10,8 +10,7 @@ from typing import Any
 
 from pymongo import ASCENDING
 
-from sessile.log import Entry
-from sessile.native import maybe
+from sessile.store import Entry, maybe
 from sessile_mongodb.deadlines import date
 
 

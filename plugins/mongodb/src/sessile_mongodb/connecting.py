@@ -9,8 +9,8 @@ from typing import Any
 from bson.errors import InvalidDocument
 from pymongo import AsyncMongoClient, MongoClient, errors
 
-from sessile.addresses import shown
 from sessile.errors import InvalidInput, StoreError, StoreUnavailable
+from sessile.store import shown
 
 OLDEST = (4, 4)
 _AUTHENTICATION = (11, 13, 18, 8000)  # codes: user not found, unauthorized, authentication failed, Atlas' own

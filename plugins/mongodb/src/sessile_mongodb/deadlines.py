@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sessile.expiry import MARGIN
-from sessile.ids import RESERVED
+from sessile.store import MARGIN, RESERVED
 
 FOREVER = 253_402_214_400_000  # the last day of the year 9999
 _AHEAD = 0.3  # of `ttl`, that it does when that is extended: this is done about once in a fifth of the time

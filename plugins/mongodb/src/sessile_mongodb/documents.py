@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.ids import RESERVED
-from sessile.log import UNSEEN, Header, is_unset
-from sessile.store import Query
+from sessile.store import RESERVED, UNSEEN, Header, Query, from_json, is_unset, to_json
 from sessile_mongodb.deadlines import over
 
 # Header fields that the database may be asked for; the others are JSON texts in `details`.

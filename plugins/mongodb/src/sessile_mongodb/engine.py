@@ -11,12 +11,8 @@ import pymongo
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReadPreference
 from pymongo.errors import DuplicateKeyError
 
-from sessile.drive import background
-from sessile.encoding import JSON
 from sessile.errors import Conflict, CorruptStore, StoreTooNew
-from sessile.log import Entry, Header
-from sessile.native import Guard, maybe
-from sessile.store import Page, Query, conflict, recency, whole
+from sessile.store import JSON, Entry, Guard, Header, Page, Query, background, conflict, maybe, recency, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
 from sessile_mongodb.deadlines import alive, moment, over
 from sessile_mongodb.documents import HEADER, STORED, condition, readable, to_header

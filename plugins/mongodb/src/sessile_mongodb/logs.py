@@ -8,10 +8,7 @@ from typing import Any
 
 import attrs
 
-from sessile.ids import owner_of
-from sessile.log import Entry
-from sessile.native import maybe
-from sessile.store import missing
+from sessile.store import Entry, maybe, missing, owner_of
 from sessile_mongodb.buckets import Buckets, batches
 from sessile_mongodb.deadlines import SETTLE, extended, now
 from sessile_mongodb.documents import STORED

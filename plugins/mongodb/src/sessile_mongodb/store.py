@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sessile.addresses import shown, url_options
-from sessile.arguments import Lifetime, checked
-from sessile.drive import run
 from sessile.errors import InvalidInput
-from sessile.native import Engine, NativeStore
+from sessile.store import Engine, Lifetime, NativeStore, checked, run, shown, url_options
 
 
 class MongoSessionStore(NativeStore):

@@ -17,8 +17,7 @@ from typing import Any
 import attrs
 from pymongo.errors import DuplicateKeyError
 
-from sessile.log import Entry
-from sessile.native import maybe
+from sessile.store import Entry, maybe
 from sessile_mongodb.deadlines import FOREVER, Deadlines, alive, date, expired, extended, over
 from sessile_mongodb.documents import HEADER, header_changes, new_header
 from sessile_mongodb.logs import Logs

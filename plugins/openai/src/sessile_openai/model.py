@@ -6,12 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from sessile.background import background, on_background
-from sessile.encoding import to_json
+from sessile import Message
 from sessile.errors import ModelError
-from sessile.messages import Message
-from sessile.model import Request
-from sessile.tools import Tool
+from sessile.models import Request, Tool, background, on_background, to_json
 
 DEFAULT = "gpt-4o-mini"
 

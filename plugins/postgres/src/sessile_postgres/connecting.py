@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sessile.addresses import shown
 from sessile.errors import InvalidInput, StoreError, StoreUnavailable
+from sessile.store import shown
 
 OLDEST = 120000
 _REFUSED = re.compile(

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.errors import UndefinedTable
 
-from sessile.encoding import JSON
 from sessile.errors import CorruptStore, StoreTooNew
-from sessile.log import Entry, Header
-from sessile.native import Guard, maybe
-from sessile.store import Page, Query, conflict, missing, whole
+from sessile.store import JSON, Entry, Guard, Header, Page, Query, conflict, maybe, missing, whole
 from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
 from sessile_postgres.listening import Listener, notice

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from sessile.native import maybe
+from sessile.store import maybe
 from sessile_postgres.connecting import Lost, NoAnswer
 
 _IDLE = 600  # seconds that a connection is kept unused

@@ -9,11 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.ids import owner_of
-from sessile.log import UNSEEN, Entry, Header, is_unset
-from sessile.store import Query
+from sessile.store import UNSEEN, Entry, Header, Query, from_json, is_unset, owner_of, to_json
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
 COLUMNS = {

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sessile.addresses import shown, url_options
-from sessile.arguments import checked
-from sessile.drive import background, run
 from sessile.errors import InvalidInput
-from sessile.native import Engine, NativeStore
+from sessile.store import Engine, NativeStore, background, checked, run, shown, url_options
 
 _TABLE_NAME = re.compile(r"(?!pg_|sessile_schema\Z)[a-z_][a-z0-9_]{0,40}(?<!_entries)")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from sessile.native import maybe
+from sessile.store import maybe
 from sessile_redis.index import Index
 from sessile_redis.listing import read_through
 from sessile_redis.rebuild import known, lost, rebuild

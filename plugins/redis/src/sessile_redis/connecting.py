@@ -10,9 +10,8 @@ from typing import Any
 from redis import exceptions
 from redis.backoff import NoBackoff
 
-from sessile.addresses import shown
 from sessile.errors import CorruptStore, InvalidInput, StoreError, StoreUnavailable
-from sessile.native import maybe
+from sessile.store import maybe, shown
 
 OLDEST = (6, 2)
 

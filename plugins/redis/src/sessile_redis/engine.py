@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from sessile.drive import background
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore, SessileError
-from sessile.ids import RESERVED
-from sessile.log import Entry, Header
-from sessile.native import Guard, maybe
-from sessile.store import Page, Query, conflict, whole
+from sessile.store import RESERVED, Entry, Guard, Header, Page, Query, background, conflict, from_json, maybe, to_json, whole
 from sessile_redis.checking import check
 from sessile_redis.connecting import check_version, explained, make_client, one_server, unread_answers_lost
 from sessile_redis.feed import Feed

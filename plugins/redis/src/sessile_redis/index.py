@@ -15,8 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sessile.log import Header
-from sessile.native import maybe
+from sessile.store import Header, maybe
 from sessile_redis.keys import Keys, readable
 from sessile_redis.scripts import FLAG, SETTLE
 

@@ -14,11 +14,8 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore
-from sessile.ids import RESERVED
-from sessile.log import Header
-from sessile.store import Query
+from sessile.store import RESERVED, Header, Query, from_json, to_json
 
 INDEXED = ("parent", "root", "user_id")  # the narrowest first
 IDENTITY = ("log", *INDEXED)  # the header fields that say where a session lies

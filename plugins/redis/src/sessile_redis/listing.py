@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sessile.errors import StoreError
-from sessile.log import Header
-from sessile.native import maybe
-from sessile.store import Page, Query, recency
+from sessile.store import Header, Page, Query, maybe, recency
 from sessile_redis.index import FLAGS, OLD, Index, new_flag
 from sessile_redis.rebuild import rebuild
 from sessile_redis.scripts import PAGE

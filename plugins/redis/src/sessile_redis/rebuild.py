@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from sessile.errors import StoreError
-from sessile.ids import new_id
-from sessile.native import maybe
+from sessile.store import maybe, new_id
 from sessile_redis.index import Index
 from sessile_redis.keys import readable
 from sessile_redis.scripts import REBUILD

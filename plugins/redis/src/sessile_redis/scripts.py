@@ -10,8 +10,7 @@ from typing import Any
 import attrs
 from redis.exceptions import NoScriptError
 
-from sessile.expiry import MARGIN
-from sessile.native import maybe
+from sessile.store import MARGIN, maybe
 
 _FOLDER = Path(__file__).parent
 _INDEX = (_FOLDER / "index.lua").read_text()

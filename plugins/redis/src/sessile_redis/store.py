@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sessile.addresses import shown, url_options
-from sessile.arguments import Lifetime, checked
 from sessile.errors import InvalidInput
-from sessile.ids import CONTROL
-from sessile.native import Engine, NativeStore
+from sessile.store import CONTROL, Engine, Lifetime, NativeStore, checked, shown, url_options
 
 
 class RedisSessionStore(NativeStore):

@@ -13,9 +13,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from sessile import Message
 from sessile.errors import ModelError
-from sessile.messages import Message
-from sessile.model import Request
+from sessile.models import Request
 from sessile_smollm import notes
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from sessile.messages import Message
+from sessile import Message
 
 EXAMPLES = (
     ("My name is Bob and I like soup. I have two sons. I drive a red car.", "What's my name?", "Your name is Bob."),

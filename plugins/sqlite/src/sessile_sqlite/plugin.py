@@ -1,6 +1,6 @@
 """What the plugin registers."""
 
-from sessile.hookspecs import hookimpl
+from sessile import hookimpl
 
 
 @hookimpl

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sessile.encoding import from_json
 from sessile.errors import CorruptStore
-from sessile.ids import RESERVED
-from sessile.log import UNSEEN, Header, is_unset
-from sessile.store import Query
+from sessile.store import RESERVED, UNSEEN, Header, Query, from_json, is_unset
 
 # Header fields with a column of their own, and the column's name; the others are in the details.
 COLUMNS = {

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from sessile.errors import CorruptStore
-from sessile.log import Entry
-from sessile.messages import from_entry
-from sessile.words import words
+from sessile.store import Entry, from_entry, words
 
 PIECE = 1000  # entries that are indexed in one transaction
 

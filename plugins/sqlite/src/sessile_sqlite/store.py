@@ -13,12 +13,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sessile.addresses import path_options, url_path
-from sessile.arguments import Seconds, checked
-from sessile.encoding import from_json, to_json
 from sessile.errors import CorruptStore, InvalidInput, StoreError
-from sessile.log import Entry, Header
-from sessile.store import Page, Query, conflict, missing
+from sessile.store import (
+    Entry,
+    Header,
+    Page,
+    Query,
+    Seconds,
+    checked,
+    conflict,
+    from_json,
+    missing,
+    path_options,
+    to_json,
+    url_path,
+)
 from sessile_sqlite.connection import Connection
 from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
 from sessile_sqlite.schema import MIGRATIONS, version

@@ -1,0 +1,262 @@
+"""Messages: what users, assistants and tools say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from sessile.conversation.foreign import is_call, to_plain
+from sessile.drive.shown import shorten
+from sessile.errors import InvalidMessage, ReadOnly
+from sessile.log.encoding import JSON, copied, from_json, json_value
+from sessile.log.entries import Entry
+from sessile.log.ids import CONTROL, new_id
+from sessile.log.stamping import Draft
+
+ROLES = ("system", "user", "assistant", "tool")
+ABOUT = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
+_NESTED = frozenset((dict, list))  # what can be changed in place
+_YEAR_10000 = 253_402_300_800  # seconds since 1970: later moments have no date
+
+
+class Message(dict[str, Any]):
+    """One message: a read-only dict, so that `json.dumps` takes it, whose keys are attributes too.
+
+    role: "system", "user", "assistant" or "tool". content: text, a list of JSON parts, or None beside tool calls.
+    metadata: a dict of JSON values. id: stable for ever. timestamp: seconds since 1970 (UTC), the writer's clock.
+    turn: id of its turn, if it was said in one. open: True while its turn has no reply, or tool calls no results.
+    tool_calls (assistant): [{"id", "name", "arguments": dict}]. tool_call_id, name (tool): the call it answers.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            if name in _DEFAULTS:
+                return _DEFAULTS[name]()
+            raise AttributeError(f"this message has no {name!r}; it has {sorted(self)}") from None
+
+    @property
+    def text(self) -> str:
+        """The content as plain text: the text parts of a list joined, "" for whatever has no text. Never raises."""
+        content = self.get("content")
+        if isinstance(content, str):
+            return content
+        return "".join(map(_part_text, content)) if isinstance(content, (list, tuple)) else ""
+
+    def replace(self, **changes: Any) -> Message:
+        """A copy with some keys set anew, checked as a new message is."""
+        return message(**{**self, **changes})
+
+    def __repr__(self) -> str:
+        return f"Message({', '.join(f'{k}={v!r}' for k, v in self.items())})"
+
+    def _read_only(self, *_: Any, **__: Any) -> NoReturn:
+        raise ReadOnly("a message is read-only: use .replace(content=…) for a changed copy")
+
+    __setitem__ = __delitem__ = __setattr__ = __ior__ = _read_only
+    update = setdefault = pop = popitem = clear = _read_only
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Message, (dict(self),)
+
+
+def _none() -> None:
+    return None
+
+
+# What a key that a message has not comes to: made anew each time, so that nobody's change shows in another message.
+_DEFAULTS: Mapping[str, Callable[[], Any]] = {
+    **dict.fromkeys(("id", "content", "timestamp", "turn", "tool_call_id", "name"), _none),
+    "metadata": dict,
+    "tool_calls": list,
+    "open": bool,
+}
+
+
+def _part_text(part: object) -> str:
+    text = part.get("text") if isinstance(part, Mapping) else part
+    return text if isinstance(text, str) else ""
+
+
+def message(role: str, content: JSON = None, metadata: Mapping[str, JSON] | None = None, **fields: JSON) -> Message:
+    """A checked message. Raises `InvalidMessage`, naming the value, for what cannot be stored."""
+    if role not in ROLES:
+        raise InvalidMessage(f"a message's role is one of {', '.join(ROLES)}, not {shorten(role)}")
+    body: dict[str, Any] = {"role": role, "content": _checked_content(role, content, fields)}
+    if metadata:
+        if not isinstance(metadata, Mapping):
+            raise InvalidMessage(f"a message's metadata is a dict, not {type(metadata).__name__} ({shorten(metadata)})")
+        body["metadata"] = json_value(dict(metadata), "metadata", InvalidMessage)
+    for name, value in fields.items():
+        if value is not None and value != []:
+            body[name] = _FIELDS[name](name, value) if name in _FIELDS else json_value(value, name, InvalidMessage)
+    return Message(body)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidMessage(f"a message's {name} is a string, not {shorten(value)}: leave it out, or pass str({name})")
+    text: str = json_value(value, name, InvalidMessage)
+    return text
+
+
+def _id(name: str, value: object) -> str:
+    if (text := _text(name, value)) and (control := CONTROL.search(text)):
+        raise InvalidMessage(f"a message's {name} {text!r:.60} has {control.group()!r}: leave that out")
+    return text
+
+
+def _seconds(name: str, value: object) -> float:
+    """A moment as seconds since 1970, from that, an aware datetime, or ISO 8601 text with an offset."""
+    moment = value
+    try:
+        if isinstance(moment, str):
+            moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            moment = moment.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < _YEAR_10000:
+        raise InvalidMessage(
+            f"a message's {name} is a moment, not {shorten(value)}: pass seconds since 1970, a datetime with a time zone, or "
+            "ISO 8601 text with an offset"
+        )
+    return float(moment)
+
+
+def _tool_calls(name: str, value: object) -> list[dict[str, JSON]]:
+    if not isinstance(value, (list, tuple)):
+        raise InvalidMessage(f"a message's {name} are a list of dicts, not {shorten(value)}")
+    return [_tool_call(call) for call in json_value(value, name, InvalidMessage)]
+
+
+def _tool_call(call: JSON) -> dict[str, JSON]:
+    """A tool call as {"id", "name", "arguments"}; OpenAI's nested form is taken too, a missing id is made."""
+    if not isinstance(call, dict):
+        raise InvalidMessage(f"a tool call is a dict with a name and arguments, not {shorten(call)}")
+    inner = call.get("function") or call
+    arguments = inner.get("arguments") or {} if isinstance(inner, dict) else None
+    if isinstance(arguments, str):
+        try:
+            arguments = from_json(arguments)
+        except ValueError:
+            arguments = {"_text": arguments}  # a model's broken JSON: the tool's check will answer it
+    if not isinstance(arguments, dict) or not isinstance(inner.get("name"), str):
+        raise InvalidMessage(f"a tool call has a name and a dict of arguments: {shorten(call, 80)} has not")
+    return {"id": str(call.get("id") or new_id()), "name": inner["name"], "arguments": arguments}
+
+
+_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("id", "turn"), _id),
+    **dict.fromkeys(("tool_call_id", "name"), _text),
+    "timestamp": _seconds,
+    "tool_calls": _tool_calls,
+}
+OWN_FIELDS = tuple(_FIELDS.keys() - {"turn"})  # of a message, beside role, content and metadata, that a caller may give
+
+
+def _checked_content(role: str, content: JSON, fields: Mapping[str, JSON]) -> JSON:
+    if isinstance(content, str):
+        return json_value(content, "content", InvalidMessage)
+    if content is None:
+        if role == "assistant" and fields.get("tool_calls"):
+            return None
+        raise InvalidMessage(f"the content of a message of role {role!r} is None: pass text (it may be empty)")
+    if not isinstance(content, (list, tuple)):
+        raise InvalidMessage(
+            f"a message's content is text or a list of parts, not {type(content).__name__} ({shorten(content)}): "
+            "pass str(content)"
+        )
+    for number, part in enumerate(content):
+        if not isinstance(part, (str, dict)):
+            raise InvalidMessage(
+                f"content[{number}] is {shorten(part)}: a part of a content is text or a dict such as "
+                "{'type': 'text', 'text': '…'}"
+            )
+    return json_value(content, "content", InvalidMessage)
+
+
+def as_message(value: Any) -> Message:
+    """A message from a `Message`, a dict such as {"role": "user", "content": "Hi"}, or a (role, content) pair.
+
+    Forms of other libraries are taken too: see `sessile.foreign`.
+    """
+    value = to_plain(value)
+    if isinstance(value, Mapping):
+        if "role" not in value:
+            raise InvalidMessage(f"this message has no role: {shorten(value, 80)}; pass {{'role': 'user', 'content': '…'}}")
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise InvalidMessage(f"this message has the key {shorten(odd[0])}: its keys are strings")
+        return message(**value)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return message(value[0], value[1])
+    raise InvalidMessage(f"not a message: {shorten(value, 80)}; pass a Message, {{'role': …, 'content': …}} or (role, content)")
+
+
+def as_messages(values: Iterable[Any]) -> list[Message]:
+    """Messages from what `as_message` takes. `InvalidMessage` says which is wrong, or has the id of another.
+
+    Function calls that follow each other as items of their own become one message: a model made them at once.
+    """
+    values = list(values)
+    found: list[Message] = []
+    numbers: dict[str, int] = {}
+    for number, value in enumerate(values, 1):
+        try:
+            said = as_message(value)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"message {number} of {len(values)}: {error}" if len(values) > 1 else str(error)) from error
+        if found and is_call(value) and is_call(values[number - 2]):
+            found[-1] = found[-1].replace(tool_calls=[*found[-1].tool_calls, *said.tool_calls])
+            continue
+        if said.id is not None and (first := numbers.setdefault(said.id, number)) != number:
+            raise InvalidMessage(f"message {number} of {len(values)} has the id of message {first}, {said.id!r}: leave one out")
+        found.append(said)
+    return found
+
+
+def as_reply(value: Any, like: Message | None = None) -> Message:
+    """What a model or a middleware returned, as an assistant's message; text keeps the other fields of `like`."""
+    if like is not None and value is like:
+        return like
+    value = to_plain(value)
+    if isinstance(value, str):
+        return like.replace(content=value) if like is not None else message("assistant", value)
+    if isinstance(value, Mapping):
+        return _assistants(as_message({"role": "assistant", **value}))
+    raise InvalidMessage(f"a reply is text or an assistant's message, not {type(value).__name__} ({shorten(value)})")
+
+
+def _assistants(said: Message) -> Message:
+    if said.role != "assistant":
+        raise InvalidMessage(f"a reply is an assistant's message, not one of role {said.role!r} ({shorten(said.content)})")
+    return said
+
+
+def draft(said: Message, turn: str | None = None, message_id: str | None = None) -> Draft:
+    """The log entry to be of a message. Its id and time are kept where it has them, so that a copy is known as the same."""
+    if ABOUT.isdisjoint(said):
+        return Draft("message", _own(said), id=message_id or new_id(), turn=turn)
+    body = {name: value for name, value in said.items() if name not in ABOUT}
+    return Draft("message", _own(body), id=message_id or said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
+
+
+def from_entry(entry: Entry) -> Message:
+    """The message that a "message" entry holds. It shares the entry's values: `handed_out` copies them for somebody else."""
+    if entry.turn is None:
+        return Message(entry.body, id=entry.id, timestamp=entry.time)
+    return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
+
+
+def handed_out(messages: Iterable[Message]) -> list[Message]:
+    """The same messages for somebody else: what is changed in these changes nothing in those."""
+    return [said if _NESTED.isdisjoint(map(type, said.values())) else Message(copied(said)) for said in messages]
+
+
+def _own(body: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a message's values; the very same where all are text and numbers, as nearly always."""
+    return body if _NESTED.isdisjoint(map(type, body.values())) else copied(body)

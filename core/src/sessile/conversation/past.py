@@ -1,0 +1,166 @@
+"""The past of a conversation: its turns as they are read back from the log.
+
+Writers may interleave in the log; here each turn is contiguous, in the order in which the turns began. A handle keeps
+the past it last saw, so that a turn reads only what others said meanwhile.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+
+from sessile.conversation.messages import Message, from_entry, handed_out
+from sessile.drive.locks import new_lock
+from sessile.log.entries import Entry
+from sessile.log.header import Header
+
+KEPT = 500  # messages that a handle keeps, or a little more
+
+CountTokens = Callable[[str], int]
+
+
+class PastTurn:
+    """The messages of one turn; or, outside of turns (`id` None), a message and those that follow it up to the next user's."""
+
+    __slots__ = ("_sendable", "id", "messages")
+
+    def __init__(self, first: Message, turn_id: str | None) -> None:
+        self.id = turn_id
+        self.messages = [first]
+        self._sendable: tuple[CountTokens, list[Message], int, bool] | None = None
+
+    def add(self, said: Message) -> None:
+        """Add what was said next."""
+        self.messages.append(said)
+        self._sendable = None
+
+    @property
+    def open(self) -> bool:
+        """Is it a turn without a reply, or with tool calls that have no results?"""
+        return self.id is not None and (self.messages[-1]["role"] != "assistant" or bool(unanswered(self.messages)))
+
+    def shown(self) -> list[Message]:
+        """The messages as a history shows them: those of an open turn have `open` set."""
+        return [Message(said, open=True) for said in self.messages] if self.open else self.messages
+
+    def sendable(self, count_tokens: CountTokens) -> tuple[list[Message], int]:
+        """What of it may be sent to a model, and how many tokens that is: nothing of an open turn, and no unpaired call.
+
+        The messages are the receiver's own (see `handed_out`).
+        """
+        if self._sendable is None or self._sendable[0] is not count_tokens:
+            sent = [] if self.open else _paired(self.messages)
+            plain = all(map(operator.is_, sent, handed_out(sent)))
+            self._sendable = count_tokens, sent, tokens_of(sent, count_tokens), plain
+        _, sent, tokens, plain = self._sendable
+        return sent if plain else handed_out(sent), tokens
+
+
+class Past:
+    """The turns that began in the last part of a session, up to `end`, a position in its own log.
+
+    Threads and tasks may share it: each reads what is missing by itself, and what another added meanwhile is left out.
+    header: the session when the part was read. whole: it is not a part but all.
+    """
+
+    def __init__(self, header: Header, messages: Iterable[Message], *, whole: bool) -> None:
+        self.end = header.head
+        self.whole = whole
+        self.count = 0
+        self._turns: dict[object, PastTurn] = {}  # by turn id; what is outside of turns by itself, as message ids may repeat
+        self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
+        self._lineage = header.lineage
+        self._log = header.log
+        self._lock = new_lock()
+        self._sound = True  # not while something is being added: a signal may cut that short
+        self._add(messages)
+
+    def _add(self, messages: Iterable[Message]) -> None:
+        turns, loose = self._turns, self._loose
+        for said in messages:
+            key = said.get("turn")
+            if key is None:
+                if loose is None or said["role"] == "user":
+                    loose = PastTurn(said, None)
+                    turns[loose] = loose
+                else:
+                    loose.add(said)
+            elif key in turns:
+                turns[key].add(said)
+            elif key == said["id"] or self.whole:
+                turns[key] = PastTurn(said, key)
+                loose = None
+            else:
+                continue  # of a turn that began before this part
+            self.count += 1
+        self._loose = loose
+
+    def fits(self, header: Header) -> bool:
+        """Is it still true for what the header says: the same session, nothing reverted since?"""
+        return self._sound and self._lineage == header.lineage and self._log == header.log and self.end <= header.head
+
+    def extend(self, header: Header, entries: Iterable[Entry]) -> None:
+        """Add what was said up to the header's head."""
+        with self._lock:
+            self._sound = False
+            self._add(from_entry(entry) for entry in entries if entry.kind == "message" and entry.position >= self.end)
+            self.end = max(self.end, header.head)
+            if self.count > 2 * KEPT:
+                self._forget()
+            self._sound = True
+
+    def _forget(self) -> None:
+        while self.count > KEPT and len(self._turns) > 1:
+            oldest = next(iter(self._turns))
+            self.count -= len(self._turns.pop(oldest).messages)
+        self.whole = False
+
+    def committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
+        """Add what the handle committed itself, if nothing is missing in between."""
+        if self.end + len(entries) == after.head and self.fits(before) and self._lineage == after.lineage:
+            self.extend(after, entries)
+
+    def last(self, limit: int | None) -> list[PastTurn]:
+        """The last turns that have `limit` messages together, oldest first; all of them for None."""
+        with self._lock:
+            if limit is None or limit >= self.count:
+                return list(self._turns.values())
+            turns: list[PastTurn] = []
+            for turn in reversed(self._turns.values()):
+                turns.append(turn)
+                limit -= len(turn.messages)
+                if limit <= 0:
+                    break
+        return turns[::-1]
+
+
+def unanswered(messages: Iterable[Message]) -> set[str]:
+    """The ids of tool calls among these messages that have no result among them."""
+    calls: set[str] = set()
+    results: set[str | None] = set()
+    for said in messages:
+        if "tool_calls" in said:
+            calls.update(call["id"] for call in said["tool_calls"])
+        elif said["role"] == "tool":
+            results.add(said.get("tool_call_id"))
+    return calls - results
+
+
+def tokens_of(messages: Iterable[Message], count_tokens: CountTokens) -> int:
+    """Tokens of messages; each takes about four more for its role and its bounds."""
+    return sum(count_tokens(said.text) + 4 for said in messages)
+
+
+def _paired(messages: list[Message]) -> list[Message]:
+    """Messages up to the first tool call without a result, and without results that no call precedes."""
+    missing = unanswered(messages)
+    sent: list[Message] = []
+    called: set[str | None] = set()
+    for said in messages:
+        calls = {call["id"] for call in said.get("tool_calls", ())}
+        if calls & missing:
+            break
+        called |= calls
+        if said["role"] != "tool" or said.get("tool_call_id") in called:
+            sent.append(said)
+    return sent

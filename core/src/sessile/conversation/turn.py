@@ -1,0 +1,108 @@
+"""A turn, as middleware and hooks see it. What happens in one is in `turns.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import attrs
+
+from sessile.conversation.messages import Message
+from sessile.conversation.tools import Tool
+from sessile.drive.arguments import Check
+from sessile.log.encoding import JSON
+from sessile.log.ids import new_id
+from sessile.log.stamping import Draft
+
+Sink = Callable[[str], None]
+
+
+class AgentLike:
+    """What turns and hooks are given of an agent; `Agent` is one."""
+
+    name: str
+    instructions: str
+    tools: list[Tool]
+    window: int | None
+    budget: int | None
+    max_steps: int
+    options: dict[str, JSON]
+
+    def find_model(self, plugins: Any) -> Any:
+        """The model that it speaks with: what it was given, or what these plugins register."""
+        raise NotImplementedError
+
+
+Speaker = Annotated[AgentLike, Check(lambda value: isinstance(value, AgentLike), "an Agent")]
+
+
+class Sent(NamedTuple):
+    """What a turn is committing: whether it has landed is not known where that is cut short.
+
+    It is in `log`, from position `start` on, if it is anywhere. final: does it end with the reply?
+    """
+
+    drafts: Sequence[Draft]
+    log: str
+    start: int
+    final: bool
+
+
+@attrs.define(eq=False, slots=False)
+class Turn:
+    """One turn, as middleware and hooks see it.
+
+    session: blocking for a blocking function, an `AsyncSession` for an `async def`, whatever the user holds.
+    id: of the turn and of its first message. message: the user's; middleware may replace it. said: what is stored of
+    this turn so far. prompt: what the model was sent last. reply: the stored reply, at the end. emit: takes each piece
+    of text while `streaming`; middleware may wrap it. metadata: for middleware to share what it likes, never stored.
+    """
+
+    session: Any
+    agent: AgentLike
+    message: Message
+    streaming: bool
+    emit: Sink
+    id: str = attrs.field(factory=new_id)
+    said: list[Message] = attrs.field(factory=list)
+    prompt: list[Message] = attrs.field(factory=list)
+    reply: Message | None = None
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+    arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
+    began: int | None = None  # position of its first message in the session's log
+    asked: Message | None = None  # the user's message as it was stored last
+    answering: bool = False  # is the inside of the onion under way?
+    sent: Sent | None = None  # the commit under way
+
+    @property
+    def session_id(self) -> str:
+        session_id: str = self.session.session_id
+        return session_id
+
+    @property
+    def content(self) -> Any:
+        """The content of the user's message; set it to change what is stored and sent."""
+        return self.message.content
+
+    @content.setter
+    def content(self, value: JSON) -> None:
+        self.message = self.message.replace(content=value)
+
+    def _seen_by(self, asynchronous: bool) -> Turn:
+        """The turn for code that awaits, or for code that does not: its `session` is of that face, the rest is shared."""
+        session = self.session._seen_by(asynchronous)
+        return self if session is self.session else _TurnView(self, session)
+
+    def is_same(self, other: object) -> bool:
+        """Is `other` this turn, for whichever face?"""
+        return isinstance(other, Turn) and other.__dict__ is self.__dict__
+
+
+class _TurnView(Turn):
+    """A turn that shares everything with another but the session."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, turn: Turn, session: Any) -> None:
+        self.__dict__ = turn.__dict__
+        self.session = session

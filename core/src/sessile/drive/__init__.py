@@ -1,0 +1,1 @@
+"""How one engine is driven, blocking or awaiting: the faces, the background loop, threads, locks, checked arguments."""

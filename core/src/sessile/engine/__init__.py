@@ -1,0 +1,1 @@
+"""One session in one store: the commit loop, history, state, turns, deletion."""

@@ -1,0 +1,76 @@
+"""Automatic snapshots: points to go back to, before tools that are hard to undo, and behind turns.
+
+They carry {"automatic": True}. A session keeps the latest of them only (`checkpoint_keep`): what was said stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from sessile.conversation.turn import Turn
+from sessile.engine.handle import Handle
+from sessile.errors import Conflict
+from sessile.log.entries import MESSAGE, Entry, Segment
+from sessile.log.header import Header
+from sessile.log.lineage import pieces_backwards, snapshot_draft
+from sessile.log.stamping import Change
+
+
+async def before_tools(h: Handle, names: list[str]) -> None:
+    """Keep the point before tools run that are hard to undo. Under "raise", `Conflict` where somebody has changed the session."""
+    await _automatic(h, lambda turns: f"before {', '.join(names)}")
+
+
+async def after_turn(h: Handle, turn: Turn) -> None:
+    """Keep the point behind every `checkpoint_interval` turns, and where a plugin's `want_snapshot` names one.
+
+    None is kept where somebody else commits meanwhile under "raise", or all the time: the turn is stored, and has not failed.
+    """
+    with suppress(Conflict):
+        if h.checkpoint_interval and _due(h, await _turns(h, await h.open())):
+            await _automatic(h, lambda turns: f"after {turns[1]} turns" if _due(h, turns) else None)
+    for label in await h.hook("want_snapshot", turn=turn):
+        with suppress(Conflict):
+            await _automatic(h, lambda turns, label=label: str(label))  # type: ignore[misc]
+
+
+def _due(h: Handle, turns: tuple[int, int]) -> bool:
+    before, now = (number // h.checkpoint_interval for number in turns)
+    return now > before
+
+
+async def _automatic(h: Handle, label: Callable[[tuple[int, int]], str | None]) -> None:
+    """An automatic snapshot of this label, which depends on the turns that were taken (see `_turns`); None: none is made."""
+
+    async def mark(header: Header) -> Change | None:
+        turns = await _turns(h, header)
+        text = label(turns)
+        if text is None:
+            return None
+        kept = [*header.automatic, [header.depth, header.head]][-h.checkpoint_keep :]
+        return Change([snapshot_draft(header, text, {"automatic": True, "turns": turns[1]})], {"automatic": kept})
+
+    await h.commit_after(mark)
+
+
+async def _turns(h: Handle, header: Header) -> tuple[int, int]:
+    """How many turns had been taken at the last automatic snapshot, and now.
+
+    They are counted from there: no handle needs to have seen them all. No further back than matters for the next one.
+    """
+    before = start = 0
+    if header.automatic:
+        depth, position = header.automatic[-1]
+        before = (await h.entry(depth, position)).body["metadata"].get("turns", 0)
+        start = position + 1 if depth == header.depth else 0
+    count = 0
+    for piece in pieces_backwards(Segment(header.depth, start, header.head), 4 * h.checkpoint_interval + 1):
+        count += len([entry for entry in await h.read(piece, MESSAGE) if _ends_turn(entry)])
+        if count >= h.checkpoint_interval:
+            break
+    return before, before + count
+
+
+def _ends_turn(entry: Entry) -> bool:
+    return entry.turn is not None and entry.body["role"] == "assistant" and "tool_calls" not in entry.body

@@ -1,0 +1,171 @@
+"""Heirs: who inherits from a log. A record a log, which is there while somebody does.
+
+The record of log X is the hidden session `~heirs:X` without entries, whose state says of each log that inherits from X how
+many entries of it: {log: stop}. A fork is in the records of all logs that it inherits from before it is a session for
+anybody, so that whoever deletes a session knows what of its log has to stay. It is no part of the session's own header,
+which a fork therefore never changes.
+
+In stores that let sessions expire, what a session inherits lives as long as the session. The store lets a header and its own
+log expire by itself; the core extends the lives of the ancestors' logs, before the commit that relies on it, and notes in the
+header until when it has, so that this happens about once in a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sessile.engine.commits import Commits, Retrying
+from sessile.errors import Conflict, CorruptStore
+from sessile.log.header import DELETED, PENDING, Ancestor, Header
+from sessile.log.ids import RESERVED, new_log_id, owner_of
+from sessile.store.waist import MARGIN
+
+PREFIX = f"{RESERVED}heirs:"  # how the ids of these records begin
+
+
+def record_of(log: str) -> str:
+    """The id of a log's record."""
+    return PREFIX + log
+
+
+async def is_dead(commits: Commits, log: str) -> bool:
+    """Is a log's session deleted? Once it is, it is for ever, as no log has the id again."""
+    try:
+        header = await commits.load(owner_of(log))
+    except CorruptStore:  # it may be there: what it needs has to stay
+        return False
+    return header is None or header.log != log or header.status == DELETED
+
+
+async def heirs(commits: Commits, log: str) -> dict[str, int]:
+    """{log: stop} of the logs that inherit from a log, as far as they are still there."""
+    try:
+        record = await commits.load(record_of(log))
+    except CorruptStore:
+        return {}
+    return dict(record.state) if record else {}
+
+
+async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool) -> bool:
+    """Enter a log as an heir of an ancestor's. False where nobody has inherited from that and it may not be the first."""
+    name = record_of(ancestor.log)
+    again = _retrying(commits, ancestor.log)
+    while True:
+        record = await commits.load(name)
+        if record is None and not first:
+            return False
+        before = record or Header(session_id=name, log=new_log_id(name))
+        try:
+            await commits.change(before, state={**before.state, child: ancestor.stop})
+        except Conflict as lost:
+            await again.lost(lost)
+        else:
+            return True
+
+
+async def release(commits: Commits, log: str, child: str) -> None:
+    """Take an heir out of a log's record. Where the log's session is dead, what nobody else inherits goes."""
+    again = _retrying(commits, log)
+    while True:
+        try:
+            record = await commits.load(record_of(log))
+        except CorruptStore:
+            return
+        if record is None or child not in record.state:
+            break
+        try:
+            record = await commits.change(record, state=_without(record, {child}))
+        except Conflict as lost:
+            await again.lost(lost)
+        else:
+            break
+    if await is_dead(commits, log):
+        await settle(commits, log)
+    elif record is not None and not record.state:
+        await commits.remove(record)
+
+
+async def settle(commits: Commits, log: str) -> None:
+    """Drop what nobody inherits of a log whose session was seen dead.
+
+    An heir that is dead counts until it is taken out of the record by a commit: one that forked in the meantime would be
+    overlooked else. All of it stays where the record cannot be read: who inherits is not known then.
+    """
+    again = _retrying(commits, log)
+    while True:
+        try:
+            record = await commits.load(record_of(log))
+        except CorruptStore:
+            return
+        keep, void = await _needed(commits, record.state if record else {})
+        if record is not None and void:
+            try:
+                record = await commits.change(record, state=_without(record, void))
+            except Conflict as lost:
+                await again.lost(lost)
+                continue
+        await commits.prune(log, keep)
+        if keep or record is None or await commits.remove(record):
+            return
+
+
+async def _needed(commits: Commits, stops: dict[str, int]) -> tuple[int, set[str]]:
+    """How many entries the living heirs need, and the dead ones that were found on the way."""
+    void: set[str] = set()
+    for child, stop in sorted(stops.items(), key=lambda item: -item[1]):
+        if not await is_dead(commits, child):
+            return stop, void
+        void.add(child)
+    return 0, void
+
+
+async def tidy(commits: Commits, record: Header, *, repair: bool) -> bool:
+    """Does a record name heirs that are dead, or none at all? With `repair`, that is mended."""
+    void = {child for child in record.state if await is_dead(commits, child)}
+    if record.state and not void:
+        return False
+    if repair:
+        try:
+            record = await commits.change(record, state=_without(record, void))
+        except Conflict:  # somebody is at it
+            return True
+        log = record.session_id.removeprefix(PREFIX)
+        if await is_dead(commits, log):
+            await settle(commits, log)
+        elif not record.state:
+            await commits.remove(record)
+    return True
+
+
+def _retrying(commits: Commits, log: str) -> Retrying:
+    return commits.retrying(f"what is known of the forks of session {owner_of(log)!r}")
+
+
+def _without(record: Header, children: set[str]) -> dict[str, Any]:
+    return {child: stop for child, stop in record.state.items() if child not in children}
+
+
+def how_it_went(store: Any) -> str:
+    """What became of a session that a store does not have any more."""
+    return "was deleted" if getattr(store, "ttl", None) is None else "was deleted, or has expired,"
+
+
+async def keep_inherited(commits: Commits, header: Header) -> dict[str, Any]:
+    """Let what a session inherits live as long as the session will after its next commit; the header fields that say so."""
+    ttl = getattr(commits.store, "ttl", None)
+    if not header.ancestors or (ttl is None and header.kept is None):
+        return {}
+    if ttl is None:
+        kept = None
+    elif header.kept is None and header.status != PENDING:  # it stays, whatever this store does with others
+        return {}
+    else:
+        until = time.time() + ttl
+        if header.kept is not None and until <= header.kept:
+            return {}
+        kept = round(until + MARGIN * ttl, 3)
+    for ancestor in header.ancestors:
+        if ancestor.stop:
+            await commits.tell(commits.store.touch, ancestor.log, kept)  # type: ignore[attr-defined]
+    return {"kept": kept}

@@ -1,0 +1,1 @@
+"""A session as a graph: snapshots, reverts, forks, edits, merges, verification."""

@@ -1,0 +1,63 @@
+"""Integrity: does each entry follow the one before it, as its hash says?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from sessile.engine.handle import Handle
+from sessile.errors import CorruptStore
+from sessile.log.entries import FORK, Entry, Segment
+from sessile.log.lineage import before, pieces
+
+
+@attrs.frozen
+class Verification:
+    """What `verify` found: how many entries it read, and the first problem with its log and position ("" for none)."""
+
+    entries: int
+    problem: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.problem
+
+
+async def verify(h: Handle, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Verification:
+    """Check every entry of the session's logs: none is missing, and each carries the hash of the one before it.
+
+    A fork's first entry carries the hash of the last one it inherited. progress: called with the number of entries
+    checked, and of all.
+    """
+    header = await h.refresh()
+    parts = [Segment(depth, 0, row.stop) for depth, row in enumerate(header.ancestors) if row.stop]
+    parts.append(Segment(header.depth, 0, header.head))
+    checked, total = 0, sum(part.stop or 0 for part in parts)
+    for part in parts:
+        log, last = header.log_at(part.depth), ""
+        for piece in pieces(part):
+            try:
+                entries = await h.read(piece)
+            except CorruptStore as error:
+                return Verification(checked, str(error))
+            for position, entry in enumerate(entries, piece.start):
+                if entry.position != position or entry.prev != last:
+                    return Verification(checked, f"entry {position} of log {log!r} was altered, or the one before it")
+                last, checked = entry.hash, checked + 1
+            if not piece.start and (problem := await _torn(h, entries[0])):
+                return Verification(checked, f"{problem} by log {log!r}")
+            progress(checked, total)
+        if part.depth == header.depth and last != header.hash:
+            return Verification(checked, f"the last entry of log {log!r} is not the one that its header names")
+    return Verification(checked)
+
+
+async def _torn(h: Handle, first: Entry) -> str:
+    """What is wrong between a fork's first entry and the last one it inherited."""
+    end = before(first)
+    if end is None or first.kind != FORK:
+        return ""
+    last = await h.entry(end.depth, (end.stop or 0) - 1)
+    if last.hash == first.body["hash"]:
+        return ""
+    return f"entry {last.position} at depth {end.depth} is not the one that was inherited"

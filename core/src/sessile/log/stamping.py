@@ -1,0 +1,77 @@
+"""Stamping: the one pure function that turns drafts into a commit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from sessile.log.encoding import JSON
+from sessile.log.entries import CARRY_STATE, MESSAGE, Entry
+from sessile.log.header import ACTIVE, Header
+from sessile.log.ids import new_id
+
+
+@attrs.frozen(slots=False)
+class Draft:
+    """An entry to be: what is known of it before its place in the log is."""
+
+    kind: str
+    body: dict[str, Any]
+    id: str = attrs.field(factory=new_id)
+    turn: str | None = None
+    count: int | None = None  # messages after it, where that is not simply one more
+    time: float | None = None  # when it was said, where that is not now
+    raw: str | None = None
+
+
+@attrs.frozen(slots=False)
+class Change:
+    """What a commit is to do: entries to append, and header fields to set (JSON values)."""
+
+    drafts: Sequence[Draft] = ()
+    fields: Mapping[str, JSON] = attrs.field(factory=dict)
+
+
+def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict[str, JSON]]:
+    """The entries and header changes that put `change` behind `header`: pure, so it can be done again after a conflict."""
+    entries: list[Entry] = []
+    position, count, base, prev = header.head, header.count, header.base, header.hash
+    for draft in change.drafts:
+        if draft.kind == MESSAGE:
+            count += 1
+        elif draft.kind in CARRY_STATE:
+            base = position
+        if draft.count is not None:
+            count = draft.count
+        entry = Entry(
+            position=position,
+            kind=draft.kind,
+            id=draft.id,
+            time=now if draft.time is None else draft.time,
+            body=draft.body,
+            turn=draft.turn,
+            count=count,
+            base=base,
+            prev=prev,
+            raw=draft.raw,
+        )
+        entries.append(entry)
+        position, prev = position + 1, entry.hash
+    changes = next_version(header, now, entries[-1].id if entries else new_id())
+    if entries:
+        changes.update(head=position, count=count, base=base, hash=prev)
+        if header.status != ACTIVE:
+            changes["status"] = ACTIVE
+    changes.update(change.fields)
+    if not header.version:
+        born = {**header.to_dict(), "created_at": header.created_at or now}
+        changes = {**born, **changes}
+    return entries, changes
+
+
+def next_version(header: Header, now: float, commit: str) -> dict[str, JSON]:
+    """The header fields that every commit sets. commit: its id."""
+    return {"version": (header.version or random.getrandbits(48)) + 1, "updated_at": now, "commit": commit}

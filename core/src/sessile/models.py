@@ -1,0 +1,9 @@
+"""Models: what the author of one needs."""
+
+from sessile.conversation.messages import Message
+from sessile.conversation.model import EchoModel, Model, Request
+from sessile.conversation.tools import Tool
+from sessile.drive.background import background, on_background
+from sessile.log.encoding import JSON, to_json
+
+__all__ = ["JSON", "EchoModel", "Message", "Model", "Request", "Tool", "background", "on_background", "to_json"]

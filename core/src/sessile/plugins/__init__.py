@@ -1,0 +1,24 @@
+"""Plugins: hook specs, the registry, discovery, and how hooks are called."""
+
+from sessile.drive.faces import Blocking, run
+from sessile.plugins.active import PluginInfo, Plugins, installed, load_local, parse_options, steer, with_extra
+from sessile.plugins.finding_models import find_model
+from sessile.plugins.hookspecs import hookimpl
+from sessile.plugins.registry import KINDS, Registration, Registry
+
+__all__ = [
+    "KINDS",
+    "Blocking",
+    "PluginInfo",
+    "Plugins",
+    "Registration",
+    "Registry",
+    "find_model",
+    "hookimpl",
+    "installed",
+    "load_local",
+    "parse_options",
+    "run",
+    "steer",
+    "with_extra",
+]

@@ -1,0 +1,125 @@
+"""The hooks: everything a plugin can take part in. This page is the reference; `sessile plugins` shows who takes part.
+
+A plugin implements a hook as a function of the same name marked with `sessile.hookimpl`. The function names just the
+arguments it wants (`**arguments` gets all of them), and may be `async def`. A marked function that has no hook's name is
+refused. An object given as `plugins=[…]` or `db=…` needs no marks: its methods with a hook's name are taken. The
+functions of a module always need them. A plugin that is active already may be given again; it still runs once.
+
+`session` and `turn.session` are what the implementation can use: a `Session` for a blocking function, an `AsyncSession`
+for an `async def`, whichever of them the user holds.
+
+Implementations run last registered first; `tryfirst` and `trylast` change that, as in pluggy. With `wrapper=True` the
+function is a generator around all the others: it yields once, and the `yield` gives it their results (a list; for
+`build_context` the new prompt). What it returns takes the place of them; None leaves them as they are.
+
+An implementation fails where it raises, or returns what the hook cannot have. That never breaks a conversation: it is
+logged with the plugin's and the hook's name, and the implementation counts as not there for this call. Under
+`strict=True` it is raised as `PluginError` instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from sessile.conversation.messages import Message
+    from sessile.conversation.turn import AgentLike, Turn
+    from sessile.plugins.registry import Registry
+
+hookspec = pluggy.HookspecMarker("sessile")
+hookimpl = pluggy.HookimplMarker("sessile")
+
+
+@hookspec
+def register(registry: Registry) -> None:
+    """Register stores, models and others by name: `registry.add("store", "mine", "my_package:MyStore")`.
+
+    Runs once, when plugins are discovered. The target is a string and imported on first use only, so that discovering
+    a plugin stays fast. An exception disables this plugin, and `sessile plugins` shows it as broken.
+    """
+
+
+@hookspec
+def on_agent_start(
+    agent: AgentLike, agent_name: str, session: Any, session_id: str, user_id: str, metadata: dict[str, Any]
+) -> list[Any] | None:
+    """An agent is about to work for the first time in a session as it was opened: once for each `Session(…)`.
+
+    Returns a list of messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as
+    the session's history if it has none yet; where several plugins return some, the first one's are taken. Other turns
+    wait meanwhile. Where it fails under `strict`, the next turn begins with it again.
+    """
+
+
+@hookspec
+def on_user_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
+    """A user's message was stored. Runs after the commit, before the model is asked; the result is ignored.
+
+    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    """
+
+
+@hookspec
+def on_agent_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
+    """An assistant's message (a reply, or its tool calls) was stored. Runs after the commit; the result is ignored.
+
+    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    """
+
+
+@hookspec
+def on_turn_error(session: Any, session_id: str, turn: Turn, error: BaseException) -> None:
+    """A turn ended in an exception, which is raised to the caller afterwards; the result is ignored.
+
+    The user's message is stored, and what a model had streamed is kept as an interrupted reply.
+    """
+
+
+@hookspec
+def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
+    """A turn is complete and stored: returns the label of a snapshot to make of this point, or None for none."""
+
+
+@hookspec
+def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Message] | None:
+    """Change what the model is sent: trim it, add memories, knowledge, a profile.
+
+    `messages` is the prompt so far: instructions, history within the window, and the user's message last. Each
+    implementation gets a list of its own. Returns the new prompt (a list of `Message`s or dicts, not empty), which the
+    next implementation gets in its turn, or None to leave the prompt as it is.
+    """
+
+
+@hookspec
+def middleware(session: Any) -> Any:
+    """Middleware to put around every turn of a session: one, or a list of them, outermost first, or None.
+
+    Runs once for each session handle, before its first turn. These stand outside of the session's own `middleware=[…]`.
+    """
+
+
+@hookspec
+def save_state(session: Any, session_id: str, state: dict[str, Any]) -> None:
+    """`session.save_state()` was called and the state is committed; the result is ignored."""
+
+
+@hookspec(firstresult=True)
+def restore_state(session: Any, session_id: str) -> dict[str, Any] | None:
+    """`session.restore_state()` was called: returns the state to use instead of the stored one. The first answer wins."""
+
+
+@hookspec
+def register_commands(cli: Any) -> None:
+    """Add commands to the command line: `cli` is its click group. Runs each time the command line starts."""
+
+
+@hookspec
+def on_session_close(session: Any, session_id: str) -> None:
+    """A session handle is being closed; it can still be read. The result is ignored."""
+
+
+HOOKS = tuple(name for name, value in list(globals().items()) if hasattr(value, "sessile_spec"))
+FIRST_RESULT = frozenset(name for name in HOOKS if globals()[name].sessile_spec["firstresult"])  # the first one ends the call
+FOLDED = frozenset(["build_context"])  # each implementation gets what the one before returned

@@ -1,0 +1,140 @@
+"""The registry: names of stores, models and other parts, each a "module:attribute" that is imported on first use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import attrs
+
+from sessile.drive.arguments import checked
+from sessile.drive.locks import new_lock
+from sessile.errors import InvalidInput, NotInstalled
+
+KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
+
+# The packages that exist, by what they register: nobody is told to install a name that somebody else may take.
+_PACKAGES = {
+    ("store", "file"): "sessile-file",
+    ("store", "sqlite"): "sessile-sqlite",
+    **dict.fromkeys((("store", n) for n in ("redis", "rediss", "redis+cluster", "rediss+cluster")), "sessile-redis"),
+    **dict.fromkeys((("store", n) for n in ("postgres", "postgresql")), "sessile-postgres"),
+    **dict.fromkeys((("store", n) for n in ("mongodb", "mongodb+srv", "mongo")), "sessile-mongodb"),
+    ("model", "smollm"): "sessile-smollm",
+    ("model", "openai"): "sessile-openai",
+}
+_CLASS_PACKAGES = {
+    "FileSessionStore": "sessile-file",
+    "SQLiteSessionStore": "sessile-sqlite",
+    "RedisSessionStore": "sessile-redis",
+    "PostgresSessionStore": "sessile-postgres",
+    "MongoSessionStore": "sessile-mongodb",
+    "SmolLM": "sessile-smollm",
+    "OpenAIModel": "sessile-openai",
+}
+
+
+@attrs.frozen(eq=False)
+class Registration:
+    """One name of one kind, and where it is found. `aliases` are other names, such as a store's URL schemes.
+
+    Two registrations are never the same, though they name the same: what was made of one (`made`) serves nobody else.
+    """
+
+    kind: str
+    name: str
+    target: str
+    aliases: tuple[str, ...] = ()
+    plugin: str = ""
+    made: dict[str, Any] = attrs.field(factory=dict, repr=False)  # instances, by the text they were asked for with
+    lock: Any = attrs.field(factory=functools.partial(new_lock, reentrant=True), repr=False)  # of what makes them
+
+    def load(self) -> Any:
+        """Import the target."""
+        module, _, attribute = self.target.partition(":")
+        return getattr(import_module(module), attribute)
+
+
+class Registry:
+    """What the installed plugins provide, by kind and name. entries: those of another registry that it is put upon."""
+
+    def __init__(self, entries: Iterable[Registration] = ()) -> None:
+        self.entries: list[Registration] = list(entries)
+        self.plugin = ""  # whose register hook is running
+
+    @checked
+    def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
+        """Register "module:attribute" under a name. The latest registration of a name wins."""
+        if kind not in KINDS:
+            raise InvalidInput(f"kind {kind!r} of {name!r} does not exist: use one of {', '.join(KINDS)}")
+        module, colon, attribute = target.partition(":")
+        if not (module and colon and attribute):
+            raise InvalidInput(f"target {target!r} of {kind} {name!r} is not of the form 'module:attribute'")
+        self.entries.insert(0, Registration(kind, name, target, tuple(aliases), self.plugin))
+
+    def names(self, kind: str) -> list[str]:
+        """The registered names of a kind, aliases left out."""
+        return sorted({entry.name for entry in self.entries if entry.kind == kind})
+
+    def find(self, kind: str, name: str) -> Registration:
+        """The registration of a name or alias; `NotInstalled`, with what to do, where there is none."""
+        for entry in self.entries:
+            if entry.kind == kind and name in (entry.name, *entry.aliases):
+                return entry
+        installed = ", ".join(self.names(kind)) or "none"
+        raise NotInstalled(f"no {kind} named {name!r} is installed (installed: {installed}). {self._hint(kind, name)}")
+
+    def _hint(self, kind: str, name: str) -> str:
+        if package := _PACKAGES.get((kind, name)):
+            return f"Try: pip install {package}"
+        known = {n for entry in self.entries if entry.kind == kind for n in (entry.name, *entry.aliases)}
+        near = get_close_matches(name, [*known, *(n for k, n in _PACKAGES if k == kind)], 1)
+        if not near:
+            return "Install the plugin that registers this name, or use one that is installed"
+        package = "" if near[0] in known else f" (pip install {_PACKAGES[kind, near[0]]})"
+        return f"Did you mean {near[0]!r}{package}?"
+
+    def load(self, kind: str, name: str) -> Any:
+        """Import what is registered under a name."""
+        return self.find(kind, name).load()
+
+    def load_attribute(self, attribute: str) -> Any:
+        """Import a registered class by its own name, such as "SQLiteSessionStore"; AttributeError where there is none."""
+        for entry in self.entries:
+            if entry.target.endswith(f":{attribute}"):
+                return entry.load()
+        if package := _CLASS_PACKAGES.get(attribute):
+            raise NotInstalled(f"{attribute} is not installed. Try: pip install {package}")
+        raise AttributeError(attribute)
+
+
+def refuse_untaken(registry: Registry, **options: Any) -> None:
+    """Refuse options that only a plugin could take, so that none is dropped: nothing hands them to a plugin yet.
+
+    `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
+    """
+    for option, value in options.items():
+        if value is None or value is False:
+            continue
+        kind = _OPTION_KINDS.get(option, option)
+        try:
+            found = registry.find(kind, _asked_for(value))
+        except NotInstalled as error:
+            raise NotInstalled(f"{option} needs a plugin: {error}") from error
+        raise InvalidInput(
+            f"{option} is not taken by plugin {found.plugin!r}, which registers {kind} {found.name!r}: leave it out"
+        )
+
+
+_OPTION_KINDS = {"agent_url": "transport"}
+
+
+def _asked_for(value: Any) -> str:
+    """The registered name that `memory=`, `knowledge=` or `agent_url=` asks for."""
+    if isinstance(value, str):
+        return value.partition(":")[0]
+    inner = value.get("vector_store", value) if isinstance(value, Mapping) else None
+    return str(inner.get("provider", "local")) if isinstance(inner, Mapping) else "local"

@@ -1,0 +1,62 @@
+"""Stores: what the author of one needs. The seven methods are in `waist.py`; the conformance kit holds a store to them."""
+
+from sessile.conversation.messages import from_entry
+from sessile.drive.arguments import Lifetime, Seconds, checked
+from sessile.drive.background import background
+from sessile.drive.faces import run
+from sessile.log.encoding import JSON, from_json, to_json
+from sessile.log.entries import Entry
+from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
+from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
+from sessile.store.addresses import path_options, shown, url_options, url_path
+from sessile.store.documents import SessionStore
+from sessile.store.memory import MemorySessionStore
+from sessile.store.native import Engine, Guard, NativeStore, maybe
+from sessile.store.opening import find_store, open_store
+from sessile.store.waist import MARGIN, MOST, Page, Query, Store, conflict, missing, recency, whole
+from sessile.store.words import words
+
+__all__ = [
+    "CONTROL",
+    "JSON",
+    "MARGIN",
+    "MOST",
+    "RESERVED",
+    "STATUSES",
+    "UNSEEN",
+    "Engine",
+    "Entry",
+    "Guard",
+    "Header",
+    "Lifetime",
+    "MemorySessionStore",
+    "NativeStore",
+    "Page",
+    "Query",
+    "Seconds",
+    "SessionStore",
+    "Store",
+    "background",
+    "check_id",
+    "checked",
+    "conflict",
+    "file_name",
+    "find_store",
+    "from_entry",
+    "from_json",
+    "is_unset",
+    "maybe",
+    "missing",
+    "new_id",
+    "open_store",
+    "owner_of",
+    "path_options",
+    "recency",
+    "run",
+    "shown",
+    "to_json",
+    "url_options",
+    "url_path",
+    "whole",
+    "words",
+]

@@ -1,0 +1,1 @@
+"""What drives a store in the conformance kit: state machines, and processes of their own."""

@@ -1,0 +1,1 @@
+"""What the conformance kit asks of a store, a file for each capability."""

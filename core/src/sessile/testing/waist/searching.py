@@ -1,0 +1,101 @@
+"""What a search finds, by examples: the same in a store with an index of its own, and in one that is read through for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessile.session.managing.manager import SessionManager
+from sessile.testing.fixtures import StoreFixtures, capability
+
+# What was said, what is asked for, whether it is found.
+SEARCHES = (
+    ("Your parcel is late.", "late parcel", True),
+    ("Your parcel is late.", "parc", False),
+    ("Your parcel is late.", "parcel soon", False),
+    ("Your parcel is late.", "  LATE,\n(is)! ", True),
+    ("Your parcel is late.", "!!", False),
+    ("Really?!!", "!!", False),
+    ("don't", "don't", True),
+    ("don't", "t don", True),
+    ("don't", "dont", False),
+    ("snake_case and co-op", "case op", True),
+    ("snake_case and co-op", "snake_c", False),
+    ("this OR that", "or", True),
+    ("this OR that", "this OR other", False),
+    ("near", "NEAR(near, 2)", False),
+    ("near 2", "NEAR(near, 2)", True),
+    ("Größe", "GRÖSSE", True),
+    ("Größe", "grosse", True),
+    ("Größe", "grobe", False),
+    ("e\u0301tude", "étude", True),
+    ("étude", "Etude", True),
+    ("tiếng Việt", "tieng viet", True),
+    ("ΟΔΟΣ", "οδός", True),
+    ("мой йод", "ИОД", True),
+    ("日本語、テスト", "テスト", True),
+    ("日本語", "日本", False),
+    ("version 3.14", "14", True),
+    ("version 3.14", "1", False),
+    ("hi\U0001f600there", "there hi", True),
+)
+
+
+class SearchTests(StoreFixtures):
+    """`SessionManager.search` over the store."""
+
+    @capability("search")
+    def test_search_finds_whole_words_whatever_their_case_and_accents(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        for index, (said, _, _) in enumerate(SEARCHES):
+            manager.create_session(f"user-{index}").add_message("user", said)
+        hits = [manager.search(asked, user_id=f"user-{index}") for index, (_, asked, _) in enumerate(SEARCHES)]
+        found = [(*row[:2], [hit.message.text for hit in there] == [row[0]]) for row, there in zip(SEARCHES, hits, strict=True)]
+        assert found == [*SEARCHES]
+
+    @capability("search")
+    def test_search_finds_what_counts(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        for user, text in (("ann", "the quick brown fox"), ("bob", 'a brown bear; don\'t "quote" me*'), ("ann", "grey owl")):
+            session = manager.create_session(user)
+            session.add_message("user", text)
+        assert sorted(hit.message.text[:6] for hit in manager.search("brown")) == ["a brow", "the qu"]
+        assert [hit.message.text for hit in manager.search("brown", user_id="ann")] == ["the quick brown fox"]
+        if hasattr(store.store, "search"):  # what is another's must not fill the pages that the core asks for
+            assert [entry.body["content"] for _, entry in store.search("brown", user_id="ann")] == ["the quick brown fox"]
+        assert manager.search("brown owl") == manager.search("unheard-of") == []
+        assert [hit.message.text[:6] for hit in manager.search('"quote" me*')] == ["a brow"]
+        session.set_history([("user", "white owl")])
+        assert [hit.message.text for hit in manager.search("owl")] == ["white owl"]
+
+    @capability("search")
+    def test_search_finds_what_forks_inherit_once(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        root = manager.create_session("ann", "root")
+        root.add_messages([("user", f"needle {number}") for number in range(4)])
+        child = root.fork(3, "child")
+        child.add_message("user", "needle of child")
+        grandchild = child.fork(2, "grandchild")
+        root.fork(1, "another")
+
+        def found() -> list[tuple[str, str]]:
+            hits = manager.search("needle")
+            assert sorted(manager.search("needle", user_id="ann"), key=repr) == sorted(hits, key=repr)
+            assert manager.search("needle", user_id="bob") == []
+            assert len({hit.message["id"] for hit in hits}) == len(hits)
+            return sorted((hit.message.text.removeprefix("needle "), hit.session_id) for hit in hits)
+
+        all_of_root = [(str(number), "root") for number in range(4)]
+        assert found() == [*all_of_root, ("of child", "child")]
+        back = root.revert(1)  # which takes nothing from its forks
+        assert found() == [("0", "root"), ("1", "child"), ("2", "child"), ("of child", "child")]
+        root.revert(back)
+        manager.delete("child")
+        assert found() == all_of_root
+        root.set_history([])
+        assert found() == [("0", "grandchild"), ("1", "grandchild")]
+        grandchild.set_history([])
+        assert found() == [("0", "another")]
+        manager.delete("root")
+        assert found() == [("0", "another")]
+        manager.delete("another")
+        assert found() == []
