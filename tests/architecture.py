@@ -116,15 +116,18 @@ def crowded(core: Path) -> list[str]:
     return [f"{folder.relative_to(core)} has {number} modules" for folder, number in count.items() if number > MOST]
 
 
-def private(source: Path, own: str) -> list[str]:
-    """What is not public, of all that the files of a folder use of sessile's. own: the package that they are of."""
+def private(source: Path, own: str | None) -> list[str]:
+    """What is not public, of all that the files of a folder use of sessile's.
+
+    own: the plugin's package that they are of; None: they are a page's, and may use any plugin.
+    """
     return [complaint for file in sorted(source.rglob("*.py")) for complaint in _private_in(file, own)]
 
 
-def _private_in(file: Path, own: str) -> Iterator[str]:
+def _private_in(file: Path, own: str | None) -> Iterator[str]:
     for module, names, _ in imports(file):
         package = module.split(".")[0]
-        if package.startswith("sessile_") and package != own:
+        if package.startswith("sessile_") and own not in (None, package):
             yield f"{file.name}: {module} is another plugin's"
         elif package == "sessile":
             yield from (f"{file.name}: {module}.{name} is private" for name in names or [""] if not is_public(module, name))
@@ -137,7 +140,7 @@ def _private_in(file: Path, own: str) -> Iterator[str]:
 
 def is_public(module: str, name: str) -> bool:
     """Is this promised? A module by itself ("") is where it is a public import path."""
-    return module in PUBLIC and (not name or name in import_module(module).__all__ or _of_a_plugin(module, name))
+    return module in PUBLIC + SEEDS and (not name or name in import_module(module).__all__ or _of_a_plugin(module, name))
 
 
 def _of_a_plugin(module: str, name: str) -> bool:

@@ -24,6 +24,7 @@ import sessile
 from sessile.plugins import hookspecs
 from sessile.plugins.active import installed
 from sessile.store.addresses import shown
+from tests import architecture
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
@@ -119,15 +120,32 @@ def test_the_first_screen_has_the_two_commands() -> None:
     assert "uv run pytest" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_hook_reference_is_what_the_specs_say() -> None:
-    spec = importlib.util.spec_from_file_location("make_hooks", ROOT / "docs" / "make_hooks.py")
+def written_by(script: str) -> str:
+    """What a script in docs/ makes of the code."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "docs" / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "hooks.md").read_text() == module.page(), "run: uv run python docs/make_hooks.py"
+    return str(module.page())
+
+
+@pytest.mark.parametrize("name", ["hooks", "api"])
+def test_a_reference_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / "docs" / f"{name}.md").read_text() == written_by(f"make_{name}"), f"run: uv run python docs/make_{name}.py"
+
+
+def test_every_hook_is_documented() -> None:
     for name in hookspecs.HOOKS:
         assert getattr(hookspecs, name).__doc__, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_uses_public_names_only(page: Path, tmp_path: Path) -> None:
+    for number, match in enumerate(BLOCK.finditer(page.read_text())):
+        if match[2] == "python":
+            (tmp_path / f"block{number}.py").write_text(textwrap.dedent(match[3]))
+    assert architecture.private(tmp_path, None) == []
 
 
 def test_every_public_name_is_documented() -> None:

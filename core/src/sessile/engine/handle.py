@@ -67,6 +67,7 @@ class Handle:
         self.checkpoint_keep = checkpoint_keep
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
+        self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes that of a sibling
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.closed = False
         self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
@@ -336,6 +337,7 @@ class Handle:
             checkpoint_keep=self.checkpoint_keep,
         )
         handle._header = header
+        self.adopt(handle)
         return handle
 
     async def hook(self, name: str, **arguments: Any) -> list[Any]:

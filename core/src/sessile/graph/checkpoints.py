@@ -71,6 +71,6 @@ async def _versions(h: Handle, header: Header) -> list[Snapshot]:
     return [s for s in await snapshots_at(h, header) if "version" in s.metadata]
 
 
-async def merge_sessions(h: Handle, other: AnySession) -> Any:
+async def merge_sessions(h: Handle, other: AnySession) -> Handle:
     """`merge` into a new session whose id is this one's with "_merged" behind it."""
     return await merge(h, other, session_id=f"{h.session_id}_merged")

@@ -41,7 +41,7 @@ async def fork(
     *,
     title: str = "",
     metadata: Mapping[str, JSON] | None = None,
-) -> Any:
+) -> Handle:
     """A new session that begins with this one's messages up to `at` (default: all). Nothing is copied.
 
     `SessionExists` where `session_id` is taken.
@@ -52,14 +52,14 @@ async def fork(
     return await begin_fork(h, header, target, session_id, Change(fields=fields))
 
 
-async def begin_fork(h: Handle, header: Header, target: Target, session_id: str | None, more: Change) -> Any:
+async def begin_fork(h: Handle, header: Header, target: Target, session_id: str | None, more: Change) -> Handle:
     """A session that goes on from a target of this one's, with `more` behind it. `SessionExists` where the id is taken."""
     name = new_id() if session_id is None else check_id(session_id)
     first, change = await _beginning(h, header, target, name, more)
     entries, fields = stamp(first, change, round(time.time(), 6))
     pending = await begin_pending(h.commits, first, entries, {**fields, "status": PENDING})
     born = await bring_to_life(h.commits, pending, alive=[header.log] if header.version else [])
-    return h.session.another(h.sibling(born))
+    return h.sibling(born)
 
 
 async def _beginning(h: Handle, header: Header, target: Target, name: str, more: Change) -> tuple[Header, Change]:
@@ -138,7 +138,7 @@ async def _give_up(commits: Commits, pending: Header) -> None:
             await release(commits, row.log, pending.log)
 
 
-async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
+async def edit(h: Handle, message: Message | str, content: JSON) -> Handle:
     """A fork in which `message` (a `Message` or its id) says `content` instead, and the conversation goes on from there.
 
     A user's message is answered anew by the session's agent; another's is stored as it is. Returns the fork. Where that
@@ -150,18 +150,18 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Any:
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
     try:
         if said.role == "user":
-            await take_turn(child._handle, said)
+            await take_turn(child, said)
         else:
-            await child._handle.commit(lambda _: Change([Draft(MESSAGE, said)]))
+            await child.commit(lambda _: Change([Draft(MESSAGE, said)]))
     except BaseException:
         with suppress(SessileError):  # the error that led here says more
-            await delete(child._handle)
-        await close(child._handle)
+            await delete(child)
+        await close(child)
         raise
     return child
 
 
-async def regenerate(h: Handle) -> Any:
+async def regenerate(h: Handle) -> Handle:
     """A fork in which the last turn is answered anew. Returns the fork. `InvalidInput` where there is no turn to answer."""
     last = await last_turn(h, await h.refresh_for_change())
     asked = [said for said in last.messages if said.role == "user"] if last else []

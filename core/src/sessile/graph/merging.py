@@ -24,7 +24,9 @@ from sessile.log.stamping import Change, Draft
 AnySession = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
 
 
-async def merge(h: Handle, other: AnySession, *, policy: Policy = "ours", session_id: str | None = None, title: str = "") -> Any:
+async def merge(
+    h: Handle, other: AnySession, *, policy: Policy = "ours", session_id: str | None = None, title: str = ""
+) -> Handle:
     """A new session with what both sessions said: what they share once, the rest by time, turns whole.
 
     other: a session of the same user, in the same store. policy: which value a state key gets that both changed since

@@ -12,6 +12,7 @@ from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.background import running_loop
 from sessile.drive.faces import Awaiting, HasHandle
 from sessile.engine import history, lifecycle, state, turns
+from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
@@ -44,6 +45,20 @@ def awaited(
         return await verb(self._handle, *args, **kwargs)
 
     return method
+
+
+def opening(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncSession]]:
+    """As `awaited`, for a verb that makes another session: the method returns that, with this one's agents."""
+    method = awaited(verb)
+
+    @functools.wraps(verb)
+    async def opened(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSession:
+        session: AsyncSession = (await method(self, *args, **kwargs)).session
+        return session
+
+    return opened
 
 
 @checked_class
@@ -119,13 +134,13 @@ class AsyncSession(BaseSession):
     revert = awaited(graph.revert)
     undo = awaited(graph.undo)
     redo = awaited(graph.redo)
-    fork = awaited(forks.fork)
-    edit = awaited(forks.edit)
-    regenerate = awaited(forks.regenerate)
+    fork = opening(forks.fork)
+    edit = opening(forks.edit)
+    regenerate = opening(forks.regenerate)
     parent = property(awaited(forks.parent))
     children = awaited(forks.children)
     tree = awaited(forks.tree)
-    merge = awaited(merging.merge)
+    merge = opening(merging.merge)
     diff = awaited(merging.diff)
     verify = awaited(integrity.verify)
     create_checkpoint = awaited(marks.create_checkpoint)
@@ -134,7 +149,7 @@ class AsyncSession(BaseSession):
     save_version = awaited(marks.save_version)
     restore_version = awaited(marks.restore_version)
     list_versions = awaited(marks.list_versions)
-    merge_sessions = awaited(marks.merge_sessions)
+    merge_sessions = opening(marks.merge_sessions)
 
     # files
     save = awaited(saving.save)

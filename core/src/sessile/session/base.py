@@ -88,7 +88,7 @@ class BaseSession:
             checkpoint_interval=checkpoint_interval,
             checkpoint_keep=checkpoint_keep,
         )
-        self._handle.session = self
+        self._handle.session, self._handle.adopt = self, self._another
         self._handle.release = release
         self._agent = agent
         self.agents: dict[str, Agent] = dict(agents or {})
@@ -164,18 +164,16 @@ class BaseSession:
         """The session in what `to_dict` returned, in a memory store of its own. `InvalidInput` for anything else."""
         header, held = saving.from_dict(data)
         if header.hidden:  # as a document store may hold it
-            some = cls(store=held, **options)
-            return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]
+            return cls(store=held, **options)._handle.sibling(header).session  # type: ignore[no-any-return]
         return cls(session_id=header.session_id, user_id=header.user_id, store=held, **options)
 
-    def another(self, handle: Handle) -> Any:
-        """A session of this kind around a handle, with this one's agents: what `fork` and `merge` return."""
+    def _another(self, handle: Handle) -> None:
+        """Make the session of a sibling of this one's handle, with this one's agents: what `fork` and `merge` return."""
         session = object.__new__(self._plain)  # a subclass may be made in ways unknown here
         session._handle, session._agent, session.agents = handle, self._agent, dict(self.agents)
-        handle.session, session._store = session, self._store
+        handle.session, handle.adopt, session._store = session, session._another, self._store
         session._owner, session._view = session, None
         handle.release = share_store(self._store)
-        return session
 
     def _seen_by(self, asynchronous: bool) -> BaseSession:
         """This session for code that awaits (an `AsyncSession`), or for code that does not (a `Session`)."""

@@ -11,6 +11,7 @@ from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.faces import Blocking, HasHandle, run
 from sessile.engine import history, lifecycle, state, turns
+from sessile.engine.handle import Handle
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
@@ -39,6 +40,18 @@ def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
         return run(verb(self._handle, *args, **kwargs))
 
     return method
+
+
+def opening(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]]) -> Callable[Concatenate[Any, P], Session]:
+    """As `blocking`, for a verb that makes another session: the method returns that, with this one's agents."""
+    method = blocking(verb)
+
+    @functools.wraps(verb)
+    def opened(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> Session:
+        session: Session = method(self, *args, **kwargs).session
+        return session
+
+    return opened
 
 
 @checked_class
@@ -131,13 +144,13 @@ class Session(BaseSession):
     revert = blocking(graph.revert)
     undo = blocking(graph.undo)
     redo = blocking(graph.redo)
-    fork = blocking(forks.fork)
-    edit = blocking(forks.edit)
-    regenerate = blocking(forks.regenerate)
+    fork = opening(forks.fork)
+    edit = opening(forks.edit)
+    regenerate = opening(forks.regenerate)
     parent = property(blocking(forks.parent))
     children = blocking(forks.children)
     tree = blocking(forks.tree)
-    merge = blocking(merging.merge)
+    merge = opening(merging.merge)
     diff = blocking(merging.diff)
     verify = blocking(integrity.verify)
     create_checkpoint = blocking(marks.create_checkpoint)
@@ -146,7 +159,7 @@ class Session(BaseSession):
     save_version = blocking(marks.save_version)
     restore_version = blocking(marks.restore_version)
     list_versions = blocking(marks.list_versions)
-    merge_sessions = blocking(marks.merge_sessions)
+    merge_sessions = opening(marks.merge_sessions)
 
     # files
     save = blocking(saving.save)
@@ -168,8 +181,7 @@ def _session_over(held: HeldSession, session_id: str) -> Session:
     """The session in a store of its own, whatever its status is."""
     header = held.load(session_id)
     assert header is not None
-    some = Session(store=held)
-    return some.another(some._handle.sibling(header))  # type: ignore[no-any-return]
+    return Session(store=held)._handle.sibling(header).session  # type: ignore[no-any-return]
 
 
 DocumentStore.session_over = staticmethod(_session_over)

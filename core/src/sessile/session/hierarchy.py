@@ -17,6 +17,8 @@ from sessile.session.blocking import Session
 from sessile.session.default import DefaultSessionStore
 from sessile.transfer.saving import SavedSession, restore
 
+__all__ = ["HierarchicalSessionStore"]
+
 _SHARED = "shared"  # the metadata key of the sharing flag
 
 

@@ -18,14 +18,14 @@ from sessile.session.blocking import Session
 class HandleView(Handle):
     """A handle that shares with another all but what stands here: slots come before the shared `__dict__`."""
 
-    __slots__ = ("_ahead", "_past", "_scopes", "commits", "face", "session", "store")
+    __slots__ = ("_ahead", "_past", "_scopes", "adopt", "commits", "face", "session", "store")
 
     def __init__(self, of: Handle, store: Any, session: BaseSession) -> None:
         self.__dict__ = of.__dict__
         self.face = of.face.other()
         self.store = self.face.native(store)
         self.commits = Commits(self.face, self.store, of.timeout)
-        self.session = session
+        self.session, self.adopt = session, session._another
         self._past, self._ahead, self._scopes = None, [], {}
 
 
