@@ -16,6 +16,7 @@ from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.leases import in_use, may_commit
 from sessile.log.stamping import Change, stamp
+from sessile.store.capabilities import Capabilities
 from sessile.store.waist import Store, conflict
 
 _AT_ONCE = 2  # conflicts after which the next attempt does not wait
@@ -67,6 +68,7 @@ class Commits:
     def __init__(self, face: Face, store: Store, timeout: float = 30) -> None:
         self.face = face
         self.store = store
+        self.can = Capabilities.of(store)
         self.timeout = timeout
         self.patience = timeout  # seconds to wait until a session that is used exclusively is free
         self.answered = False

@@ -81,7 +81,7 @@ async def mark(
 
 async def finish(commits: Commits, gone: Header) -> None:
     """Bring the deletion of a session that is marked to its end. Anybody may, at any time, also at once with others."""
-    if getattr(commits.store, "verbatim", False):  # a document as it lies in a store: that store does it
+    if commits.can.verbatim:  # a document as it lies in a store: that store does it
         return
     await settle(commits, gone.log)
     for ancestor in gone.ancestors:
@@ -165,7 +165,7 @@ async def delete_broken(commits: Commits, session_id: str, *, only: Only | None 
         await commits.tell(commits.store.delete, session_id, expected=None)
     except Conflict as lost:  # somebody else deleted it, or mended it
         return lost.header is not None and await delete_session(commits, session_id, log=lost.header.log, only=only)
-    logs = getattr(commits.store, "logs", None)
+    logs = commits.can.logs
     for log in await commits.ask(logs) if logs else ():
         if owner_of(log) == session_id and await is_dead(commits, log):
             await settle(commits, log)

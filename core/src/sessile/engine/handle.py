@@ -95,7 +95,7 @@ class Handle:
         last: so many entries will be read next, which some stores can send along.
         """
         self.check_open()
-        load_last = getattr(self.store, "load_last", None) if last and self._past is None else None
+        load_last = self.commits.can.load_last if last and self._past is None else None
         if load_last is None:
             stored = await self.commits.load(self.session_id)
         else:
@@ -131,7 +131,7 @@ class Handle:
         if seen is not None and seen.version and (stored is None or stored.log != seen.log):
             if not self.session_id.startswith(RESERVED):
                 raise SessionNotFound(
-                    f"session {self.session_id!r} {how_it_went(self.store)} while it was open: open it anew to begin a new one"
+                    f"session {self.session_id!r} {how_it_went(self.commits)} while it was open: open it anew to begin a new one"
                 )
             seen = None  # state that sessions share: it is empty now, and begins anew
         if stored is None:

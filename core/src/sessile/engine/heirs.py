@@ -146,14 +146,14 @@ def _without(record: Header, children: set[str]) -> dict[str, Any]:
     return {child: stop for child, stop in record.state.items() if child not in children}
 
 
-def how_it_went(store: Any) -> str:
+def how_it_went(commits: Commits) -> str:
     """What became of a session that a store does not have any more."""
-    return "was deleted" if getattr(store, "ttl", None) is None else "was deleted, or has expired,"
+    return "was deleted" if commits.can.ttl is None else "was deleted, or has expired,"
 
 
 async def keep_inherited(commits: Commits, header: Header) -> dict[str, Any]:
     """Let what a session inherits live as long as the session will after its next commit; the header fields that say so."""
-    ttl = getattr(commits.store, "ttl", None)
+    ttl = commits.can.ttl
     if not header.ancestors or (ttl is None and header.kept is None):
         return {}
     if ttl is None:
@@ -167,5 +167,5 @@ async def keep_inherited(commits: Commits, header: Header) -> dict[str, Any]:
         kept = round(until + MARGIN * ttl, 3)
     for ancestor in header.ancestors:
         if ancestor.stop:
-            await commits.tell(commits.store.touch, ancestor.log, kept)  # type: ignore[attr-defined]
+            await commits.tell(commits.can.touch, ancestor.log, kept)  # type: ignore[arg-type]
     return {"kept": kept}

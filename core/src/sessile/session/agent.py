@@ -23,6 +23,7 @@ from sessile.plugins.active import Plugins, installed, with_extra
 from sessile.plugins.finding_models import find_model
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.live.open_sessions import OpenSessions
+from sessile.store.capabilities import Capabilities
 from sessile.store.documents import is_document_store
 from sessile.store.memory import MemorySessionStore
 from sessile.store.opening import check_store, find_store
@@ -158,7 +159,7 @@ class Agent(AgentLike):
                 return MemorySessionStore()  # nothing to remember it by
             where = MemorySessionStore() if adapter is not None else None  # the adapter remembers
         with self._opening:
-            if self._store is None or (self._process != os.getpid() and not getattr(self._store, "private", False)):
+            if self._store is None or (self._process != os.getpid() and not Capabilities.of(self._store).private):
                 active = with_extra(() if adapter is None else (adapter,), option="db")
                 self._store, self._release = find_store(where, config.backend, active)
                 self._process = os.getpid()  # a forked child's connection is another

@@ -9,6 +9,7 @@ from sessile.log.entries import Entry
 from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
 from sessile.store.addresses import path_options, shown, url_options, url_path
+from sessile.store.capabilities import Capabilities
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
@@ -24,6 +25,7 @@ __all__ = [
     "RESERVED",
     "STATUSES",
     "UNSEEN",
+    "Capabilities",
     "Engine",
     "Entry",
     "Guard",

@@ -17,6 +17,7 @@ from sessile.errors import InvalidInput
 from sessile.plugins.active import Plugins, installed
 from sessile.plugins.registry import Registration
 from sessile.store.addresses import shown
+from sessile.store.capabilities import Capabilities
 from sessile.store.documents import METHODS as DOCUMENT_METHODS
 from sessile.store.documents import DocumentStore, is_document_store
 from sessile.store.waist import METHODS, Store, is_store
@@ -123,7 +124,7 @@ def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
             if slot := _opened.get(key):
                 return slot[0], _releaser(key, slot)
         store = open_store(url, plugins)
-        if getattr(store, "private", False):
+        if Capabilities.of(store).private:
             key = (*key, object())
         with _lock:
             slot = _opened[key] = [store, 0]

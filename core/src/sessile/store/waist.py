@@ -169,22 +169,7 @@ class Store(Protocol):
       calls it only for the log of a session that is deleted or has the status "deleted".
     close: release everything; every later call raises `Closed`.
 
-    Optional: `from_url(url)` (class method) opens the store a URL names, else it is called with the URL. `absolute_url(url)`
-    (class method) returns the URL with a relative path in it made absolute: all who open the same one share a store.
-    `private` is True for a store that its URL does not name, so that nobody shares it. `search(text,
-    user_id, limit, offset)` returns a list of (log id, `Entry`) of all messages that were ever said and have all words of a
-    text (`sessile.words.words` says what they are), best first, [] behind the last; what cannot be read is left out.
-    `load_last(session_id, count)` returns the header and the last entries of its log, in one round trip. `wait(session_id,
-    version, timeout)` returns when the stored version may be another, or after so many seconds. `asynchronous`, an object
-    with the same methods as `async def`, is what an `AsyncSession` uses. `migrate()` brings an older schema up to date and
-    returns (from, to). `check(repair)` returns what there is to know about the server and indexes, as a dict. `logs()`
-    returns the ids of all logs that have entries; by these, broken sessions are found, which no list shows.
-
-    Where sessions expire: `ttl` is the seconds after its last change that a session does (None: never), `touch(log, until)`
-    keeps a log at least until a moment (seconds since 1970; None: for ever). An expired header is none for every method.
-    A commit through a store with a `ttl`: a new session will expire; one that would expire does so later; one that would not
-    stays so. Through a store without: the session will not expire. A log lives a tenth of `ttl` longer than its header.
-    Sessions whose id begins with "~" never expire.
+    What a store may be able to do beyond these is in `capabilities.py`.
     """
 
     def load(self, session_id: str) -> Maybe[Header | None]: ...

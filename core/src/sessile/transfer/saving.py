@@ -133,10 +133,10 @@ async def to_dict(h: Handle) -> dict[str, Any]:
     """
     found = await h.commits.load(h.session_id) if _held(h) else None
     header = found or await h.refresh()
-    if not hasattr(h.store, "verbatim"):  # who uses it alone there does not use this copy
+    if h.commits.can.verbatim is None:  # who uses it alone there does not use this copy
         header = attrs.evolve(header, lease=None)
     data = {"header": copied(header.to_dict()), "entries": await _plain(h, header, header.depth, header.head)}
-    if header.ancestors and not getattr(h.store, "own_log_only", False):
+    if header.ancestors and not h.commits.can.own_log_only:
         data["inherited"] = [await _plain(h, header, depth, row.stop) for depth, row in enumerate(header.ancestors)]
     return data
 
@@ -151,7 +151,7 @@ async def _plain(h: Handle, header: Header, depth: int, stop: int) -> list[JSON]
 
 def _held(h: Handle) -> HeldSession | None:
     """The store of a handle, where that shows a session as it is stored."""
-    return h.store if getattr(h.store, "verbatim", False) else None  # type: ignore[return-value]  # or its methods in threads
+    return h.store if h.commits.can.verbatim else None  # type: ignore[return-value]  # or its methods in threads
 
 
 def from_dict(data: Any) -> tuple[Header, HeldSession]:

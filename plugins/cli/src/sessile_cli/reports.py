@@ -71,13 +71,14 @@ def _store_checks(url: str | None, repair: bool) -> list[dict[str, Any]]:
 
 def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
     from sessile import SessionManager
-    from sessile.store import shown
+    from sessile.store import Capabilities, shown
 
     with SessionManager(url) as manager:
         begin = time.perf_counter()
         page = manager.list(limit=1)
         facts["latency_ms"] = round((time.perf_counter() - begin) * 1000, 3)
-        facts.update(manager.store.check(repair) if hasattr(manager.store, "check") else {})
+        check = Capabilities.of(manager.store).check
+        facts.update(check(repair) if check else {})
         facts["cut short"] = manager.sweep(repair=repair)
         where = shown(url or os.environ.get("SESSILE_STORE") or "the default file store")
         return f"{where} answers ({'has sessions' if page.items else 'empty'})"

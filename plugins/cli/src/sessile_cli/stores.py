@@ -58,11 +58,12 @@ def _check_there(url: str) -> None:
 @json_option
 def migrate(url: str, as_json: bool) -> None:
     """Bring a store's schema up to date. The first commit does it, too; this is for who wants to know when."""
-    from sessile.store import open_store, shown
+    from sessile.store import Capabilities, open_store, shown
 
     store = open_store(url)
     try:
-        old, new = store.migrate() if hasattr(store, "migrate") else (0, 0)
+        bring_up_to_date = Capabilities.of(store).migrate
+        old, new = bring_up_to_date() if bring_up_to_date else (0, 0)
     finally:
         store.close()
     if as_json:

@@ -46,7 +46,7 @@ class _Watch:
         return None
 
     async def _wait(self, seconds: float) -> None:
-        wait = getattr(self.h.store, "wait", None)
+        wait = self.h.commits.can.wait
         if wait is not None:
             with suppress(StoreUnavailable):  # it may answer again: the next look waits for that
                 await self.h.face.call(wait, self.h.session_id, self.version, seconds)

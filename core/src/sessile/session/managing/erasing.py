@@ -154,7 +154,7 @@ async def _archive(commits: Commits, session_id: str, log: str, only: Only) -> b
 
 async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore]]:
     """(id, error) of what cannot be read, as the logs tell: sessions, the state they share, and records of dead logs' heirs."""
-    logs = getattr(commits.store, "logs", None)
+    logs = commits.can.logs
     found = await commits.ask(logs) if logs else ()
     unseen = {owner_of(log) for log in found}
     if not unseen:

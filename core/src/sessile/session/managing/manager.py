@@ -257,7 +257,7 @@ class SessionManager:
         if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
         search = Search(self._commits, text, user_id)
-        indexed = hasattr(self.store, "search")
+        indexed = self._commits.can.search is not None
         return list(
             islice(search.in_index(min(limit, _CANDIDATES)) if indexed else search.in_all(self.each(user_id=user_id)), limit)
         )

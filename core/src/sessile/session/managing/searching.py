@@ -62,7 +62,8 @@ class Search:
 
     def in_index(self, size: int) -> Iterator[Hit]:
         """The hits in a store that has an index, best first. size: how many candidates it is asked for at a time."""
-        search = self._commits.store.search  # type: ignore[attr-defined]
+        search = self._commits.can.search
+        assert search is not None
         for offset in count(0, size):
             found = run(self._commits.face.call(search, self._text, user_id=self._user_id, limit=size, offset=offset))
             for log, entry in found:
