@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from sessile import Agent, Request
-from sessile.errors import InvalidInput, InvalidState, ReadOnly
+from sessile.errors import Conflict, InvalidInput, InvalidState, ReadOnly
 from sessile.log.encoding import same
 from sessile.store.opening import open_store
 from tests.faces import FACES, opener
@@ -239,16 +239,74 @@ class SessionMachine(RuleBasedStateMachine):
         )
         session.set_history([*kept, *[("user", text) for text in new]])
         wanted = [said.saying() for said in plain.said[:keep]] + [("user", text, {}, "") for text in new]
-        present = [said.saying() for said in plain.said]
-        if same(wanted[: len(present)], present):
-            wanted = wanted[len(present) :]
-        else:
+        both = 0
+        while both < min(len(plain.said), len(wanted)) and same(plain.said[both].saying(), wanted[both]):
+            both += 1
+        while 0 < both < len(plain.said) and None is not plain.said[both].turn is plain.said[both - 1].turn:
+            both -= 1
+        if both < len(plain.said):
             before = max(session.snapshots(), key=lambda point: (point.depth, point.position))
             assert before.label == "before set_history"
             plain.points.append((before, plain.said, plain.state))
-            plain.said, plain.undone = [], []
-        for said in wanted:
+            plain.said, plain.undone = plain.said[:both], []
+        for said in wanted[both:]:
             plain.say(*said[:3], call=said[3])
+
+    @rule(
+        which=_which,
+        pick=_picks,
+        texts=st.lists(_texts, max_size=2),
+        state=st.none() | st.dictionaries(st.sampled_from("ab"), _values, max_size=2),
+        metadata=st.none() | _dicts,
+        title=st.none() | _texts,
+        late=st.booleans(),
+    )
+    def commit(self, which: int, pick: int, texts: list[str], state: Any, metadata: Any, title: Any, late: bool) -> None:
+        session, plain, _ = self._pick(which, pick)
+        messages, version = [("user", text) for text in texts], session.version
+        if late:
+            with pytest.raises(Conflict, match="not at"):
+                session.commit(messages=[("user", "never")], title="never", expected=version + 1)
+        done = session.commit(messages=messages, state=state, metadata=metadata, title=title, expected=version)
+        assert [said.content for said in done.messages] == texts
+        assert done.version == session.version
+        for text in texts:
+            plain.say("user", text)
+        plain.set({**plain.state, **(state or {})})
+        plain.metadata = plain.metadata if metadata is None else copy.deepcopy(metadata)
+        plain.title = plain.title if title is None else title
+
+    @rule(which=_which, pick=_picks, count=st.integers(0, 4))
+    def pop(self, which: int, pick: int, count: int) -> None:
+        session, plain, key = self._pick(which, pick)
+        self.failed[key] = None
+        left = max(0, len(plain.said) - count)
+        assert same([said.content for said in session.pop(count)], [said.content for said in plain.said[left:]])
+        if left < len(plain.said):
+            plain.said, plain.undone = plain.said[:left], []
+
+    @rule(which=_which, pick=_picks, keep=_picks, new=st.lists(_texts, max_size=2))
+    def replace_tail(self, which: int, pick: int, keep: int, new: list[str]) -> None:
+        session, plain, key = self._pick(which, pick)
+        self.failed[key] = None
+        keep %= len(plain.said) + 1
+        after = session.messages[keep - 1] if keep else None
+        assert [said.content for said in session.replace_tail(after, [("user", text) for text in new])] == new
+        if keep < len(plain.said):
+            plain.said, plain.undone = plain.said[:keep], []
+        for text in new:
+            plain.say("user", text)
+
+    @rule(which=_which, pick=_picks)
+    def clear(self, which: int, pick: int) -> None:
+        session, plain, key = self._pick(which, pick)
+        self.failed[key] = None
+        session.clear()
+        if plain.said:
+            before = max(session.snapshots(), key=lambda point: (point.depth, point.position))
+            assert before.label == "before clear"
+            plain.points.append((before, plain.said, plain.state))
+            plain.said, plain.undone = [], []
 
     # -- going back
 

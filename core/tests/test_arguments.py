@@ -163,6 +163,8 @@ class Place:
             "text": "x",
             "session_id": "s",
             "snapshot_id": "x",
+            "message_id": self.message.id,
+            "after": None,
             "message_index": 0,
             "user_id": "ann",
             "agent": self.agent,

@@ -15,7 +15,7 @@ from sessile.log.ids import CONTROL, new_id
 from sessile.log.stamping import Draft
 
 ROLES = ("system", "user", "assistant", "tool")
-ABOUT = frozenset(("id", "timestamp", "turn", "open"))  # what the log says of a message, beside what was said
+ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
 _NESTED = frozenset((dict, list))  # what can be changed in place
 _YEAR_10000 = 253_402_300_800  # seconds since 1970: later moments have no date
 
@@ -27,6 +27,7 @@ class Message(dict[str, Any]):
     metadata: a dict of JSON values. id: stable for ever. timestamp: seconds since 1970 (UTC), the writer's clock.
     turn: id of its turn, if it was said in one. open: True while its turn has no reply, or tool calls no results.
     tool_calls (assistant): [{"id", "name", "arguments": dict}]. tool_call_id, name (tool): the call it answers.
+    raw: the original, as text, of a message that another framework wrote: kept as it is, and never sent to a model.
     """
 
     __slots__ = ()
@@ -70,7 +71,7 @@ def _none() -> None:
 
 # What a key that a message has not comes to: made anew each time, so that nobody's change shows in another message.
 _DEFAULTS: Mapping[str, Callable[[], Any]] = {
-    **dict.fromkeys(("id", "content", "timestamp", "turn", "tool_call_id", "name"), _none),
+    **dict.fromkeys(("id", "content", "timestamp", "turn", "tool_call_id", "name", "raw"), _none),
     "metadata": dict,
     "tool_calls": list,
     "open": bool,
@@ -152,7 +153,7 @@ def _tool_call(call: JSON) -> dict[str, JSON]:
 
 _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("id", "turn"), _id),
-    **dict.fromkeys(("tool_call_id", "name"), _text),
+    **dict.fromkeys(("tool_call_id", "name", "raw"), _text),
     "timestamp": _seconds,
     "tool_calls": _tool_calls,
 }
@@ -242,11 +243,15 @@ def draft(said: Message, turn: str | None = None, message_id: str | None = None)
     if ABOUT.isdisjoint(said):
         return Draft("message", _own(said), id=message_id or new_id(), turn=turn)
     body = {name: value for name, value in said.items() if name not in ABOUT}
-    return Draft("message", _own(body), id=message_id or said.get("id") or new_id(), turn=turn, time=said.get("timestamp"))
+    known = message_id or said.get("id") or new_id()
+    return Draft("message", _own(body), id=known, turn=turn, time=said.get("timestamp"), raw=said.get("raw"))
 
 
 def from_entry(entry: Entry) -> Message:
     """The message that a "message" entry holds. It shares the entry's values: `handed_out` copies them for somebody else."""
+    if entry.raw is not None:
+        about = {"id": entry.id, "timestamp": entry.time, "raw": entry.raw}
+        return Message(entry.body, **about) if entry.turn is None else Message(entry.body, **about, turn=entry.turn)
     if entry.turn is None:
         return Message(entry.body, id=entry.id, timestamp=entry.time)
     return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)

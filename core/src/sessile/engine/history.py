@@ -1,18 +1,26 @@
-"""A session's messages: adding, reading and replacing them."""
+"""A session's messages, and entries of plugins' own: adding and reading them, and all that there is to store in one commit."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import attrs
 
 from sessile.conversation.messages import OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.conversation.past import KEPT, PastTurn
 from sessile.drive.arguments import Count
+from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
-from sessile.log.encoding import JSON
+from sessile.engine.state import own_values, with_values
+from sessile.errors import Conflict, InvalidInput
+from sessile.log.encoding import JSON, copied, json_value
+from sessile.log.entries import MESSAGE, Entry
 from sessile.log.header import Header
-from sessile.log.stamping import Change
+from sessile.log.stamping import Change, Draft
 
+_KIND = re.compile(r"[\w-]+(\.[\w-]+)+")
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
 
@@ -22,7 +30,7 @@ async def add_message(
     """Append one message, durable when this returns.
 
     metadata: JSON values that are kept with it, as every further keyword is but those that a message has: tool_calls (with
-    None as content), tool_call_id and name of a tool's result, id, timestamp.
+    None as content), tool_call_id and name of a tool's result, id, timestamp, raw.
     Raises `InvalidMessage` for a role, content or metadata that cannot be stored; nothing is written then.
     """
     fields = {name: more.pop(name) for name in OWN_FIELDS if name in more}
@@ -51,8 +59,108 @@ async def observe(h: Handle, stored: Iterable[Message]) -> None:
             await h.hook(hook, message=said, content=said.content, metadata=said.metadata)
 
 
-async def get_history(h: Handle, limit: Count | None = None) -> list[Message]:
-    """The messages that count, oldest first: all of them, or the last `limit`.
+# -- all at once, and entries of plugins' own
+
+
+@attrs.frozen
+class Committed:
+    """What `commit` has stored, in order, and the session's `version` then."""
+
+    version: int
+    messages: list[Message]
+    entries: list[Entry]
+
+
+async def commit(
+    h: Handle,
+    *,
+    messages: Iterable[Any] = (),
+    entries: Iterable[Any] = (),
+    state: Mapping[str, JSON] | None = None,
+    metadata: Mapping[str, JSON] | None = None,
+    title: str | None = None,
+    expected: int | None = None,
+) -> Committed:
+    """Store all of this in one commit, or nothing of it.
+
+    messages: as for `add_messages`. entries: (kind, body) pairs, as for `append`. state: keys to set, the session's own (those
+    of "user:", "app:" and "temp:" are kept elsewhere: `InvalidState`); others stay. metadata, title: in place of what is there.
+    expected: the `version` that the session must be at (0: nothing is stored yet), else `Conflict`; None: behind what others
+    committed meanwhile.
+    """
+    said = as_messages(messages)
+    drafts = [*map(draft, said), *map(own_draft, entries)]
+    sets = own_values(state or {})
+    fields: dict[str, JSON] = {} if title is None else {"title": json_value(title, "title")}
+    if metadata is not None:
+        fields["metadata"] = json_value(dict(metadata), "metadata")
+
+    def make(header: Header) -> Change | None:
+        if expected is not None and header.version != expected:
+            raise Conflict(
+                f"session {h.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it again",
+                header,
+            )
+        changed = with_values(header, sets)
+        every = [*drafts, *(changed.drafts if changed else ())]
+        return Change(every, {**fields, **(changed.fields if changed else {})}) if every or fields else None
+
+    stored = await h.commit(make, on_conflict=None if expected is None else "rebase")
+    version = (h.seen or await h.open()).version
+    new = handed_out(from_entry(entry) for entry in stored if entry.kind == MESSAGE)
+    await observe(h, new)
+    return Committed(version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])
+
+
+async def append(h: Handle, kind: str, body: JSON = None) -> Entry:
+    """Append an entry of a plugin's own, durable when this returns.
+
+    kind: has a dot, such as "memory.cursor". body: a dict of JSON values. The entry is in the log as a message is (forks inherit
+    it, a revert takes it back, exports and copies have it), but it is no message: it is not counted, shown, sent to a model, or
+    merged. `InvalidInput` for another kind or body.
+    """
+    return (await commit(h, entries=[(kind, {} if body is None else body)])).entries[0]
+
+
+async def entries(h: Handle, kind: str | None = None) -> list[Entry]:
+    """The entries of plugins' own that count, oldest first: those of a kind, or all. They are copies."""
+    if kind is not None:
+        check_kind(kind)
+    found = await h.entries(await h.refresh(), kind)
+    return [_handed_out(entry) for entry in found if "." in entry.kind]
+
+
+def own_draft(entry: object) -> Draft:
+    """The entry to be of a plugin's own kind, from (kind, body)."""
+    if not isinstance(entry, (tuple, list)) or len(entry) != 2:
+        raise InvalidInput(f"{shorten(entry)} is no entry: pass (kind, body), such as ('memory.cursor', {{'at': 1}})")
+    kind, body = entry
+    if not isinstance(body, Mapping):
+        raise InvalidInput(f"the body of an entry is a dict, not {shorten(body)}")
+    return Draft(check_kind(kind), json_value(dict(body), "body"))
+
+
+def check_kind(kind: object) -> str:
+    """`InvalidInput` for what is no kind of a plugin's entries."""
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+        raise InvalidInput(f"{shorten(kind)} is no kind of a plugin's entries: pass two names, such as 'memory.cursor'")
+    return kind
+
+
+def _handed_out(entry: Entry) -> Entry:
+    return attrs.evolve(entry, body=copied(entry.body))
+
+
+async def version(h: Handle) -> int:
+    """How the session stands: one more with every commit, 0 for one that is not stored. What `commit` takes as `expected`."""
+    return (await h.refresh()).version
+
+
+# -- reading
+
+
+async def get_history(h: Handle, limit: Count | None = None, *, after: Message | str | None = None) -> list[Message]:
+    """The messages that count, oldest first: all of them, or the last `limit`; only those behind `after`, a message or its id.
 
     Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
     or whose tool calls have no results, have `open` set. What other processes committed is seen. All are copies.
@@ -60,10 +168,33 @@ async def get_history(h: Handle, limit: Count | None = None) -> list[Message]:
     header = await h.refresh(min(limit or 0, KEPT))
     if limit == 0:
         return []
-    messages: list[Message] = []
-    for turn in await h.past(header, limit):
-        messages += turn.messages if turn.id is None else turn.shown()
+    if after is not None:
+        messages = await behind(h, header, after if isinstance(after, str) else str(after.id))
+    else:
+        messages = _shown(await h.past(header, limit))
     return handed_out(messages if limit is None else messages[-limit:])
+
+
+def _shown(turns: Iterable[PastTurn]) -> list[Message]:
+    return [said for turn in turns for said in (turn.messages if turn.id is None else turn.shown())]
+
+
+async def behind(h: Handle, header: Header, message_id: str) -> list[Message]:
+    """What is shown behind a message, which is looked for from the end."""
+    limit = 64
+    while True:
+        shown = _shown(await h.past(header, min(limit, header.count)))
+        found = [index for index, said in enumerate(shown) if said.id == message_id]
+        if found:
+            return shown[found[-1] + 1 :]
+        if limit >= header.count:
+            raise not_there(h.session_id, message_id)
+        limit *= 4
+
+
+def not_there(session_id: str, message_id: str) -> InvalidInput:
+    """The error for the id of a message that does not count."""
+    return InvalidInput(f"message {message_id!r} does not count in session {session_id!r}: it is another's, or was reverted")
 
 
 async def get_messages(h: Handle) -> list[Message]:

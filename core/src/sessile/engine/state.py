@@ -162,6 +162,18 @@ def decide(policy: Policy, key: str, ours: JSON, theirs: JSON) -> JSON:
     raise Conflict(f"state key {key!r} is {theirs!r:.60} by somebody else's change, not {ours!r:.60}: read it, or pass a policy")
 
 
+def own_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a session's own state with values that can be stored; `InvalidState` for others."""
+    for key in values:
+        check_own_key(key)
+    return {key: json_value(value, f"state[{key!r}]", InvalidState) for key, value in values.items()}
+
+
+def with_values(header: Header, sets: dict[str, Any]) -> Change | None:
+    """The change that sets these keys of a session's own state; None where they are so already."""
+    return _changed(header, sets)
+
+
 def replaced(header: Header, state: dict[str, Any]) -> Change | None:
     """The change that makes this a session's own state, whole; None where it is so already."""
     return _changed(header, state, keep=set(state))
@@ -196,7 +208,7 @@ def check_own_key(key: object) -> None:
     """`InvalidState` for what is no key of a session's own state."""
     _check_key(key)
     if scope := _place(str(key))[0]:
-        raise InvalidState(f"state key {key!r} is not the session's own, but of the scope {scope!r}: leave it out")
+        raise InvalidState(f"state key {key!r} is not the session's own, but of the scope {scope!r}: set it with set_state")
 
 
 def _check_key(key: object) -> None:

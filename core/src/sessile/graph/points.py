@@ -12,9 +12,10 @@ from typing import Any
 
 import attrs
 
-from sessile.conversation.messages import Message, from_entry
+from sessile.conversation.messages import Message, from_entry, handed_out
 from sessile.conversation.past import unanswered
 from sessile.engine.handle import Handle
+from sessile.engine.history import not_there
 from sessile.errors import InvalidInput
 from sessile.log.encoding import copied
 from sessile.log.entries import FORK, MESSAGE, REVERT, Entry, Segment
@@ -145,6 +146,12 @@ async def _at_snapshot(h: Handle, header: Header, point: Snapshot) -> Target:
     return attrs.evolve(target, snapshot=[point.depth, point.position])
 
 
+async def message(h: Handle, message_id: str) -> Message:
+    """The message of an id (a copy). `InvalidInput` where it does not count in this session."""
+    _, entry = await find_message(h, await h.refresh(), message_id)
+    return handed_out([from_entry(entry)])[0]
+
+
 async def find_message(h: Handle, header: Header, message_id: str) -> tuple[Segment, Entry]:
     """A message that counts, and the range that it is in. `InvalidInput` where there is none."""
     async for part in h.ranges(header):
@@ -152,7 +159,7 @@ async def find_message(h: Handle, header: Header, message_id: str) -> tuple[Segm
             for entry in await h.read(piece, MESSAGE):
                 if entry.id == message_id:
                     return part, entry
-    raise InvalidInput(f"message {message_id!r} does not count in session {h.session_id!r}: it is another's, or was reverted")
+    raise not_there(h.session_id, message_id)
 
 
 async def _at_count(h: Handle, header: Header, count: int, *, back: bool = False) -> Target:
@@ -235,7 +242,11 @@ async def state_at(h: Handle, depth: int, base: int) -> tuple[dict[str, Any], li
 
 async def before(h: Handle, header: Header, message_id: str) -> Target:
     """The point just before a message."""
-    part, entry = await find_message(h, header, message_id)
+    return await just_before(h, *await find_message(h, header, message_id))
+
+
+async def just_before(h: Handle, part: Segment, entry: Entry) -> Target:
+    """The point just before an entry of a range."""
     if entry.position > part.start:
         return await end_of(h, Segment(part.depth, part.start, entry.position))
     return await end_of(h, range_before(entry))

@@ -1,48 +1,165 @@
-"""Replacing a session's messages: what was there counts no more, but stays in the log, and a snapshot leads back to it."""
+"""Replacing what a session says last, or all of it: what goes counts no more, but stays in the log.
+
+A revert to before the first message that goes, and behind it what others said since, all in one commit. The state stays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from sessile.conversation.messages import ABOUT, Message, as_messages, draft
+from sessile.conversation.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out
+from sessile.drive.arguments import Count
 from sessile.engine.handle import Handle
-from sessile.graph.points import state_at
+from sessile.engine.history import behind
+from sessile.graph.points import Target, just_before, mark_at, state_at
 from sessile.log.encoding import same
+from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
-from sessile.log.lineage import reverted, snapshot_draft
-from sessile.log.stamping import Change
+from sessile.log.lineage import pieces_backwards, reverted, snapshot_draft
+from sessile.log.stamping import Change, Draft
 
 
 async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     """Make these messages the history. What was there counts no more; a snapshot "before set_history" leads back to it.
 
-    A history that only goes on from the present one is appended; the same one changes nothing. The state stays as it is.
+    What both have at the beginning stays as it is, in whole turns: a history that goes on from the present one is appended, and
+    the same one changes nothing. The state stays.
     """
     wanted = as_messages(messages)
     h.unanswered = None  # the question of a turn that failed is history now: the same one is asked anew
 
     async def prepare(header: Header) -> Change | None:
-        present = [said for turn in await h.past(header, None) for said in turn.messages]
-        if all(map(_same, present, wanted)) and len(present) <= len(wanted):
-            rest = [draft(said) for said in wanted[len(present) :]]
+        present = _listed(await h.past(header, None))
+        both = _shared_beginning(present, wanted)
+        rest = [draft(said) for said in wanted[both:]]
+        if both == len(present):
             return Change(rest) if rest else None
-        return await _instead(h, header, wanted)
+        return await _instead(h, header, present[both:] if both else None, rest, label="before set_history")
 
     await h.commit_after(prepare)
 
 
-async def _instead(h: Handle, header: Header, wanted: Sequence[Message]) -> Change:
-    back = await emptied(h, header, "before set_history")
-    return Change([*back.drafts, *map(draft, wanted)], {**back.fields, "count": len(wanted)})
+async def pop(h: Handle, n: Count = 1) -> list[Message]:
+    """Take back the last `n` messages, and return them, oldest first: all there are, where there are fewer.
+
+    One commit; what others say meanwhile stays. A tool's call may be parted from its results (`revert` never does that).
+    """
+    gone: list[Message] = []
+
+    async def prepare(header: Header) -> Change | None:
+        gone[:] = _listed(await h.past(header, n))[-n:] if n else []
+        return await _instead(h, header, gone, []) if gone else None
+
+    h.unanswered = None
+    await h.commit_after(prepare)
+    return handed_out(gone)
+
+
+async def replace_tail(h: Handle, after: Message | str | None, messages: Iterable[Any]) -> list[Message]:
+    """Put messages in place of all that is shown behind `after`, a message or its id (None: of everything). Returns them.
+
+    One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count. Observers are not
+    told of them.
+    """
+    new = [draft(said) for said in as_messages(messages)]
+    header = await h.refresh()
+    if after is None:
+        gone = _listed(await h.past(header, None))
+    else:
+        gone = await behind(h, header, after if isinstance(after, str) else str(after.id))
+
+    async def prepare(header: Header) -> Change | None:
+        return await _instead(h, header, gone, new) if gone else Change(new) if new else None
+
+    h.unanswered = None
+    entries = await h.commit_after(prepare)
+    known = {entry.id for entry in new}
+    return handed_out(from_entry(entry) for entry in entries if entry.kind == MESSAGE and entry.id in known)
+
+
+async def clear(h: Handle) -> None:
+    """Take back all messages, and the entries of plugins' own. The state stays; a snapshot "before clear" leads back to all."""
+
+    async def prepare(header: Header) -> Change | None:
+        return await emptied(h, header, "before clear") if header.count else None
+
+    h.unanswered = None
+    await h.commit_after(prepare)
 
 
 async def emptied(h: Handle, header: Header, label: str) -> Change:
     """A snapshot of where the session is, and a revert to the beginning, with the state as it is."""
+    return await _instead(h, header, None, [], label=label)
+
+
+async def _instead(
+    h: Handle, header: Header, gone: Sequence[Message] | None, new: Sequence[Draft], *, label: str | None = None
+) -> Change:
+    """What makes these messages count no more (None: whatever there is), and others follow. label: of a snapshot before it."""
+    found = (Target(), []) if gone is None else await _before_all(h, header, gone)
+    if found is None:
+        return Change(new)
+    target, kept = found
     state, base = await state_at(h, header.depth, header.base)
-    here = snapshot_draft(header, label)
-    back = reverted(header, None, count=0, state=state, base=base, position=header.head + 1)
-    return Change([here, *back.drafts], {**back.fields, "last_snapshot": [header.depth, header.head], "mark": None})
+    here = [] if label is None else [snapshot_draft(header, label)]
+    position = header.head + len(here)
+    back = reverted(header, target.last, count=target.count, state=state, base=base, position=position)
+    more = [*kept, *new]
+    fields = {**back.fields, "count": target.count + len([said for said in more if said.kind == MESSAGE])}
+    fields["mark"] = await mark_at(h, header, target) if target.last else None
+    if here:
+        fields["last_snapshot"] = [header.depth, header.head]
+    return Change([*here, *back.drafts, *more], fields)
+
+
+async def _before_all(h: Handle, header: Header, gone: Sequence[Message]) -> tuple[Target, list[Draft]] | None:
+    """The point before the first of some messages, and copies of what else counts from there on: others', plugins' own.
+
+    None where none of them counts any more.
+    """
+    left = Counter((said.id, said.timestamp) for said in gone)
+    since: list[Entry] = []
+    first: tuple[Segment, Entry, int] | None = None
+    async for part, entry in _backwards(h, header, 2 * len(gone)):
+        if entry.kind == MESSAGE and left[entry.id, entry.time]:
+            left[entry.id, entry.time] -= 1
+            first = part, entry, len(since)
+            if not left.total():
+                break
+        elif entry.kind == MESSAGE or "." in entry.kind:
+            since.append(entry)
+    if first is None:
+        return None
+    part, entry, later = first
+    return await just_before(h, part, entry), [*map(_copied, reversed(since[:later]))]
+
+
+async def _backwards(h: Handle, header: Header, size: int) -> AsyncIterator[tuple[Segment, Entry]]:
+    """The entries that count, the last one first, each with its range. size: so many are read at first."""
+    async for part in h.ranges(header):
+        for piece in pieces_backwards(part, size):
+            for entry in reversed(await h.read(piece)):
+                yield part, entry
+
+
+def _copied(entry: Entry) -> Draft:
+    return Draft(entry.kind, entry.body, id=entry.id, turn=entry.turn, time=entry.time, raw=entry.raw)
+
+
+def _listed(turns: Iterable[Any]) -> list[Message]:
+    return [said for turn in turns for said in turn.messages]
+
+
+def _shared_beginning(present: Sequence[Message], wanted: Sequence[Message]) -> int:
+    """How many messages both begin with, a turn whole or not at all: without its reply it would be an open one."""
+    both = 0
+    while both < min(len(present), len(wanted)) and _same(present[both], wanted[both]):
+        both += 1
+    while 0 < both < len(present) and present[both].turn is not None and present[both].turn == present[both - 1].turn:
+        both -= 1
+    return both
 
 
 def _same(old: Message, new: Message) -> bool:

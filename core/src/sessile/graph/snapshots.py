@@ -14,9 +14,9 @@ from sessile.engine.history import last_turn
 from sessile.errors import InvalidInput
 from sessile.graph.points import Point, Snapshot, Target, before, mark_at, resolve
 from sessile.log.encoding import JSON
-from sessile.log.entries import REVERT, SNAPSHOT, Entry
+from sessile.log.entries import REVERT, SNAPSHOT, Entry, Segment
 from sessile.log.header import Header
-from sessile.log.lineage import reverted, snapshot_draft
+from sessile.log.lineage import pieces_backwards, reverted, snapshot_draft
 from sessile.log.stamping import Change
 
 
@@ -78,10 +78,11 @@ async def redo(h: Handle) -> Snapshot:
 
 async def _redo_stack(h: Handle, header: Header) -> list[str]:
     """The ids of the snapshots that `redo` goes to, the next one last: kept in the last entry, if that is an undo's."""
-    if not header.head:
-        return []
-    last = await h.entry(header.depth, header.head - 1)
-    return list(last.body.get("redo", ())) if last.kind == REVERT else []
+    for piece in pieces_backwards(Segment(header.depth, 0, header.head), 1):
+        for entry in reversed(await h.read(piece)):
+            if "." not in entry.kind:  # a plugin's own takes nothing back, and says nothing new
+                return list(entry.body.get("redo", ())) if entry.kind == REVERT else []
+    return []
 
 
 async def _back(

@@ -76,8 +76,18 @@ class AsyncSession(BaseSession):
     add_messages = awaited(history.add_messages)
     get_history = awaited(history.get_history)
     set_history = awaited(replacing.set_history)
+    message = awaited(points.message)
+    pop = awaited(replacing.pop)
+    replace_tail = awaited(replacing.replace_tail)
+    clear = awaited(replacing.clear)
     messages = property(awaited(history.get_messages))
     message_count = property(awaited(history.message_count))
+
+    # all at once, and entries of plugins' own
+    commit = awaited(history.commit)
+    append = awaited(history.append)
+    entries = awaited(history.entries)
+    version = property(awaited(history.version))
 
     # turns
     chat = awaited(turns.chat)

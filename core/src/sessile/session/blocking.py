@@ -89,8 +89,18 @@ class Session(BaseSession):
     add_messages = blocking(history.add_messages)
     get_history = blocking(history.get_history)
     set_history = blocking(replacing.set_history)
+    message = blocking(points.message)
+    pop = blocking(replacing.pop)
+    replace_tail = blocking(replacing.replace_tail)
+    clear = blocking(replacing.clear)
     messages = property(blocking(history.get_messages))
     message_count = property(blocking(history.message_count))
+
+    # all at once, and entries of plugins' own
+    commit = blocking(history.commit)
+    append = blocking(history.append)
+    entries = blocking(history.entries)
+    version = property(blocking(history.version))
 
     # turns
     chat = blocking(turns.chat)

@@ -1,0 +1,137 @@
+"""One commit for all there is, entries of plugins' own, and taking back what was said last, while others speak."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.stores import ALL, url_of
+
+from sessile import MemorySessionStore, Session, copy_store
+from sessile.errors import Conflict, InvalidInput, InvalidState, SessileError
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_two_who_take_back_while_others_speak_lose_nothing(kind: str, tmp_path: Path) -> None:
+    url, rounds = url_of(kind, tmp_path), 15
+    store = Session("s", store=url).store  # one for all, also where its URL names none to share
+    added: list[str] = []
+    popped: list[str] = []
+
+    def speak(name: str) -> None:
+        with Session("s", store=store) as session:
+            for number in range(2 * rounds):
+                session.add_message("user", f"{name} {number}")
+                added.append(f"{name} {number}")
+
+    def take_back() -> None:
+        with Session("s", store=store) as session:
+            for _ in range(rounds):
+                popped.extend(said.content for said in session.pop())
+
+    threads = [threading.Thread(target=speak, args=[name]) for name in "ab"]
+    threads += [threading.Thread(target=take_back) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Session("s", store=store) as session:
+        left = [said.content for said in session.messages]
+        assert session.verify()
+    assert sorted([*popped, *left]) == sorted(added)
+    for name in "ab":
+        assert [text for text in left if text[0] == name] == sorted((t for t in left if t[0] == name), key=added.index)
+
+
+def test_what_others_say_meanwhile_stays_where_the_tail_is_replaced() -> None:
+    class Interrupted(MemorySessionStore):
+        once: Callable[[], None] | None = None
+
+        def commit(self, session_id: str, **how: Any) -> None:
+            interrupt, self.once = self.once, None
+            if interrupt is not None:
+                interrupt()
+            super().commit(session_id, **how)
+
+    store = Interrupted()
+    session = Session("s", store=store)
+    session.add_messages([("user", text) for text in "abcd"])
+    other = Session("s", store=store)
+    store.once = lambda: other.add_message("user", "meanwhile") and None
+    session.replace_tail(session.messages[1], [("assistant", "new")])
+    assert [said.content for said in session.messages] == ["a", "b", "meanwhile", "new"]
+    store.once = lambda: other.pop(2) and None
+    assert [said.content for said in session.pop()] == ["b"]
+    store.once = lambda: other.add_message("user", "again") and None
+    session.clear()
+    assert not session.messages
+
+
+def test_a_commit_is_whole_or_not_at_all() -> None:
+    session = Session("s", store=MemorySessionStore())
+    done = session.commit(messages=[("user", "a")], entries=[("mine.x", {})], state={"k": 1}, metadata={"m": 1}, expected=0)
+    assert done.version == session.version
+    for wrong, error, text in (
+        ({"expected": done.version - 1}, Conflict, "is at version"),
+        ({"expected": 0}, Conflict, "is at version"),
+        ({"state": {"user:x": 1}}, InvalidState, "of the scope 'user'"),
+        ({"state": {"temp:x": 1}}, InvalidState, "of the scope 'temp'"),
+        ({"state": {"x": object()}}, InvalidState, r"state\['x'\]"),
+        ({"metadata": {"x": {1}}}, InvalidInput, "metadata"),
+        ({"entries": [("nodot", {})]}, InvalidInput, "'nodot' is no kind"),
+        ({"entries": [("a.b", {}), "c.d"]}, InvalidInput, "'c.d' is no entry"),
+        ({"entries": [("a.b", [1])]}, InvalidInput, "body of an entry"),
+        ({"messages": [("user", "b"), ("nobody", "c")]}, InvalidInput, "message 2 of 2"),
+    ):
+        with pytest.raises(error, match=text):
+            session.commit(**{"messages": [("user", "never")], "title": "never", **wrong})
+    assert (session.version, session.message_count, session.title) == (done.version, 1, "")
+    nothing = session.commit()
+    assert (nothing.version, nothing.messages, nothing.entries) == (done.version, [], [])
+
+
+@pytest.mark.parametrize("kind", ["message", "state", "", "a.", ".a", "a b.c", "a..b", "a.b\n", None, 7])
+def test_a_kind_of_a_plugin_has_a_dot(kind: Any) -> None:
+    session = Session("s", store=MemorySessionStore())
+    with pytest.raises(SessileError):
+        session.append(kind, {})
+    assert not session.version
+
+
+def test_entries_of_plugins_are_copied_and_exported_and_no_messages(tmp_path: Path) -> None:
+    source = MemorySessionStore()
+    session = Session("s", store=source)
+    session.add_message("user", "a")
+    session.append("mine.step", {"at": [1]})
+    session.entries()[0].body["at"].append(2)  # a copy
+    assert session.entries("mine.step")[0].body == {"at": [1]}
+    assert (session.message_count, [m.content for m in session.messages], session.snapshots()) == (1, ["a"], [])
+    target = MemorySessionStore()
+    copy_store(source, target)
+    loaded = Session.load(session.export(tmp_path / "s.jsonl"), store=MemorySessionStore())
+    again = Session.from_dict(session.to_dict())
+    for other in (Session("s", store=target), loaded, again, session.fork()):
+        assert [(entry.kind, entry.body) for entry in other.entries()] == [("mine.step", {"at": [1]})]
+        assert other.verify()
+
+
+def test_the_original_beside_a_message_is_kept_to_the_byte() -> None:
+    raw = '{"b": 1,  "a": "\\u00e9", "big": 1e400}\n'
+    session = Session("s", store=MemorySessionStore())
+    session.add_message("user", "hi", raw=raw)
+    assert session.messages[0].raw == raw
+    assert session.fork().messages[0].raw == raw
+    with pytest.raises(InvalidInput, match="raw"):
+        session.add_message("user", "hi", raw={"not": "text"})
+
+
+def test_a_history_keeps_what_it_shares_with_the_one_before() -> None:
+    session = Session("s", store=MemorySessionStore())
+    session.add_messages([("user", str(number)) for number in range(100)])
+    before = session.store.load("s").head
+    session.set_history([*session.messages[:90], ("user", "new")])
+    assert session.store.load("s").head == before + 3  # a snapshot, a revert and a message
+    assert [said.content for said in session.messages] == [*map(str, range(90)), "new"]
