@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import re
 import sys
 import types
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -510,3 +512,51 @@ def test_a_sessions_own_plugins_are_ordered_among_the_installed_ones() -> None:
         run(found.call(Blocking(), "on_user_message", {}))
     assert called[:6] == called[6:]
     assert len(set(called)) == 6
+
+
+def test_ten_thousand_sessions_with_a_plugin_of_their_own_leave_nothing() -> None:
+    class Mine:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def on_user_message(self, content: str) -> None:
+            self.heard.append(content)
+
+        def register(self, registry: Any) -> None:
+            registry.add("model", "mine", "sessile.models:EchoModel")
+
+    store = MemorySessionStore()
+    alive = weakref.WeakSet[Mine]()
+    for number in range(10_000):
+        plugin = Mine()
+        alive.add(plugin)
+        with Session("s" if number else "t", store=store, plugins=[plugin]) as session:
+            if number < 2:
+                session.add_message("user", f"hi {number}")
+                assert plugin.heard == [f"hi {number}"]
+        del plugin, session
+    gc.collect()
+    assert len(alive) == 0
+
+
+def test_two_sessions_whose_plugins_register_one_name_each_get_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_models.py").write_text(
+        "class One:\n    def generate(self, request):\n        return 'one'\n\n\n"
+        "class Two:\n    def generate(self, request):\n        return 'two'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Registers:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def register(self, registry: Any) -> None:
+            registry.add("model", "own", f"own_models:{self.name}")
+            registry.add("store", "own", "sessile:MemorySessionStore")
+
+    sessions = [
+        Session("s", store="own://", agent=Agent(model="own"), plugins=[Registers(name)]) for name in ("One", "Two", "One")
+    ]
+    assert [session.chat("hi") for session in sessions] == ["one", "two", "one"]
+    assert len({id(session.store) for session in sessions}) == 3
+    assert all(session.message_count == 2 for session in sessions)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from sessile import Agent, AsyncSession, Session, SessionManager, SQLiteSessionStore
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, SQLiteSessionStore
 from sessile.log.header import Header
 from sessile.log.stamping import Change, Draft, stamp
 from sessile.store.opening import open_store
@@ -192,6 +192,15 @@ def test_async_append(floor: Floor, tmp_path: Path) -> None:
 
     ours, hand = asyncio.run(main())
     report("AsyncSession append : by hand in to_thread", ours / hand, 1.5, microseconds(ours, hand))
+
+
+def test_a_session_with_a_plugin_of_its_own() -> None:
+    class Counting:
+        def on_user_message(self, content: Any) -> None: ...
+
+    store = MemorySessionStore()
+    plain, with_one = medians(1000, lambda: Session("s", store=store), lambda: Session("s", store=store, plugins=[Counting()]))
+    report("Session(plugins=[one]) : Session()", with_one / plain, 5.0, microseconds(with_one, plain))
 
 
 def test_import() -> None:

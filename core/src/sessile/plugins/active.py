@@ -20,7 +20,7 @@ from sessile.drive.shown import shorten
 from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.plugins import builtin, hookspecs
 from sessile.plugins.hook_results import CHECKS
-from sessile.plugins.marking import HookFinder, Implementation, merged
+from sessile.plugins.marking import Implementation, find_hooks, merged
 from sessile.plugins.registry import Registry
 
 logger = logging.getLogger("sessile")
@@ -58,13 +58,12 @@ class Plugins:
     ) -> None:
         self.registry: Registry = Registry(base.registry.entries if base else ())
         self._base = base
-        self._finder = HookFinder()
+        self._names: list[tuple[object, str]] = []  # the active plugins of this set, and what they are called
+        self._hooks: dict[str, list[Implementation]] = {}  # of this set
         self._blocked: frozenset[str] = frozenset(blocked) | (base._blocked if base else frozenset())
         self._infos: dict[str, PluginInfo] = dict(base._infos) if base else {}
         self._unnamed: list[PluginInfo] = list(base._unnamed) if base else []  # those whose name another one has
         self._order: dict[str, list[Implementation]] = {}
-        for name in self._blocked:
-            self._finder.set_blocked(name)
         if base is None:
             self._add(builtin, PluginInfo("builtin", "active"), by_name=False)
             for entry_point in _entry_points() if discover else ():
@@ -119,7 +118,7 @@ class Plugins:
 
     def _name_of(self, plugin: object) -> str | None:
         """The name under which a plugin is active in this set; None where it is not."""
-        found: str | None = self._finder.get_name(plugin)
+        found = next((name for known, name in self._names if known is plugin), None)
         return found if found is not None or self._base is None else self._base._name_of(plugin)
 
     def _add(self, plugin: object, info: PluginInfo, *, by_name: bool) -> PluginInfo:
@@ -128,25 +127,25 @@ class Plugins:
         try:
             if info.name in self._infos:
                 raise InvalidInput("another plugin has this name: rename one of them, or block that one")
-            if not self._finder.take(plugin, info.name, by_name=by_name):
+            if info.name in self._blocked:
                 return self._known(attrs.evolve(info, status="blocked"))
-            self._register(plugin, info.name)
+            found = find_hooks(plugin, info.name, by_name=by_name)
+            if "register" in found:
+                self._register(found["register"])
         except Exception as error:  # a broken plugin must not take the others down with it
-            if self._finder.is_registered(plugin):
-                self._finder.unregister(plugin)
             self.registry.entries = registered
             return self._broken(info, "register", error)
-        hooks = sorted(caller.name for caller in self._finder.get_hookcallers(plugin) or ())
+        self._names.append((plugin, info.name))
+        for hook, impl in found.items():
+            self._hooks[hook] = merged(self._hooks.get(hook, []), [impl])
         registers = sorted(f"{e.kind}:{e.name}" for e in self.registry.entries if e.plugin == info.name)
-        return self._known(attrs.evolve(info, hooks=tuple(hooks), registers=tuple(registers)))
+        return self._known(attrs.evolve(info, hooks=tuple(sorted(found)), registers=tuple(registers)))
 
-    def _register(self, plugin: object, name: str) -> None:
-        self.registry.plugin = name
-        for impl in self._finder.hook.register.get_hookimpls():
-            if impl.plugin is plugin:
-                if is_async(impl.function):
-                    raise InvalidInput("register is a plain function: nothing is awaited while plugins are discovered")
-                impl.function(*([self.registry] if "registry" in impl.argnames else []))
+    def _register(self, impl: Implementation) -> None:
+        self.registry.plugin = impl.plugin_name
+        if is_async(impl.function):
+            raise InvalidInput("register is a plain function: nothing is awaited while plugins are discovered")
+        impl.function(*([self.registry] if impl.wanted else []))
 
     def infos(self) -> list[PluginInfo]:
         """All plugins that were found, by name; where two have one name, first the one that has it."""
@@ -159,7 +158,7 @@ class Plugins:
         return self._order[hook]
 
     def _in_order(self, hook: str) -> list[Implementation]:
-        own = self._finder.found(hook)
+        own = self._hooks.get(hook, [])
         return own if self._base is None else merged(self._base._in_order(hook), own)
 
     async def call(self, face: Face, hook: str, arguments: Mapping[str, Any], *, strict: bool = False) -> list[Any]:

@@ -6,20 +6,24 @@ pluggy looks for them and checks their arguments; here is told what it takes in 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import pluggy
 
+from sessile.drive.locks import new_lock
 from sessile.errors import InvalidInput
 from sessile.plugins import hookspecs
 
 
 @attrs.frozen(eq=False)
 class Implementation:
-    """One plugin's function for a hook. wanted: the names of the hook's arguments that it is called with."""
+    """One plugin's function for a hook. wanted: the names of the hook's arguments that it is called with; all of them for one
+    that takes `**arguments`."""
 
     plugin_name: str
     function: Any
@@ -29,7 +33,7 @@ class Implementation:
     trylast: bool
 
 
-class HookFinder(pluggy.PluginManager):
+class _Finder(pluggy.PluginManager):
     """pluggy's manager, which also takes an object whose methods are named like hooks, without marks."""
 
     by_name: object = None  # the object whose unmarked methods count
@@ -39,37 +43,69 @@ class HookFinder(pluggy.PluginManager):
         self.add_hookspecs(hookspecs)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        if name.startswith("__"):  # most of what an object has: none is a hook
+            return None
         options = super().parse_hookimpl_opts(plugin, name)
         if options is None and plugin is self.by_name and name in hookspecs.HOOKS:
             return {} if callable(getattr(plugin, name)) else None
         return options
 
-    def take(self, plugin: object, name: str, *, by_name: bool) -> bool:
-        """Register a plugin; False where its name is blocked. `InvalidInput` where one of its functions can be no hook.
 
-        by_name: methods without a mark count, unless the plugin is a module.
-        """
-        if inspect.isclass(plugin):
-            raise InvalidInput(f"{plugin.__name__} is a class: pass an object of it, {plugin.__name__}()")
-        self.by_name = plugin if by_name and not isinstance(plugin, ModuleType) else None
-        if self.register(plugin, name) is None:
-            return False
-        callers = self.get_hookcallers(plugin) or []
-        for caller in callers:
-            for impl in caller.get_hookimpls():
-                if impl.plugin is plugin:
-                    _check(caller, impl)
-        if not callers:
-            raise InvalidInput(f"it has no hook{_hint(plugin)}: see docs/hooks.md")
-        return True
+_finder: _Finder | None = None  # one for all sets of plugins: making it takes longer than all else
+_using = new_lock()
+# By whether unmarked methods count, and class: the hooks that its objects have. An object a request is the usual case.
+_known: dict[bool, WeakKeyDictionary[type, dict[str, Implementation]]] = {}
 
-    def found(self, hook: str) -> list[Implementation]:
-        """The implementations of a hook, in pluggy's order: the one that is called first stands last."""
-        caller = getattr(self.hook, hook)
-        return [
-            Implementation(impl.plugin_name, impl.function, _wanted(caller, impl), impl.wrapper, impl.tryfirst, impl.trylast)
-            for impl in caller.get_hookimpls()
-        ]
+
+def find_hooks(plugin: object, name: str, *, by_name: bool) -> dict[str, Implementation]:
+    """A plugin's functions by the hooks that they are for. `InvalidInput` where one can be no hook, or there is none.
+
+    by_name: methods without a mark count, unless the plugin is a module.
+    """
+    if inspect.isclass(plugin):
+        raise InvalidInput(f"{plugin.__name__} is a class: pass an object of it, {plugin.__name__}()")
+    if isinstance(plugin, ModuleType) or _has_hooks_of_its_own(plugin):
+        return _found(plugin, name, by_name=by_name)
+    known = _known.setdefault(by_name, WeakKeyDictionary())
+    if (hooks := known.get(type(plugin))) is None:
+        found = _found(plugin, name, by_name=by_name)
+        if all(getattr(plugin, hook, None) == impl.function for hook, impl in found.items()):  # none under another name
+            known[type(plugin)] = {hook: attrs.evolve(impl, function=None) for hook, impl in found.items()}
+        return found
+    return {hook: attrs.evolve(impl, plugin_name=name, function=getattr(plugin, hook)) for hook, impl in hooks.items()}
+
+
+def _has_hooks_of_its_own(plugin: object) -> bool:
+    """Has an object hooks that its class has not?"""
+    own = getattr(plugin, "__dict__", {})
+    return any(name in hookspecs.HOOKS or hasattr(value, "sessile_impl") for name, value in own.items())
+
+
+def _found(plugin: object, name: str, *, by_name: bool) -> dict[str, Implementation]:
+    global _finder
+    with _using:
+        finder = _finder = _finder or _Finder()
+        finder.by_name = plugin if by_name and not isinstance(plugin, ModuleType) else None
+        try:
+            finder.register(plugin, name)
+            callers = finder.get_hookcallers(plugin) or []
+            found = {caller.name: _implementation(caller, impl) for caller in callers for impl in caller.get_hookimpls()}
+        finally:
+            finder.by_name = None
+            if finder.is_registered(plugin):
+                finder.unregister(plugin)
+    if not callers:
+        raise InvalidInput(f"it has no hook{_hint(plugin)}: see docs/hooks.md")
+    return found
+
+
+def _implementation(caller: Any, impl: Any) -> Implementation:
+    parameters = inspect.signature(impl.function).parameters
+    _check(caller, impl, parameters)
+    everything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    arguments = caller.spec.argnames if caller.has_spec() else ()
+    wanted = tuple(name for name in arguments if everything or name in parameters)
+    return Implementation(impl.plugin_name, impl.function, wanted, impl.wrapper, impl.tryfirst, impl.trylast)
 
 
 def merged(below: list[Implementation], above: list[Implementation]) -> list[Implementation]:
@@ -79,7 +115,7 @@ def merged(below: list[Implementation], above: list[Implementation]) -> list[Imp
     return sorted([*last, *below, *others], key=lambda impl: (impl.wrapper, impl.tryfirst - impl.trylast))
 
 
-def _check(caller: Any, impl: Any) -> None:
+def _check(caller: Any, impl: Any, parameters: Mapping[str, inspect.Parameter]) -> None:
     if not caller.has_spec():
         if impl.optionalhook:
             return
@@ -90,18 +126,11 @@ def _check(caller: Any, impl: Any) -> None:
         raise InvalidInput(f"{caller.name!r} is marked with hookwrapper=True: use wrapper=True, and return what it changes")
     needed = {
         name
-        for name, parameter in inspect.signature(impl.function).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
     }
     if unknown := needed - {*caller.spec.argnames}:
         raise InvalidInput(f"{caller.name!r} takes {sorted(unknown)}, but the hook has {list(caller.spec.argnames)}")
-
-
-def _wanted(caller: Any, impl: Any) -> tuple[str, ...]:
-    """The arguments of the hook that a function names; all of them for `**arguments`."""
-    parameters = inspect.signature(impl.function).parameters
-    everything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    return tuple(name for name in caller.spec.argnames if everything or name in parameters)
 
 
 def _hint(plugin: object) -> str:
