@@ -11,19 +11,21 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import pathlib
 import types
 import typing
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
-import cattrs
-from cattrs import v
 
 from sessile.errors import InvalidInput
 from sessile.log.encoding import JSON
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 Maker = Callable[[Any, Any], Any]  # (JSON value, type) -> value
 
@@ -52,7 +54,7 @@ _DICTS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def _moment(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" else text)  # 3.10 has no Z
+    return datetime.datetime.fromisoformat(text)
 
 
 def _bytes(text: str) -> bytes:
@@ -150,24 +152,28 @@ def _named(hint: Any) -> str:
 def from_plain(hint: Any, name: str, value: JSON) -> Any:
     """The value of a type from JSON values. Raises `Unusable`, which says what is wrong, and where in `name`."""
     try:
-        return _converter.structure(value, hint)
+        return _converter().structure(value, hint)
     except Exception as error:  # whatever the checks of a class of the caller's raise
         raise Unusable(_problems(error, name)) from error
 
 
 def to_plain(value: object) -> Any:
     """A value as JSON has it: enums, dates, bytes, dataclasses and the like as `from_plain` takes them."""
-    return _converter.unstructure(value)
+    return _converter().unstructure(value)
 
 
 def _problems(error: Exception, where: str) -> str:
+    import cattrs
+
     return "; ".join(cattrs.transform_error(error, where, _told))
 
 
 def _told(error: BaseException, hint: type | None) -> str:
     if isinstance(error, (AttributeError, TypeError)):  # cattrs takes what it is given for a dict
         return "expected an object"
-    return str(error) if isinstance(error, ValueError) and str(error) else v.format_exception(error, hint)
+    from cattrs.v import format_exception
+
+    return str(error) if isinstance(error, ValueError) and str(error) else format_exception(error, hint)
 
 
 def _wrong(expected: str, value: Any) -> Unusable:
@@ -227,7 +233,7 @@ def _unless_enum(maker: Maker) -> Maker:
     return lambda value, cls: _enum(value, cls) if isinstance(cls, enum.EnumMeta) else maker(value, cls)
 
 
-def _union(hint: Any, converter: cattrs.Converter) -> Maker:
+def _union(hint: Any, converter: Converter) -> Maker:
     """A value that is of one of the types already stays as it is; else the first type that takes it."""
     options = [(option, converter.get_structure_hook(option)) for option in get_args(hint)]
 
@@ -245,7 +251,7 @@ def _union(hint: Any, converter: cattrs.Converter) -> Maker:
     return make
 
 
-def _many(hint: Any, converter: cattrs.Converter) -> Maker:
+def _many(hint: Any, converter: Converter) -> Maker:
     """Lists, sets and tuples. (cattrs alone would take the letters of a text for a list.)"""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     each = kind is tuple and bool(arguments) and arguments[-1] is not ...
@@ -283,7 +289,11 @@ def _listed(values: abc.Set[Any]) -> list[Any]:
     return sorted(values, key=str)
 
 
-def _make_converter() -> Any:
+@functools.cache
+def _converter() -> Any:
+    """Made when a tool first needs it: importing cattrs takes as long as all of sessile."""
+    import cattrs
+
     made: Any = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={abc.Set: _listed})
     plain: dict[Any, Maker] = {str: _text, int: _integer, float: _number, bool: _boolean}
     for cls, maker in plain.items():
@@ -301,6 +311,3 @@ def _make_converter() -> Any:
     made.register_structure_hook_factory(_is_union, _union)
     made.register_structure_hook_factory(_is_many, _many)
     return made
-
-
-_converter: Any = _make_converter()

@@ -9,9 +9,8 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from copy import copy
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -22,6 +21,9 @@ from sessile.plugins import builtin, hookspecs
 from sessile.plugins.hook_results import CHECKS
 from sessile.plugins.marking import Implementation, find_hooks, merged
 from sessile.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 logger = logging.getLogger("sessile")
 GROUP = "sessile"
@@ -279,6 +281,8 @@ def _leave(generator: Generator[None, Any, Any], result: Any) -> Any:
 
 @functools.cache
 def _entry_points() -> tuple[metadata.EntryPoint, ...]:
+    from importlib import metadata  # only here: nobody discovers plugins by importing sessile
+
     return tuple(metadata.entry_points(group=GROUP))
 
 

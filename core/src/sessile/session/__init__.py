@@ -1,10 +1,23 @@
 """Sessions: the two faces, and the store of whole conversations behind `get_default_session_store`."""
 
+from typing import TYPE_CHECKING, Any
+
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.blocking import Session
-from sessile.session.default import DefaultSessionStore, get_default_session_store
 from sessile.session.views import AsyncSessionView, SessionView
+
+if TYPE_CHECKING:
+    from sessile.session.default import DefaultSessionStore as DefaultSessionStore
+    from sessile.session.default import get_default_session_store as get_default_session_store
 
 AsyncSession._other, Session._other = SessionView, AsyncSessionView
 
 __all__ = ["AsyncSession", "DefaultSessionStore", "Session", "get_default_session_store"]
+
+
+def __getattr__(name: str) -> Any:  # on first use: who opens a session needs no manager of all sessions
+    if name in __all__:
+        from sessile.session import default
+
+        return getattr(default, name)
+    raise AttributeError(f"module 'sessile.session' has no attribute {name!r}")

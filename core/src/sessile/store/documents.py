@@ -6,10 +6,9 @@ methods cannot compare and set, so what a store promises to many writers holds w
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from sessile.drive.locks import new_lock
@@ -20,6 +19,10 @@ from sessile.log.header import Header
 from sessile.log.ids import RESERVED, owner_of
 from sessile.store.memory import HeldSession
 from sessile.store.waist import Page, Query, conflict, whole
+
+if TYPE_CHECKING:
+    import asyncio
+
 
 METHODS = ("save", "get", "delete", "list_for_user")  # that make an object a document-style store
 
@@ -80,6 +83,8 @@ class _Locks:
 
     def lock(self, session_id: str) -> asyncio.Lock:
         """The lock of a session, which is there as long as somebody holds it or waits for it."""
+        import asyncio  # only here: a blocking program needs none
+
         key = asyncio.get_running_loop(), session_id
         with self._guard:
             return self._locks.setdefault(key, asyncio.Lock())

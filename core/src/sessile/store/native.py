@@ -7,7 +7,6 @@ lives on sessile's background event loop, so that one pool of connections serves
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
@@ -37,7 +36,12 @@ class Guard:
     """A lock for either face, so that what is done at the first use is done once: `async with guard: …`."""
 
     def __init__(self, asynchronous: bool) -> None:
-        self._lock: Any = asyncio.Lock() if asynchronous else threading.Lock()
+        if asynchronous:
+            import asyncio  # only here: a blocking program needs none
+
+            self._lock: Any = asyncio.Lock()
+        else:
+            self._lock = threading.Lock()
 
     async def __aenter__(self) -> None:
         await maybe(self._lock.acquire())
