@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessile import Agent, Session, SessionManager
+from sessile import Agent, Session, SessionManager, SQLiteSessionStore
+from sessile.log.header import Header
+from sessile.log.stamping import Change, stamp
 from tests.stores import url_of
 
 COMMAND = [sys.executable, "-c", "from sessile_cli.main import entry; entry()"]
@@ -300,3 +305,18 @@ def test_what_is_not_there_is_neither_copied_nor_blocked(tmp_path: Path) -> None
     assert not [*tmp_path.iterdir()]
     assert "choose one of builtin" in sessile("-p", "no:nosuch", "plugins", code=2).stderr
     assert "choose one of builtin" in sessile("plugins", code=2, SESSILE_PLUGINS="no:nosuch").stderr
+
+
+def test_a_list_says_how_long_ago_a_session_changed(tmp_path: Path) -> None:
+    url, now = f"sqlite:///{tmp_path}/chat.db", time.time()
+    ages = {"just now": 5, "1 minute ago": 90, "59 minutes ago": 3590, "2 hours ago": 7300, "7 days ago": 7.5 * 86_400}
+    with closing(SQLiteSessionStore(tmp_path / "chat.db")) as store:
+        for number, seconds in enumerate([*ages.values(), 30 * 86_400, -3600]):
+            header = Header(session_id=f"s{number}", log=f"log.s{number}")
+            entries, changes = stamp(header, Change(), now - seconds)
+            store.commit(header.session_id, expected=0, entries=entries, changes=changes)
+    shown = sessile("session", "list", "--store", url).stdout
+    for number, words in enumerate(ages):
+        assert re.search(rf"^s{number} .* {words}", shown, re.MULTILINE), shown
+    assert time.strftime("%Y-%m-%d", time.gmtime(now - 30 * 86_400)) in shown
+    assert re.search(r"^s6 .* just now", shown, re.MULTILINE), "a clock that is behind"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -177,8 +178,8 @@ def test_odd_lines_in_a_terminal(chat: list[str], url: str, tmp_path: Path) -> N
         ("/history ²", "takes a number of messages"),
         ("/usr is full", "unknown command '/usr': /help lists the commands, and //usr is full says it"),
         ("//usr is full", "/usr is full"),
-        (b"caf\xe9", "is not UTF-8 and was not said"),
-        ("/history 1", "assistant: /usr is full"),
+        (b"caf\xe9", "caf"),  # the editor of the line takes no half of a character: what it shows is what is said
+        ("/history 1", "assistant: caf"),
         (f"/save {file}", "saved to"),
         (f"/save {file}", f"/save --force {file}"),
         ("more", "more"),
@@ -188,8 +189,8 @@ def test_odd_lines_in_a_terminal(chat: list[str], url: str, tmp_path: Path) -> N
     terminal.type("/quit", "")
     assert terminal.status() == 0
     terminal.close()
-    assert [m.content for m in Session("s", store=url).messages] == ["/usr is full"] * 2 + ["more"] * 2
-    assert Session.load(file, store=MemorySessionStore()).message_count == 4
+    assert [m.content for m in Session("s", store=url).messages] == ["/usr is full"] * 2 + ["caf"] * 2 + ["more"] * 2
+    assert Session.load(file, store=MemorySessionStore()).message_count == 6
 
 
 def test_what_a_model_says_or_raises_does_not_drive_the_terminal(chat: list[str], url: str) -> None:
@@ -203,6 +204,41 @@ def test_what_a_model_says_or_raises_does_not_drive_the_terminal(chat: list[str]
         assert "partly\r\nsessile: RuntimeError: no more \\u001b[2J" in terminal.type("hello")
     terminal.type("/quit", "")
     assert terminal.status() == 0
+    terminal.close()
+
+
+def test_a_line_is_edited_and_those_before_it_come_back(chat: list[str], url: str) -> None:
+    up, left, home = b"\x1b[A", b"\x1b[D", b"\x01"
+    terminal = Terminal([*chat, "echo"])
+    terminal.type("the first question")
+    terminal.type(b"wrld" + 3 * left + b"o" + home + b"hello ")
+    terminal.type(up + up + b"?")
+    terminal.type("/quit", "")
+    assert terminal.status() == 0
+    with Session("s", store=url) as session:
+        said = [message.content for message in session.messages if message.role == "user"]
+        assert said == ["the first question", "hello world", "the first question?"]
+        assert session.title == "the first question"
+        session.title = "mine"
+    terminal = Terminal([*chat, "echo"])  # what was said before is there in the next chat, too
+    terminal.type(up + up + b"!")
+    terminal.type("/quit", "")
+    assert terminal.status() == 0
+    with Session("s", store=url) as session:
+        assert session.messages[-1].content == "hello world!"
+        assert session.title == "mine"
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colours_are_as_the_user_wants_them(chat: list[str], url: str, no_color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal([*chat, "slow"])
+    os.write(terminal.end, b"hello\n")
+    shown = terminal.until("1 ")
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)) is not no_color
     terminal.close()
 
 

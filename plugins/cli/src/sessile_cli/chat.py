@@ -15,8 +15,9 @@ from sessile.errors import InvalidInput
 from sessile_cli.failures import report, text_of
 from sessile_cli.files import refuse_existing
 from sessile_cli.options import json_option, store_option, user_option
-from sessile_cli.output import content_of, message_json, print_json, say, status
+from sessile_cli.output import TITLE, content_of, message_json, one_line, print_json, say, status
 
+_REMEMBERED = 200  # messages that are looked through for what was typed before
 HELP = """/help                 this
 /history [N]          the last N messages (20)
 /save [--force] FILE  write the conversation to a file; --force replaces one that is there
@@ -55,23 +56,27 @@ def converse(
     from sessile import Agent, Session
 
     agent = Agent("Assistant", instructions, model=model)
-    replies = _Replies()
-    with Session(session_id, user_id=user, store=store, agent=agent, plugins=[replies]) as session:
+    listener = _Listener()
+    with Session(session_id, user_id=user, store=store, agent=agent, plugins=[listener]) as session:
         agent.find_model(session.plugins)  # a missing model is said before anything else
-        number = _serve(session, replies) if as_json else _talk(session)
+        number = _serve(session, listener) if as_json else _talk(session)
     click.get_current_context().exit(number)
 
 
-class _Replies:
-    """A plugin that keeps the reply that was stored last."""
+class _Listener:
+    """A plugin that keeps the reply that was stored last, and names a session by its first question."""
 
-    last: Any = None
+    reply: Any = None
 
     def on_agent_message(self, message: Any) -> None:
-        self.last = message
+        self.reply = message
+
+    def on_user_message(self, session: Any, message: Any) -> None:
+        if not session.title:
+            session.title = one_line(message.text, TITLE)
 
 
-def _serve(session: Any, replies: _Replies) -> int:
+def _serve(session: Any, listener: _Listener) -> int:
     """Answer each line of the input with a line of JSON. Returns the exit status."""
     number = 0
     while True:
@@ -81,7 +86,7 @@ def _serve(session: Any, replies: _Replies) -> int:
                 return number
             if line.strip():
                 session.chat(line)
-                print_json(message_json(replies.last), indent=None)
+                print_json(message_json(listener.reply), indent=None)
         except InvalidInput as error:  # nothing was said: the next line can be
             number = report(error, as_json=True)
 
@@ -90,6 +95,8 @@ def _talk(session: Any) -> int:
     """Say each line, or do what it asks for. Returns the exit status."""
     number, interactive = 0, sys.stdin.isatty()
     _greet(session)
+    if interactive:
+        _edit_lines(session)
     while True:
         try:
             line = _typed() if interactive else _echoed()
@@ -121,6 +128,18 @@ def _greet(session: Any) -> None:
     count = session.message_count
     known = f"{count} messages so far" if count else "new"
     say(f"Session {session.session_id} ({known}). /help lists the commands.", err=True)
+
+
+def _edit_lines(session: Any) -> None:
+    """Let the line that is typed be edited, and what was said before be brought back with the arrow keys."""
+    try:
+        import readline
+    except ImportError:  # not on every system
+        return
+    readline.parse_and_bind("set enable-bracketed-paste off")  # else it sends the terminal more than the prompt
+    for said in session.get_history(_REMEMBERED):
+        if said.role == "user" and (line := one_line(said.text)):
+            readline.add_history(line)
 
 
 def _typed() -> str | None:

@@ -57,6 +57,18 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def ago(seconds: float, now: float) -> str:
+    """How long ago a moment was (both in seconds since 1970): "3 hours ago"; the day (UTC), where that is more than a week."""
+    passed = max(0.0, now - seconds)
+    for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if passed >= size:
+            number = int(passed // size)
+            if name == "day" and number > 7:
+                return moment(seconds).strftime("%Y-%m-%d")
+            return f"{number} {name}{'s' if number > 1 else ''} ago"
+    return "just now"
+
+
 def content_of(said: Any) -> str:
     """What a message says, or the tools that it calls."""
     return said.text or ", ".join(f"{call['name']}({json.dumps(call['arguments'])})" for call in said.tool_calls)

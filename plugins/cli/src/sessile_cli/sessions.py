@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sessile_cli.files import STANDARD, read_from, written_to
 from sessile_cli.options import json_option, limit_option, store_option, user_option
 from sessile_cli.output import (
     TITLE,
+    ago,
     content_of,
     message_json,
     moment,
@@ -45,8 +47,11 @@ def list_(user: str | None, store: str | None, status_: str | None, limit: int, 
     if as_json:
         print_json([summary_json(header.summary()) for header in headers])
     elif headers:
-        rows = [[h.session_id, h.user_id, h.status, str(h.count), _time(h.updated_at), one_line(h.title, TITLE)] for h in headers]
-        print_table(["session", "user", "status", "messages", "changed (UTC)", "title"], rows)
+        now = time.time()
+        rows = [
+            [h.session_id, h.user_id, h.status, str(h.count), ago(h.updated_at, now), one_line(h.title, TITLE)] for h in headers
+        ]
+        print_table(["session", "user", "status", "messages", "changed", "title"], rows)
         if page and page.cursor:
             say(f"there are more than these {len(headers)}: --limit shows them", err=True)
     elif limit:
