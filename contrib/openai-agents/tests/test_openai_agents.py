@@ -1,0 +1,169 @@
+"""The adapter against the SDK's own SQLite session, and within the SDK's own runner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents import Agent, Model, ModelResponse, Runner, Session, SQLiteSession, Usage, function_tool
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+
+from sessile import MemorySessionStore
+from sessile import Session as SessileBlocking
+from sessile_openai_agents import SessileSession
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+_items = st.one_of(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "system", "developer"]), "content": st.text(max_size=5)},
+        optional={"id": st.text(max_size=5), "status": st.just("completed"), "more": _json},
+    ),
+    st.fixed_dictionaries({"role": st.just("user"), "content": st.lists(st.fixed_dictionaries({"type": st.just("input_text")}))}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("function_call"),
+            "call_id": st.sampled_from("ab"),
+            "name": st.just("f"),
+            "arguments": st.sampled_from(["{}", '{"x": 1}', "broken"]),
+        }
+    ),
+    st.fixed_dictionaries({"type": st.just("function_call_output"), "call_id": st.sampled_from("ab"), "output": _json}),
+    st.fixed_dictionaries({"type": st.just("reasoning"), "id": st.text(max_size=5), "summary": st.just([])}),
+)
+_steps = st.lists(
+    st.tuples(st.just("add"), st.lists(_items, max_size=3))
+    | st.tuples(st.just("get"), st.integers(0, 4) | st.none())
+    | st.tuples(st.just("pop"), st.none())
+    | st.tuples(st.just("clear"), st.none()),
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=60, deadline=None)
+@given(steps=_steps)
+def test_it_does_what_the_sdks_own_session_does(steps: list[tuple[str, Any]]) -> None:
+    async def main() -> None:
+        ours, theirs = SessileSession("s", store=MemorySessionStore()), SQLiteSession("s")
+        for verb, argument in steps:
+            results = []
+            for session in (ours, theirs):
+                if verb == "add":
+                    results.append(await session.add_items(argument))
+                elif verb == "get":
+                    results.append(await session.get_items(argument))
+                elif verb == "pop":
+                    results.append(await session.pop_item())
+                else:
+                    results.append(await session.clear_session())
+            assert results[0] == results[1]
+            assert await ours.get_items() == await theirs.get_items()
+        assert await ours.session.verify()
+        theirs.close()
+
+    asyncio.run(main())
+
+
+class Weather(Model):
+    """A model that asks for the weather, and then tells it."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def get_response(self, system_instructions: Any, input: Any, *args: Any, **kwargs: Any) -> ModelResponse:
+        self.seen.append(input)
+        last = input[-1] if isinstance(input, list) else {}
+        if last.get("type") == "function_call_output":
+            text = ResponseOutputText(type="output_text", text=f"It is {last['output']}.", annotations=[])
+            answer: Any = ResponseOutputMessage(id="m", type="message", role="assistant", status="completed", content=[text])
+        else:
+            answer = ResponseFunctionToolCall(type="function_call", call_id=f"c{len(self.seen)}", name="weather", arguments="{}")
+        return ModelResponse(output=[answer], usage=Usage(), response_id=None)
+
+    def stream_response(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+@function_tool
+def weather() -> str:
+    """The weather."""
+    return "sunny"
+
+
+def test_the_sdks_runner_goes_on_with_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/chats.db"
+    model = Weather()
+    agent = Agent("A", model=model, tools=[weather])
+    for question in ("What is the weather?", "And now?"):
+        session = SessileSession("s", store=url)
+        assert isinstance(session, Session)
+        result = asyncio.run(Runner.run(agent, question, session=session))
+        assert result.final_output == "It is sunny."
+        asyncio.run(session.close())
+    assert len(model.seen[-1]) == 7  # all that was said before, too
+    with SessileBlocking("s", store=url) as known:  # as everybody sees it
+        said = [(message.role, message.text, [call["name"] for call in message.tool_calls]) for message in known.messages]
+    once = [("assistant", "", ["weather"]), ("tool", "sunny", []), ("assistant", "It is sunny.", [])]
+    assert said == [("user", "What is the weather?", []), *once, ("user", "And now?", []), *once]
+
+
+def test_what_another_framework_said_comes_as_items() -> None:
+    store = MemorySessionStore()
+    session = SessileBlocking("s", store=store)
+    session.add_messages(
+        [
+            ("user", "hi"),
+            {"role": "assistant", "tool_calls": [{"id": "c", "name": "f", "arguments": {"x": 1}}]},
+            {"role": "tool", "content": "done", "tool_call_id": "c"},
+            ("assistant", "bye"),
+        ]
+    )
+    assert asyncio.run(SessileSession("s", store=store).get_items()) == [
+        {"role": "user", "content": "hi"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x": 1}'},
+        {"type": "function_call_output", "call_id": "c", "output": "done"},
+        {"role": "assistant", "content": "bye"},
+    ]
+
+
+_WRITER = """
+import asyncio, sys
+from sessile_openai_agents import SessileSession
+
+async def main():
+    session = SessileSession("s", store=sys.argv[1])
+    number = 0
+    while True:
+        await session.add_items([{"role": "user", "content": f"{number} {part}"} for part in "abc"])
+        print(number, flush=True)
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///{}/chats.db", "file://{}/chats"])
+def test_items_that_are_added_together_are_there_together(scheme: str, tmp_path: Path) -> None:
+    url = scheme.format(tmp_path)
+    for delay in (0.0, 0.01, 0.03):
+        process = subprocess.Popen([sys.executable, "-c", _WRITER, url], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        contents = [item["content"] for item in asyncio.run(SessileSession("s", store=url).get_items())]
+        assert len(contents) % 3 == 0
+        assert [text[-1] for text in contents] == [*"abc"] * (len(contents) // 3)
