@@ -4,7 +4,7 @@ from sessile.drive.faces import Blocking, run
 from sessile.plugins.active import PluginInfo, Plugins, installed, load_local, parse_options, steer, with_extra
 from sessile.plugins.finding_models import find_model
 from sessile.plugins.hookspecs import hookimpl
-from sessile.plugins.registry import KINDS, Registration, Registry
+from sessile.plugins.registry import KINDS, Registration, Registry, lazily
 
 __all__ = [
     "KINDS",
@@ -16,6 +16,7 @@ __all__ = [
     "find_model",
     "hookimpl",
     "installed",
+    "lazily",
     "load_local",
     "parse_options",
     "run",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -109,6 +109,20 @@ class Registry:
         if package := _CLASS_PACKAGES.get(attribute):
             raise NotInstalled(f"{attribute} is not installed. Try: pip install {package}")
         raise AttributeError(attribute)
+
+
+def lazily(package: str, **homes: str) -> Callable[[str], Any]:
+    """A package's `__getattr__`: each name is imported from its module when it is first used.
+
+    Registering a plugin imports its package, which must stay light: `__getattr__ = lazily(__name__, MyStore="store")`.
+    """
+
+    def get(name: str) -> Any:
+        if name in homes:
+            return getattr(import_module(f"{package}.{homes[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get
 
 
 def refuse_untaken(registry: Registry, **options: Any) -> None:

@@ -10,6 +10,7 @@ from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
 from sessile.store.addresses import path_options, shown, url_options, url_path
 from sessile.store.capabilities import Capabilities
+from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
@@ -18,6 +19,7 @@ from sessile.store.waist import MARGIN, MOST, Page, Query, Store, conflict, miss
 from sessile.store.words import words
 
 __all__ = [
+    "COLUMNS",
     "CONTROL",
     "JSON",
     "MARGIN",
@@ -46,13 +48,16 @@ __all__ = [
     "find_store",
     "from_entry",
     "from_json",
+    "from_row",
     "is_unset",
     "maybe",
     "missing",
     "new_id",
     "open_store",
     "owner_of",
+    "page_of_rows",
     "path_options",
+    "readable",
     "recency",
     "run",
     "shown",

@@ -86,6 +86,12 @@ class Query:
         """Is it about sessile's own records?"""
         return self.prefix.startswith(RESERVED)
 
+    @property
+    def equal(self) -> dict[str, str]:
+        """The header fields that are asked for, and their values."""
+        asked = {"user_id": self.user_id, "status": self.status, "parent": self.parent, "root": self.root}
+        return {name: value for name, value in asked.items() if value is not None}
+
     def matches(self, header: Header) -> bool:
         """Does this header belong in the result (the cursor left aside)?"""
         return (

@@ -1,13 +1,6 @@
 """The file store of sessile."""
 
-from typing import Any
+from sessile.plugins import lazily
 
 __all__ = ["FileSessionStore"]
-
-
-def __getattr__(name: str) -> Any:  # on first use: registering the plugin imports this package, and must stay light
-    if name in __all__:
-        from sessile_file import store
-
-        return getattr(store, name)
-    raise AttributeError(name)
+__getattr__ = lazily(__name__, FileSessionStore="store")

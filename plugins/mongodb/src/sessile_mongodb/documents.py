@@ -12,25 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessile.errors import CorruptStore
-from sessile.store import RESERVED, UNSEEN, Header, Query, from_json, is_unset, to_json
+from sessile.store import COLUMNS, RESERVED, UNSEEN, Header, Query, from_json, is_unset, readable, to_json
 from sessile_mongodb.deadlines import over
 
-# Header fields that the database may be asked for; the others are JSON texts in `details`.
-FIELDS = (
-    "log",
-    "user_id",
-    "parent",
-    "root",
-    "status",
-    "created_at",
-    "updated_at",
-    "version",
-    "head",
-    "count",
-    "base",
-    "hash",
-    "commit",
-)
+FIELDS = tuple(name for name in COLUMNS if name != "session_id")  # the others are JSON texts in `details`
 STORED = (*FIELDS, "details", "hidden", "until")  # what of a document is its header
 HEADER = {"tail.entries": 0, "kept": 0}  # the projection for all but entries
 
@@ -78,20 +63,14 @@ def _user(document: Mapping[str, Any]) -> str | None:
     return user_id if isinstance(user_id, str) else None
 
 
-def readable(document: Mapping[str, Any]) -> Header | None:
+def unexpired(document: Mapping[str, Any]) -> Header | None:
     """A header for a list; None for one that has expired, or that is broken, which must not hide the others."""
-    if over(document):
-        return None
-    try:
-        return to_header(document)
-    except CorruptStore:
-        return None
+    return None if over(document) else readable(to_header, document)
 
 
 def condition(query: Query) -> dict[str, Any]:
-    """The filter of a query; `readable` leaves out what has expired, which is rarely there."""
-    asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    parts: list[dict[str, Any]] = [{name: value} for name, value in asked.items() if value is not None]
+    """The filter of a query; `unexpired` leaves out what has expired, which is rarely there."""
+    parts: list[dict[str, Any]] = [{name: value} for name, value in query.equal.items()]
     if not query.reserved and query.status not in UNSEEN:
         parts.append({"hidden": False})
     elif not query.reserved:

@@ -15,7 +15,7 @@ from sessile.errors import Conflict, CorruptStore, StoreTooNew
 from sessile.store import JSON, Entry, Guard, Header, Page, Query, background, conflict, maybe, recency, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
 from sessile_mongodb.deadlines import alive, moment, over
-from sessile_mongodb.documents import HEADER, STORED, condition, readable, to_header
+from sessile_mongodb.documents import HEADER, STORED, condition, to_header, unexpired
 from sessile_mongodb.feed import Feed
 from sessile_mongodb.logs import Logs
 from sessile_mongodb.tails import Tails
@@ -87,7 +87,7 @@ class MongoEngine:
             cursor = self.sessions.find(condition(query), {"tail": 0, "kept": 0}).sort(order).limit(query.limit + 1)
             documents = await maybe(cursor.to_list())
         page = Page.of(documents, query.limit, lambda document: (document["updated_at"], document["_id"]))
-        found = [header for document in page.items if (header := readable(document))]
+        found = [header for document in page.items if (header := unexpired(document))]
         return Page(sorted(found, key=recency, reverse=True), page.cursor)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
@@ -136,7 +136,7 @@ class MongoEngine:
     async def _broken(self, session_id: str) -> dict[str, Any] | None:
         """What is true of a session's document only as long as it has a header, this one, which cannot be read."""
         document = await self._document(session_id)
-        if document is None or readable(document):
+        if document is None or unexpired(document):
             return None
         return {"tail": {"$exists": True}, **{name: document.get(name) for name in STORED}}
 

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 from psycopg.errors import UndefinedTable
 
 from sessile.errors import CorruptStore, StoreTooNew
-from sessile.store import JSON, Entry, Guard, Header, Page, Query, conflict, maybe, missing, whole
+from sessile.store import COLUMNS, JSON, Entry, Guard, Header, Page, Query, conflict, maybe, missing, page_of_rows, whole
 from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
 from sessile_postgres.listening import Listener, notice
 from sessile_postgres.pool import Pool
-from sessile_postgres.rows import COLUMNS, body_of, conditions, details_of, place_of, readable, to_entries, to_header
+from sessile_postgres.rows import body_of, conditions, details_of, place_of, to_entries, to_header
 
 if TYPE_CHECKING:
     from sessile_postgres.store import PostgresSessionStore
 
-_UPDATED_AT = list(COLUMNS).index("updated_at")
 _FIELDS = ", ".join([*COLUMNS.values(), "details::text"])
 
 
@@ -85,11 +84,7 @@ class PostgresEngine:
         where, values = conditions(query)
         sql = f"SELECT {_FIELDS} FROM {self.headers} WHERE {where} ORDER BY updated_at DESC, session_id DESC LIMIT %s"
         rows = await self._read(sql, [*values, query.limit + 1])
-        page = Page.of(rows, query.limit, lambda row: (row[_UPDATED_AT], row[0]))
-        try:
-            return Page([*map(to_header, page.items)], page.cursor)
-        except CorruptStore:
-            return Page([header for row in page.items if (header := readable(row))], page.cursor)
+        return page_of_rows(rows, query.limit, to_header)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
         version = await self._unreadable(session_id) if expected is None else expected

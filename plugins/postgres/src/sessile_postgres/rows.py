@@ -9,27 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sessile.errors import CorruptStore
-from sessile.store import UNSEEN, Entry, Header, Query, from_json, is_unset, owner_of, to_json
+from sessile.store import COLUMNS, UNSEEN, Entry, Header, Query, from_json, from_row, is_unset, owner_of, to_json
 
-# Header fields with a column of their own, and the column's name; the others are in the details.
-COLUMNS = {
-    "session_id": "session_id",
-    "log": "log",
-    "user_id": "user_id",
-    "parent": "parent",
-    "root": "root",
-    "status": "status",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "version": "version",
-    "head": "head",
-    "count": "count",
-    "base": "base",
-    "hash": "hash",
-    "commit": "commit_id",
-}
-_USER_ID = list(COLUMNS).index("user_id")
 _CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
 
@@ -65,14 +46,7 @@ def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:
 
 def to_header(row: Sequence[Any]) -> Header:
     """The header in a row of `COLUMNS` and details."""
-    try:
-        details = {} if row[-1] == "{}" else _details_in(row[-1])  # it nearly always is
-        details.update(zip(COLUMNS, row))  # noqa: B905 - the details, the last of the row, have no name here
-        return Header.from_dict(details)
-    except (TypeError, ValueError, AttributeError, CorruptStore) as error:
-        raise CorruptStore(
-            f"the details of session {row[0]!r} are not readable ({error}): delete it, or restore a copy", user_id=row[_USER_ID]
-        ) from error
+    return from_row(row, _details_in)
 
 
 def _details_in(body: str) -> dict[str, Any]:
@@ -85,21 +59,12 @@ def _details_in(body: str) -> dict[str, Any]:
     return details
 
 
-def readable(row: Sequence[Any]) -> Header | None:
-    """A header for a list; None for a broken one, which must not hide the others."""
-    try:
-        return to_header(row)
-    except CorruptStore:
-        return None
-
-
 def conditions(query: Query) -> tuple[str, list[Any]]:
     """The WHERE clause of a query, and its values."""
     parts: list[tuple[str, list[Any]]] = [(f"session_id {'' if query.reserved else 'NOT '}LIKE '~%%'", [])]
     if query.status is None:
         parts.append(("status <> ALL (%s)", [list(UNSEEN)]))
-    asked = {name: getattr(query, name) for name in ("user_id", "status", "parent", "root")}
-    parts += [(f"{name} = %s", [value]) for name, value in asked.items() if value is not None]
+    parts += [(f"{name} = %s", [value]) for name, value in query.equal.items()]
     if query.prefix:
         parts.append(("starts_with(session_id, %s)", [query.prefix]))
     if query.before is not None:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sessile.store import Header, maybe
-from sessile_redis.keys import Keys, readable
+from sessile.store import Header, maybe, readable
+from sessile_redis.keys import Keys, from_hash
 from sessile_redis.scripts import FLAG, SETTLE
 
 FLAGS = 2**51  # the least score that is a flag; more than any time
@@ -42,7 +42,7 @@ class Index:
         for session_id in session_ids:
             pipeline.hgetall(self.keys.header(session_id))
         stored = await maybe(pipeline.execute()) if session_ids else []
-        return [readable(fields, session_id) for fields, session_id in zip(stored, session_ids, strict=True)]
+        return [readable(from_hash, fields, session_id) for fields, session_id in zip(stored, session_ids, strict=True)]
 
     def score(self, index: str, header: Header | None) -> float | None:
         """What an index has to say of a session; None where that is not in it."""

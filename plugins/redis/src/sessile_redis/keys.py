@@ -127,11 +127,3 @@ def _user(stored: Mapping[bytes, bytes]) -> str | None:
 def from_list(done: list[bytes], key: str) -> Header | None:
     """The header in what a script returns of a hash: names and values in turns."""
     return from_hash(dict(zip(done[::2], done[1::2], strict=True)), key)
-
-
-def readable(stored: Mapping[bytes, bytes], key: str) -> Header | None:
-    """A header for a list; None for none, or a broken one, which must not hide the others."""
-    try:
-        return from_hash(stored, key)
-    except CorruptStore:
-        return None

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from sessile.errors import StoreError
-from sessile.store import maybe, new_id
+from sessile.store import maybe, new_id, readable
 from sessile_redis.index import Index
-from sessile_redis.keys import readable
+from sessile_redis.keys import from_hash
 from sessile_redis.scripts import REBUILD
 
 _ATTEMPTS = 3
@@ -53,7 +53,9 @@ async def _attempt(index: Index, asked: Sequence[str]) -> int | None:
         for key in keys:
             pipeline.hgetall(key)
         stored = await maybe(pipeline.execute())
-        headers = [header for key, fields in zip(keys, stored, strict=True) if (header := readable(fields, key.decode()))]
+        headers = [
+            header for key, fields in zip(keys, stored, strict=True) if (header := readable(from_hash, fields, key.decode()))
+        ]
         places = [index.keys.place(header.session_id, header.__dict__).indexes for header in headers]
         first = {name for indexes in places for name in indexes} - marked
         await _ends(index, "begin", mark, first)

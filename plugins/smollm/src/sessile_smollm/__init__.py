@@ -1,13 +1,6 @@
 """The embedded language model of sessile."""
 
-from typing import Any
+from sessile.plugins import lazily
 
 __all__ = ["SmolLM"]
-
-
-def __getattr__(name: str) -> Any:  # on first use: registering the plugin imports this package, and must stay light
-    if name in __all__:
-        from sessile_smollm import model
-
-        return getattr(model, name)
-    raise AttributeError(name)
+__getattr__ = lazily(__name__, SmolLM="model")

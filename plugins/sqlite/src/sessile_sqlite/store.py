@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from sessile.errors import CorruptStore, InvalidInput, StoreError
 from sessile.store import (
+    COLUMNS,
     Entry,
     Header,
     Page,
@@ -23,13 +24,15 @@ from sessile.store import (
     checked,
     conflict,
     from_json,
+    from_row,
     missing,
+    page_of_rows,
     path_options,
     to_json,
     url_path,
 )
 from sessile_sqlite.connection import Connection
-from sessile_sqlite.rows import COLUMNS, UPDATED_AT, conditions, readable, to_details, to_header
+from sessile_sqlite.rows import conditions, to_details
 from sessile_sqlite.schema import MIGRATIONS, version
 from sessile_sqlite.search import catch_up, forget, forget_words, look_through, search
 
@@ -83,7 +86,7 @@ class SQLiteSessionStore:
     def load(self, session_id: str) -> Header | None:
         with self._connection.reading() as db:
             row = db and db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-            return to_header(row) if row else None
+            return from_row(row) if row else None
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         rows = [(entry.position, entry.kind, entry.json) for entry in entries]
@@ -118,11 +121,7 @@ class SQLiteSessionStore:
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
         with self._connection.reading() as db:
             rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
-        page = Page.of(rows, query.limit, lambda row: (row[UPDATED_AT], row[0]))
-        try:
-            return Page([*map(to_header, page.items)], page.cursor)
-        except CorruptStore:
-            return Page([header for row in page.items if (header := readable(row))], page.cursor)
+        return page_of_rows(rows, query.limit, from_row)
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
         if not self._connection.exists():
@@ -264,7 +263,7 @@ class SQLiteSessionStore:
 
     def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
         row = db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-        raise conflict(session_id, expected, to_header(row) if row else None)
+        raise conflict(session_id, expected, from_row(row) if row else None)
 
     def _find_key(self, db: sqlite3.Connection, session_id: str) -> int:
         row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
