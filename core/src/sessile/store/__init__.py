@@ -4,6 +4,7 @@ from sessile.conversation.messages import from_entry
 from sessile.drive.arguments import Lifetime, Seconds, checked
 from sessile.drive.background import background
 from sessile.drive.faces import run
+from sessile.drive.recent import Recent
 from sessile.log.encoding import JSON, from_json, to_json
 from sessile.log.entries import Entry
 from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
@@ -37,6 +38,7 @@ __all__ = [
     "NativeStore",
     "Page",
     "Query",
+    "Recent",
     "Seconds",
     "SessionStore",
     "Store",

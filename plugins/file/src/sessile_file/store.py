@@ -22,6 +22,7 @@ from sessile.store import (
     Header,
     Page,
     Query,
+    Recent,
     Seconds,
     checked,
     conflict,
@@ -67,7 +68,7 @@ class FileSessionStore:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)
-        self._known: dict[str, Known] = {}
+        self._known = Recent[str, Known](_CACHED)
         self._strange: set[str] = set()  # names of folders of no session that were come upon
         self._closed = False
 
@@ -288,8 +289,6 @@ class FileSessionStore:
         if known is None:
             self._known.pop(folder.name, None)
             return
-        if len(self._known) >= _CACHED and folder.name not in self._known:
-            self._known.clear()
         self._known[folder.name] = known
 
     def _folder(self, session_id: str) -> Folder:

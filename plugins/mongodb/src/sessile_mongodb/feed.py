@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import InvalidOperation, OperationFailure
 
 from sessile.errors import SessileError, StoreUnavailable
+from sessile.store import Recent
 from sessile_mongodb.connecting import explained, make_client
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Feed:
         self.collection = store.collection
         self.timeout = store.timeout
         self._waiting: defaultdict[str, set[asyncio.Future[SessileError | None]]] = defaultdict(set)
-        self._seen: dict[str, int] = {}  # versions of sessions of which no change was told since
+        self._seen = Recent[str, int](_SEEN)  # versions of sessions of which no change was told since
         self._task: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
         self._sessions: Any = None
@@ -69,8 +70,6 @@ class Feed:
     async def _change(self, session_id: str, version: int, changed: asyncio.Future[SessileError | None]) -> None:
         await self._listening.wait()
         if not changed.done() and self._seen.get(session_id) != version:  # it may have changed before anybody listened
-            if len(self._seen) >= _SEEN:
-                self._seen.clear()
             self._seen[session_id] = found = (await self._versions([session_id])).get(session_id, 0)
             if found != version:
                 return

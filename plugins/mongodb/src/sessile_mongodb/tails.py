@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 from pymongo.errors import DuplicateKeyError
 
-from sessile.store import Entry, maybe
+from sessile.store import Entry, Recent, maybe
 from sessile_mongodb.deadlines import FOREVER, Deadlines, alive, date, expired, extended, over
 from sessile_mongodb.documents import HEADER, header_changes, new_header
 from sessile_mongodb.logs import Logs
@@ -65,7 +65,7 @@ class Tails:
         self.logs = logs
         self.buckets = logs.buckets
         self.deadlines = Deadlines(ttl)
-        self._known: dict[str, Tail] = {}
+        self._known = Recent[str, Tail](_SESSIONS)
 
     async def begin(self, session_id: str, changes: Mapping[str, Any], entries: Sequence[Entry]) -> bool:
         """Write the header of a new session and the tail of its log. Returns whether there was none."""
@@ -159,6 +159,4 @@ class Tails:
             self._remember(document["_id"], Tail.of(document))
 
     def _remember(self, session_id: str, tail: Tail) -> None:
-        if len(self._known) >= _SESSIONS:
-            self._known.clear()
         self._known[session_id] = tail

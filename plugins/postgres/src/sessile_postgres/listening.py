@@ -15,6 +15,8 @@ from typing import Any
 
 import psycopg
 
+from sessile.store import Recent
+
 _REMEMBERED = 10_000  # sessions whose version is known from the last notice of them
 _UNHEARD = 1.0  # seconds after which no commit is under way any more that saw nobody listen
 
@@ -44,7 +46,7 @@ class Listener:
         self._channel = channel
         self._timeout = timeout
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
-        self._versions: dict[str, int] = {}  # as the last notices said, oldest first
+        self._versions = Recent[str, int](_REMEMBERED)  # as the last notices said
         self._asked = self._began = 0.0  # when somebody began to wait last, and the connection to listen
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +73,7 @@ class Listener:
         async def look_again() -> int:
             found = await look()
             if not told.done():
-                self._remember(session_id, found)
+                self._versions[session_id] = found
             return found
 
         async with self._starting:
@@ -101,7 +103,7 @@ class Listener:
             while time.monotonic() - self._asked < self._timeout or self._waiting:
                 async for heard in connection.notifies(timeout=self._timeout):
                     version, _, session_id = heard.payload.partition(" ")
-                    self._remember(session_id, int(version))
+                    self._versions[session_id] = int(version)
                     self._tell(session_id)
                 await connection.execute("SELECT 1")
         except psycopg.Error:  # who goes on waiting connects anew, and hears of it
@@ -111,12 +113,6 @@ class Listener:
             self._versions.clear()
             for session_id in [*self._waiting]:
                 self._tell(session_id)
-
-    def _remember(self, session_id: str, version: int) -> None:
-        self._versions.pop(session_id, None)
-        self._versions[session_id] = version
-        if len(self._versions) > _REMEMBERED:
-            del self._versions[next(iter(self._versions))]
 
     def _tell(self, session_id: str) -> None:
         for told in self._waiting.get(session_id, ()):

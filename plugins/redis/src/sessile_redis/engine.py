@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError, ResponseError
 
 from sessile.errors import CorruptStore, SessileError
-from sessile.store import RESERVED, Entry, Guard, Header, Page, Query, background, conflict, from_json, maybe, to_json, whole
+from sessile.store import (
+    RESERVED,
+    Entry,
+    Guard,
+    Header,
+    Page,
+    Query,
+    Recent,
+    background,
+    conflict,
+    from_json,
+    maybe,
+    to_json,
+    whole,
+)
 from sessile_redis.checking import check
 from sessile_redis.connecting import check_version, explained, make_client, one_server, unread_answers_lost
 from sessile_redis.feed import Feed
@@ -45,7 +59,7 @@ class RedisEngine:
         self.ttl = max(1, int(store.ttl * 1000)) if store.ttl else 0  # milliseconds
         self.version: str | None = None  # the server's, once it was asked
         self._preparing = Guard(asynchronous)
-        self._places: dict[str, Place] = {}
+        self._places = Recent[str, Place](_PLACES)
         self._feed: Feed | None = None
         self._feeding = Guard(asynchronous)
         self._timeout = store.timeout
@@ -260,7 +274,5 @@ class RedisEngine:
         return {name: from_json(value) for name, value in zip(IDENTITY, stored, strict=True) if value}
 
     def _remember(self, session_id: str, header: Mapping[str, Any]) -> Place:
-        if len(self._places) >= _PLACES:
-            self._places.clear()
         place = self._places[session_id] = self.keys.place(session_id, header)
         return place

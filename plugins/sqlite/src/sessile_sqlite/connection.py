@@ -14,9 +14,11 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from sessile.errors import Closed, CorruptStore, LockTimeout, StoreError
+from sessile.store import Recent
 from sessile_sqlite import forking
 from sessile_sqlite.schema import check_schema, prepare
 
+_KEYS = 10_000  # session keys kept in memory
 T = TypeVar("T")
 _LOOKED = 0.5  # seconds that reads go without a look whether the file is still there; a commit always looks
 
@@ -33,7 +35,7 @@ class Connection:
         self.lock_timeout = lock_timeout
         self.guard = threading.RLock()
         self.db: sqlite3.Connection | None = None
-        self.keys: dict[str, int] = {}
+        self.keys = Recent[str, int](_KEYS)
         self._file: tuple[object, ...] = ()  # what the connection is to (see `_file_at_path`)
         self._read_only = False  # may it not be written?
         self._frozen = False  # is it read as a file that nobody changes?

@@ -36,8 +36,6 @@ from sessile_sqlite.rows import conditions, to_details
 from sessile_sqlite.schema import MIGRATIONS, version
 from sessile_sqlite.search import catch_up, forget, forget_words, look_through, search
 
-_KEYS = 10_000  # session keys kept in memory
-
 
 class SQLiteSessionStore:
     """Sessions in one SQLite file, shared safely by threads and processes on one machine.
@@ -270,8 +268,6 @@ class SQLiteSessionStore:
         return self._know_key(session_id, int(row[0])) if row else -1
 
     def _know_key(self, session_id: str, key: int) -> int:
-        if len(self._connection.keys) >= _KEYS:
-            self._connection.keys.clear()
         self._connection.keys[session_id] = key
         return key
 

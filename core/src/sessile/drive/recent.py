@@ -1,0 +1,35 @@
+"""A memory of what was used last, which a store may keep without growing for ever."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Any, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(OrderedDict[K, V]):
+    """A dict of at most so many entries: where there are more, the one that was asked for or set longest ago goes.
+
+    Threads may share it.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def get(self, key: K, default: Any = None) -> Any:
+        """The value of a key, which counts as used; `default` where there is none."""
+        with suppress(KeyError):
+            self.move_to_end(key)
+            return self[key]
+        return default
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        with suppress(KeyError):  # taken away by another thread
+            self.move_to_end(key)
+            if len(self) > self._most:
+                self.popitem(last=False)
