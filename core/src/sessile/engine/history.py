@@ -95,7 +95,11 @@ async def commit(
     if metadata is not None:
         fields["metadata"] = json_value(dict(metadata), "metadata")
 
+    behind_version = 0
+
     def make(header: Header) -> Change | None:
+        nonlocal behind_version
+        behind_version = header.version
         if expected is not None and header.version != expected:
             raise Conflict(
                 f"session {h.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it again",
@@ -106,7 +110,9 @@ async def commit(
         return Change(every, {**fields, **(changed.fields if changed else {})}) if every or fields else None
 
     stored = await h.commit(make, on_conflict=None if expected is None else "rebase")
-    version = (h.seen or await h.open()).version
+    version = behind_version + bool(stored or fields)  # not of the header as last seen: another thread's may be in it
+    if not behind_version:  # a session's first one is random
+        version = (h.seen or await h.open()).version
     new = handed_out(from_entry(entry) for entry in stored if entry.kind == MESSAGE)
     await observe(h, new)
     return Committed(version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])
