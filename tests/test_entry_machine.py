@@ -31,10 +31,10 @@ _KINDS = st.sampled_from(["mine.step", "mine.cursor", "other-one.step"])
 
 @attrs.define
 class Plain:
-    """What counts, in the order of the log: (kind, text or number). undone: what it was before each `undo`."""
+    """What counts, in the order of the log: (kind, text or number). undone: what was there before each `undo`, and after it."""
 
     items: list[tuple[str, Any]] = attrs.field(factory=list)
-    undone: list[list[tuple[str, Any]]] = attrs.field(factory=list)
+    undone: list[tuple[list[tuple[str, Any]], int]] = attrs.field(factory=list)
 
     def said(self) -> list[Any]:
         return [value for kind, value in self.items if kind == "said"]
@@ -130,16 +130,29 @@ class EntryMachine(RuleBasedStateMachine):
     def clear(self, which: int, pick: int) -> None:
         session, plain = self._pick(which, pick)
         session.clear()
-        if plain.said():
+        if plain.items:
             plain.items, plain.undone = [], []
+
+    @rule(which=_which, pick=_picks, keep=_picks, new=st.integers(0, 2))
+    def set_history(self, which: int, pick: int, keep: int, new: int) -> None:
+        session, plain = self._pick(which, pick)
+        count = len(plain.said())
+        keep %= count + 1
+        texts = [f"text {next(self.numbers)}" for _ in range(new)]
+        messages = [{"role": "user", "content": text, "raw": f"<{text}>"} for text in texts]
+        session.set_history([*session.messages[:keep], *messages])
+        kept = plain.without_last(count - keep) if keep < count else plain.items
+        plain.items = [*kept, *(("said", text) for text in texts)]
+        plain.undone = [] if keep < count or new else plain.undone
 
     @rule(which=_which, pick=_picks)
     def undo(self, which: int, pick: int) -> None:
         session, plain = self._pick(which, pick)
         assume(plain.said())
         session.undo()
-        plain.undone.append(plain.items)
+        before = plain.items
         plain.items = plain.items[: plain.items.index(("said", plain.said()[-1]))]
+        plain.undone.append((before, len(plain.items)))
 
     @rule(which=_which, pick=_picks)
     def redo(self, which: int, pick: int) -> None:
@@ -149,7 +162,8 @@ class EntryMachine(RuleBasedStateMachine):
                 session.redo()
             return
         session.redo()
-        plain.items = plain.undone.pop()
+        items, before = plain.undone.pop()
+        plain.items = [*items, *plain.items[before:]]
 
     @rule(which=_which, pick=_picks, count=_picks)
     def revert(self, which: int, pick: int, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from tests.stores import ALL, url_of
 
-from sessile import MemorySessionStore, Session, copy_store
+from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, copy_store
 from sessile.errors import Conflict, InvalidInput, InvalidState, SessileError
 
 
@@ -135,3 +136,91 @@ def test_a_history_keeps_what_it_shares_with_the_one_before() -> None:
     session.set_history([*session.messages[:90], ("user", "new")])
     assert session.store.load("s").head == before + 3  # a snapshot, a revert and a message
     assert [said.content for said in session.messages] == [*map(str, range(90)), "new"]
+
+
+class Repeats:
+    """A model that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Any]] = []
+
+    def generate(self, request: Request) -> str:
+        self.sent.append([dict(message) for message in request.messages])
+        return f"re: {request.messages[-1].text}"
+
+
+def test_messages_whose_ids_callers_give_are_all_stored() -> None:
+    store = MemorySessionStore()
+    one, two = Session("s", store=store), Session("s", store=store)
+    assert not two.messages
+    one.add_message("user", "one", id="x")
+    two.add_message("user", "two", id="x")
+    assert [said.content for said in one.messages] == ["one", "two"]
+    version = one.version
+    one.commit(messages=[{"role": "user", "content": "A", "id": "y"}], expected=version)
+    with pytest.raises(Conflict):
+        two.commit(messages=[{"role": "user", "content": "B", "id": "y"}], expected=version)
+
+
+def test_tasks_that_take_back_at_once_each_take_another() -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            await session.add_messages([("user", text) for text in "abcd"])
+            await session.append("x.y")
+            popped = await asyncio.gather(*[session.pop() for _ in range(6)])
+            assert sorted(said.content for one in popped for said in one) == [*"abcd"]
+            assert await session.message_count == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("verb", ["pop", "replace_tail", "clear"])
+def test_what_was_not_seen_is_not_taken_back_under_raise(verb: str) -> None:
+    store = MemorySessionStore()
+    session = Session("s", store=store, on_conflict="raise")
+    session.add_message("user", "seen")
+    Session("s", store=store).add_message("user", "not seen")
+    with pytest.raises(Conflict):
+        session.replace_tail(None, []) if verb == "replace_tail" else getattr(session, verb)()
+    assert session.message_count == 2
+
+
+def test_what_replaces_the_end_of_a_turn_is_of_the_turn() -> None:
+    model = Repeats()
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    session.chat("one")
+    session.replace_tail(session.messages[0], [("assistant", "better")])
+    assert not any(said.open for said in session.messages)
+    session.chat("two")
+    assert [said["content"] for said in model.sent[-1]] == ["one", "better", "two"]
+
+
+def test_a_model_is_sent_no_originals() -> None:
+    model = Repeats()
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    session.add_message("user", "a", raw="ORIGINAL")
+    session.chat("b")
+    assert "ORIGINAL" not in repr(model.sent)
+    assert session.messages[0].raw == "ORIGINAL"
+    assert session.messages[0].replace(content="new").raw is None
+    assert session.messages[0].replace().raw == "ORIGINAL"
+
+
+def test_a_history_with_other_originals_and_times_is_another() -> None:
+    session = Session("s", store=MemorySessionStore())
+    session.add_message("user", "a", raw="one", timestamp=1.0)
+    session.set_history([{"role": "user", "content": "a", "raw": "two", "timestamp": 5.0}])
+    assert [(said.raw, said.timestamp) for said in session.messages] == [("two", 5.0)]
+    before = session.version
+    session.set_history(session.messages)
+    assert session.version == before
+
+
+def test_an_id_that_is_doubled_means_the_last() -> None:
+    session = Session("s", store=MemorySessionStore())
+    for text in "abc":
+        session.add_message("user", text, id="z" if text == "c" else "x")
+    assert session.message("x").content == "b"
+    assert [said.content for said in session.get_history(after="x")] == ["c"]
+    with pytest.raises(InvalidInput, match="nobody"):
+        session.get_history(0, after="nobody")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
@@ -560,3 +561,45 @@ def test_two_sessions_whose_plugins_register_one_name_each_get_their_own(tmp_pat
     assert [session.chat("hi") for session in sessions] == ["one", "two", "one"]
     assert len({id(session.store) for session in sessions}) == 3
     assert all(session.message_count == 2 for session in sessions)
+
+
+def test_plugins_of_one_class_may_have_other_hooks() -> None:
+    heard: list[Any] = []
+
+    @attrs.define
+    class Slots:
+        on_user_message: Any
+
+    class Plain:
+        def on_user_message(self, content: str) -> None:
+            heard.append(content)
+
+    class Lazy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("not yet")
+
+    class Holds:
+        def __init__(self) -> None:
+            self.client = Lazy()
+
+        def on_user_message(self, content: str) -> None:
+            heard.append(content)
+
+    def say(plugin: object) -> Any:
+        heard.clear()
+        with Session("s", store=MemorySessionStore(), plugins=[plugin], strict=True) as session:
+            session.add_message("user", "hi")
+        return [*heard]
+
+    assert say(Slots(lambda content: heard.append(content))) == ["hi"]
+    assert say(Slots(lambda session_id: heard.append(session_id))) == ["s"]
+    with pytest.raises(InvalidInput):
+        say(Slots(None))
+    assert say(Holds()) == ["hi"]
+    assert say(Plain()) == ["hi"]
+    Plain.on_user_message = lambda self, message: heard.append(message.role)  # type: ignore[assignment, method-assign]
+    assert say(Plain()) == ["user"]
+    Plain.on_session_close = lambda self: heard.append("closed")  # type: ignore[attr-defined]
+    assert say(Plain()) == ["user", "closed"]
+    del Plain.on_user_message
+    assert say(Plain()) == ["closed"]

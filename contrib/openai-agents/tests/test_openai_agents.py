@@ -37,7 +37,7 @@ _items = st.one_of(
             "type": st.just("function_call"),
             "call_id": st.sampled_from("ab"),
             "name": st.just("f"),
-            "arguments": st.sampled_from(["{}", '{"x": 1}', "broken"]),
+            "arguments": st.sampled_from(["{}", '{"x": 1}', "broken", "null", '{"x": NaN}']),
         }
     ),
     st.fixed_dictionaries({"type": st.just("function_call_output"), "call_id": st.sampled_from("ab"), "output": _json}),
@@ -122,20 +122,58 @@ def test_the_sdks_runner_goes_on_with_it(tmp_path: Path) -> None:
 def test_what_another_framework_said_comes_as_items() -> None:
     store = MemorySessionStore()
     session = SessileBlocking("s", store=store)
+    calls = [{"id": name, "name": "f", "arguments": {"x": 1}} for name in "cd"]
     session.add_messages(
         [
             ("user", "hi"),
-            {"role": "assistant", "tool_calls": [{"id": "c", "name": "f", "arguments": {"x": 1}}]},
-            {"role": "tool", "content": "done", "tool_call_id": "c"},
+            {"role": "assistant", "content": "let me see", "tool_calls": calls},
+            *({"role": "tool", "content": f"done {name}", "tool_call_id": name} for name in "cd"),
             ("assistant", "bye"),
         ]
     )
-    assert asyncio.run(SessileSession("s", store=store).get_items()) == [
+    items = [
         {"role": "user", "content": "hi"},
-        {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"x": 1}'},
-        {"type": "function_call_output", "call_id": "c", "output": "done"},
+        {"role": "assistant", "content": "let me see"},
+        *({"type": "function_call", "call_id": name, "name": "f", "arguments": '{"x": 1}'} for name in "cd"),
+        *({"type": "function_call_output", "call_id": name, "output": f"done {name}"} for name in "cd"),
         {"role": "assistant", "content": "bye"},
     ]
+
+    async def main() -> None:
+        adapted = SessileSession("s", store=store)
+        for count in range(len(items), 0, -1):
+            assert await adapted.get_items() == items[:count]
+            assert await adapted.get_items(limit=2) == items[:count][-2:]
+            assert await adapted.pop_item() == items[count - 1]
+        assert await adapted.pop_item() is None
+
+    asyncio.run(main())
+
+
+def test_calls_that_are_made_at_once_are_one_message_for_everybody() -> None:
+    store = MemorySessionStore()
+    calls = [{"type": "function_call", "call_id": name, "name": "f", "arguments": "{}"} for name in "cd"]
+    outputs = [{"type": "function_call_output", "call_id": name, "output": name} for name in "cd"]
+    reasoning = {"type": "reasoning", "id": "r", "summary": []}
+    text = {"role": "assistant", "content": [{"type": "output_text", "text": "bye"}]}
+    asyncio.run(
+        SessileSession("s", store=store).add_items([{"role": "user", "content": "hi"}, reasoning, *calls, *outputs, text])
+    )
+    said = SessileBlocking("s", store=store).messages
+    assert [message.role for message in said] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [call["id"] for call in said[1].tool_calls] == ["c", "d"]
+    assert said[-1].text == "bye"
+
+
+@pytest.mark.parametrize("arguments", ["null", "[1]", '"x"', '{"a": NaN}', '{"a": 1e999}', "{", ""])
+def test_odd_arguments_of_a_call_are_kept(arguments: str) -> None:
+    async def main() -> None:
+        session = SessileSession("s", store=MemorySessionStore())
+        item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
+        await session.add_items([item])
+        assert await session.get_items() == [item]
+
+    asyncio.run(main())
 
 
 _WRITER = """

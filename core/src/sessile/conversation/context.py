@@ -43,4 +43,9 @@ def prompt(
     messages = system
     for sent in reversed(kept):
         messages += sent
-    return messages + handed_out(current)
+    return [_unsourced(said) for said in messages + handed_out(current)]
+
+
+def _unsourced(said: Message) -> Message:
+    """A message without the original of whoever wrote it."""
+    return Message({name: value for name, value in said.items() if name != "raw"}) if "raw" in said else said

@@ -49,8 +49,8 @@ class Message(dict[str, Any]):
         return "".join(map(_part_text, content)) if isinstance(content, (list, tuple)) else ""
 
     def replace(self, **changes: Any) -> Message:
-        """A copy with some keys set anew, checked as a new message is."""
-        return message(**{**self, **changes})
+        """A copy with some keys set anew, checked as a new message is. `raw`, if it is not given, stays only where nothing is."""
+        return message(**{**({name: self[name] for name in self if name != "raw"} if changes else self), **changes})
 
     def __repr__(self) -> str:
         return f"Message({', '.join(f'{k}={v!r}' for k, v in self.items())})"
@@ -143,7 +143,7 @@ def _tool_call(call: JSON) -> dict[str, JSON]:
     arguments = inner.get("arguments") or {} if isinstance(inner, dict) else None
     if isinstance(arguments, str):
         try:
-            arguments = from_json(arguments)
+            arguments = json_value(from_json(arguments), "arguments", InvalidMessage)
         except ValueError:
             arguments = {"_text": arguments}  # a model's broken JSON: the tool's check will answer it
     if not isinstance(arguments, dict) or not isinstance(inner.get("name"), str):

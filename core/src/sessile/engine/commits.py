@@ -160,7 +160,7 @@ class Commits:
             stored = await self.read(found.log, entries[0].position, entries[0].position + 1)
         except Missing:
             return False
-        return stored[0].id == entries[0].id
+        return stored[0].hash == entries[0].hash  # ids may be callers' own, or of copies
 
     async def stored(self, log: str, start: int, ids: Collection[str]) -> tuple[Header | None, list[Entry]]:
         """What a commit that was cut short has stored: the entries of these ids in a log, from a position on.
@@ -171,7 +171,7 @@ class Commits:
         if found is None or found.log != log:
             return None, []
         entries = [entry for entry in await self.read(log, start, found.head) if entry.id in ids]
-        return found if entries and found.commit == entries[-1].id else None, entries
+        return found if entries and found.commit == entries[-1].hash else None, entries
 
     async def change(self, before: Header, **fields: JSON) -> Header:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""

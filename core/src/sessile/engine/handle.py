@@ -95,13 +95,15 @@ class Handle:
         last: so many entries will be read next, which some stores can send along.
         """
         self.check_open()
-        load_last = self.commits.can.load_last if last and self._past is None else None
-        if load_last is None:
-            stored = await self.commits.load(self.session_id)
+        known = self._header
+        if last and self._past is None and self.commits.can.load_last is not None:
+            stored, self._ahead = await self.commits.ask(self.commits.can.load_last, self.session_id, last)
         else:
-            stored, self._ahead = await self.commits.ask(load_last, self.session_id, last)
+            stored = await self.commits.load(self.session_id)
         if stored is not None and stored.status == DELETED:  # but not to the end
             await finish(self.commits, stored)
+        if stored is None and self._header is not known:  # another task has begun it while this one looked
+            return await self.refresh(last)
         return self.see(stored)
 
     async def refresh_for_change(self, on_conflict: str | None = None) -> Header:

@@ -122,8 +122,8 @@ async def append(h: Handle, kind: str, body: JSON = None) -> Entry:
     """Append an entry of a plugin's own, durable when this returns.
 
     kind: has a dot, such as "memory.cursor". body: a dict of JSON values. The entry is in the log as a message is (forks inherit
-    it, a revert takes it back, exports and copies have it), but it is no message: it is not counted, shown, sent to a model, or
-    merged. `InvalidInput` for another kind or body.
+    it, a revert takes it back, `export` and copies have it), but it is no message: it is not counted, shown, sent to a model, or
+    merged, and `save`, which keeps what was said, has none. `InvalidInput` for another kind or body.
     """
     return (await commit(h, entries=[(kind, {} if body is None else body)])).entries[0]
 
@@ -166,33 +166,36 @@ async def version(h: Handle) -> int:
 
 
 async def get_history(h: Handle, limit: Count | None = None, *, after: Message | str | None = None) -> list[Message]:
-    """The messages that count, oldest first: all of them, or the last `limit`; only those behind `after`, a message or its id.
+    """The messages that count, oldest first: all of them, or the last `limit`; those shown behind `after`, a message or its id.
 
     Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
     or whose tool calls have no results, have `open` set. What other processes committed is seen. All are copies.
     """
     header = await h.refresh(min(limit or 0, KEPT))
-    if limit == 0:
+    if limit == 0 and after is None:
         return []
     if after is not None:
-        messages = await behind(h, header, after if isinstance(after, str) else str(after.id))
+        _, messages = await behind(h, header, after)
     else:
         messages = _shown(await h.past(header, limit))
-    return handed_out(messages if limit is None else messages[-limit:])
+    return handed_out(messages[-limit:] if limit else messages if limit is None else [])
 
 
 def _shown(turns: Iterable[PastTurn]) -> list[Message]:
     return [said for turn in turns for said in (turn.messages if turn.id is None else turn.shown())]
 
 
-async def behind(h: Handle, header: Header, message_id: str) -> list[Message]:
-    """What is shown behind a message, which is looked for from the end."""
+async def behind(h: Handle, header: Header, after: Message | str) -> tuple[Message, list[Message]]:
+    """A message, or the one of an id, which is looked for from the end, and what is shown behind it."""
+    message_id = after if isinstance(after, str) else after.id
+    if message_id is None:
+        raise InvalidInput(f"{shorten(after)} is not stored, and has no place: pass a message that was, or its id")
     limit = 64
     while True:
         shown = _shown(await h.past(header, min(limit, header.count)))
         found = [index for index, said in enumerate(shown) if said.id == message_id]
         if found:
-            return shown[found[-1] + 1 :]
+            return shown[found[-1]], shown[found[-1] + 1 :]
         if limit >= header.count:
             raise not_there(h.session_id, message_id)
         limit *= 4

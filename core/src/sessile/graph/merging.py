@@ -19,7 +19,7 @@ from sessile.log.encoding import JSON, copied, json_value, same, to_json
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
 from sessile.log.lineage import shared, without
-from sessile.log.stamping import Change, Draft
+from sessile.log.stamping import Change, copy_of
 
 AnySession = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
 
@@ -43,7 +43,7 @@ async def merge(
     begin = await end_of(h, both[-1] if both else None)
     state = _merged_state(begin.state, ours_now.state, theirs_now.state, policy)
     sides = [await _turns_after(side, now, both) for side, now in ((h, ours_now), (theirs, theirs_now))]
-    drafts = [Draft(MESSAGE, m.body, id=m.id, turn=m.turn, time=m.time, raw=m.raw) for m in _by_time(*sides)]
+    drafts = [*map(copy_of, _by_time(*sides))]
     fields = {"title": json_value(title, "title"), "count": begin.count + len(drafts)}
     if not same(state, begin.state):
         drafts.append(state_draft(state))

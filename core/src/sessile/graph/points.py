@@ -156,7 +156,7 @@ async def find_message(h: Handle, header: Header, message_id: str) -> tuple[Segm
     """A message that counts, and the range that it is in. `InvalidInput` where there is none."""
     async for part in h.ranges(header):
         for piece in pieces_backwards(part, 256):
-            for entry in await h.read(piece, MESSAGE):
+            for entry in reversed(await h.read(piece, MESSAGE)):
                 if entry.id == message_id:
                     return part, entry
     raise not_there(h.session_id, message_id)

@@ -18,14 +18,14 @@ from sessile.log.encoding import same
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
 from sessile.log.lineage import pieces_backwards, reverted, snapshot_draft
-from sessile.log.stamping import Change, Draft
+from sessile.log.stamping import Change, Draft, copy_of
 
 
 async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     """Make these messages the history. What was there counts no more; a snapshot "before set_history" leads back to it.
 
     What both have at the beginning stays as it is, in whole turns: a history that goes on from the present one is appended, and
-    the same one changes nothing. The state stays.
+    the same one changes nothing. The state stays, and so do entries of plugins' own.
     """
     wanted = as_messages(messages)
     h.unanswered = None  # the question of a turn that failed is history now: the same one is asked anew
@@ -36,7 +36,7 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
         rest = [draft(said) for said in wanted[both:]]
         if both == len(present):
             return Change(rest) if rest else None
-        return await _instead(h, header, present[both:] if both else None, rest, label="before set_history")
+        return await _instead(h, header, present[both:], rest, label="before set_history")
 
     await h.commit_after(prepare)
 
@@ -44,7 +44,8 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 async def pop(h: Handle, n: Count = 1) -> list[Message]:
     """Take back the last `n` messages, and return them, oldest first: all there are, where there are fewer.
 
-    One commit; what others say meanwhile stays. A tool's call may be parted from its results (`revert` never does that).
+    One commit; what others say meanwhile stays (who watches hears it once more, where it was said before the last of these). A
+    tool's call may be parted from its results, and a turn from its reply, so that it is open (`revert` never does that).
     """
     gone: list[Message] = []
 
@@ -63,12 +64,14 @@ async def replace_tail(h: Handle, after: Message | str | None, messages: Iterabl
     One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count. Observers are not
     told of them.
     """
-    new = [draft(said) for said in as_messages(messages)]
-    header = await h.refresh()
+    said = as_messages(messages)
+    header = await h.refresh_for_change()
     if after is None:
-        gone = _listed(await h.past(header, None))
+        turn, gone = None, _listed(await h.past(header, None))
     else:
-        gone = await behind(h, header, after if isinstance(after, str) else str(after.id))
+        last, gone = await behind(h, header, after)
+        turn = last.turn if gone and gone[0].turn == last.turn else None  # else what is left of the turn would stay open
+    new = [draft(one, turn) for one in said]
 
     async def prepare(header: Header) -> Change | None:
         return await _instead(h, header, gone, new) if gone else Change(new) if new else None
@@ -83,7 +86,8 @@ async def clear(h: Handle) -> None:
     """Take back all messages, and the entries of plugins' own. The state stays; a snapshot "before clear" leads back to all."""
 
     async def prepare(header: Header) -> Change | None:
-        return await emptied(h, header, "before clear") if header.count else None
+        there = header.count or any("." in entry.kind for entry in await h.entries(header))
+        return await emptied(h, header, "before clear") if there else None
 
     h.unanswered = None
     await h.commit_after(prepare)
@@ -133,7 +137,7 @@ async def _before_all(h: Handle, header: Header, gone: Sequence[Message]) -> tup
     if first is None:
         return None
     part, entry, later = first
-    return await just_before(h, part, entry), [*map(_copied, reversed(since[:later]))]
+    return await just_before(h, part, entry), [*map(copy_of, reversed(since[:later]))]
 
 
 async def _backwards(h: Handle, header: Header, size: int) -> AsyncIterator[tuple[Segment, Entry]]:
@@ -142,10 +146,6 @@ async def _backwards(h: Handle, header: Header, size: int) -> AsyncIterator[tupl
         for piece in pieces_backwards(part, size):
             for entry in reversed(await h.read(piece)):
                 yield part, entry
-
-
-def _copied(entry: Entry) -> Draft:
-    return Draft(entry.kind, entry.body, id=entry.id, turn=entry.turn, time=entry.time, raw=entry.raw)
 
 
 def _listed(turns: Iterable[Any]) -> list[Message]:
@@ -164,5 +164,6 @@ def _shared_beginning(present: Sequence[Message], wanted: Sequence[Message]) -> 
 
 def _same(old: Message, new: Message) -> bool:
     """Does a message say what another says? What the log knows of it, such as its time, counts only where it is given."""
-    said = {name for name in (*old, *new) if name not in ABOUT}
-    return new.get("id", old["id"]) == old["id"] and all(same(new.get(name), old.get(name)) for name in said)
+    if any(name in new and new[name] != old.get(name) for name in ("id", "timestamp", "raw")):
+        return False
+    return all(same(new.get(name), old.get(name)) for name in {*old, *new} - ABOUT)

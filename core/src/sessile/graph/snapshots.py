@@ -7,7 +7,7 @@ it raises `Conflict`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sessile.engine.handle import Handle
 from sessile.engine.history import last_turn
@@ -17,7 +17,7 @@ from sessile.log.encoding import JSON
 from sessile.log.entries import REVERT, SNAPSHOT, Entry, Segment
 from sessile.log.header import Header
 from sessile.log.lineage import pieces_backwards, reverted, snapshot_draft
-from sessile.log.stamping import Change
+from sessile.log.stamping import Change, Draft, copy_of
 
 
 async def snapshot(h: Handle, label: str = "", metadata: Mapping[str, JSON] | None = None) -> Snapshot:
@@ -57,7 +57,8 @@ async def undo(h: Handle) -> Snapshot:
         if last is None:
             raise InvalidInput(f"there is no turn to undo in session {h.session_id!r}")
         target = await before(h, header, last.messages[0]["id"])
-        return await _back(h, header, target, "before undo", redo=await _redo_stack(h, header), undone=True)
+        stack, _ = await _redo_stack(h, header)
+        return await _back(h, header, target, "before undo", redo=stack, undone=True)
 
     return await _snapshot_in(h, await h.commit_after(back))
 
@@ -66,29 +67,42 @@ async def redo(h: Handle) -> Snapshot:
     """Bring back what `undo` took back last. `InvalidInput` where there is nothing, or something new was said since."""
 
     async def forth(header: Header) -> Change:
-        stack = await _redo_stack(h, header)
+        stack, since = await _redo_stack(h, header)
         if not stack:
             raise InvalidInput(
                 f"there is nothing to redo in session {h.session_id!r}: nothing was undone since something was said"
             )
-        return await _back(h, header, await resolve(h, header, stack[-1]), "before redo", redo=stack[:-1])
+        target = await resolve(h, header, stack[-1])
+        return await _back(h, header, target, "before redo", redo=stack[:-1], since=since)
 
     return await _snapshot_in(h, await h.commit_after(forth))
 
 
-async def _redo_stack(h: Handle, header: Header) -> list[str]:
-    """The ids of the snapshots that `redo` goes to, the next one last: kept in the last entry, if that is an undo's."""
+async def _redo_stack(h: Handle, header: Header) -> tuple[list[str], list[Draft]]:
+    """The ids of the snapshots that `redo` goes to, the next one last: kept in the last entry, if that is an undo's.
+
+    Entries of plugins' own may be behind that: they take nothing back, and say nothing new. Copies of them.
+    """
+    since: list[Draft] = []
     for piece in pieces_backwards(Segment(header.depth, 0, header.head), 1):
         for entry in reversed(await h.read(piece)):
-            if "." not in entry.kind:  # a plugin's own takes nothing back, and says nothing new
-                return list(entry.body.get("redo", ())) if entry.kind == REVERT else []
-    return []
+            if "." not in entry.kind:
+                return list(entry.body.get("redo", ())) if entry.kind == REVERT else [], since
+            since.insert(0, copy_of(entry))
+    return [], since
 
 
 async def _back(
-    h: Handle, header: Header, target: Target, label: str, *, redo: list[str] | None = None, undone: bool = False
+    h: Handle,
+    header: Header,
+    target: Target,
+    label: str,
+    *,
+    redo: Sequence[str] = (),
+    undone: bool = False,
+    since: Sequence[Draft] = (),
 ) -> Change:
-    """A snapshot of where the session is and a revert to the target, in one commit."""
+    """A snapshot of where the session is and a revert to the target, in one commit. since: what stays, behind that."""
     here = snapshot_draft(header, label)
     change = reverted(
         header,
@@ -97,10 +111,10 @@ async def _back(
         state=target.state,
         base=target.base,
         position=header.head + 1,
-        redo=[*(redo or ()), *([here.id] if undone else ())],
+        redo=[*redo, *([here.id] if undone else ())],
     )
     fields = {"last_snapshot": [header.depth, header.head], "mark": await mark_at(h, header, target)}
-    return Change([here, *change.drafts], {**change.fields, **fields})
+    return Change([here, *change.drafts, *since], {**change.fields, **fields})
 
 
 async def _snapshot_in(h: Handle, entries: list[Entry]) -> Snapshot:

@@ -35,6 +35,11 @@ class Change:
     fields: Mapping[str, JSON] = attrs.field(factory=dict)
 
 
+def copy_of(entry: Entry) -> Draft:
+    """The draft of an entry that is to count once more: the same, at another place in the log."""
+    return Draft(entry.kind, entry.body, id=entry.id, turn=entry.turn, time=entry.time, raw=entry.raw)
+
+
 def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict[str, JSON]]:
     """The entries and header changes that put `change` behind `header`: pure, so it can be done again after a conflict."""
     entries: list[Entry] = []
@@ -60,7 +65,7 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
         )
         entries.append(entry)
         position, prev = position + 1, entry.hash
-    changes = next_version(header, now, entries[-1].id if entries else new_id())
+    changes = next_version(header, now, prev if entries else new_id())  # no two commits end with one hash
     if entries:
         changes.update(head=position, count=count, base=base, hash=prev)
         if header.status != ACTIVE:

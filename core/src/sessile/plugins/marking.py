@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -54,7 +54,7 @@ class _Finder(pluggy.PluginManager):
 _finder: _Finder | None = None  # one for all sets of plugins: making it takes longer than all else
 _using = new_lock()
 # By whether unmarked methods count, and class: the hooks that its objects have. An object a request is the usual case.
-_known: dict[bool, WeakKeyDictionary[type, dict[str, Implementation]]] = {}
+_known: dict[bool, WeakKeyDictionary[type, tuple[tuple[Any, ...], dict[str, Implementation]]]] = {}
 
 
 def find_hooks(plugin: object, name: str, *, by_name: bool) -> dict[str, Implementation]:
@@ -67,18 +67,21 @@ def find_hooks(plugin: object, name: str, *, by_name: bool) -> dict[str, Impleme
     if isinstance(plugin, ModuleType) or _has_hooks_of_its_own(plugin):
         return _found(plugin, name, by_name=by_name)
     known = _known.setdefault(by_name, WeakKeyDictionary())
-    if (hooks := known.get(type(plugin))) is None:
-        found = _found(plugin, name, by_name=by_name)
-        if all(getattr(plugin, hook, None) == impl.function for hook, impl in found.items()):  # none under another name
-            known[type(plugin)] = {hook: attrs.evolve(impl, function=None) for hook, impl in found.items()}
-        return found
+    methods = tuple(getattr(type(plugin), hook, None) for hook in hookspecs.HOOKS)
+    before, hooks = known.get(type(plugin), ((), {}))
+    if before != methods:
+        hooks = _found(plugin, name, by_name=by_name)
+        if all(type(getattr(type(plugin), hook, None)) is FunctionType for hook in hooks):
+            known[type(plugin)] = methods, {hook: attrs.evolve(impl, function=None) for hook, impl in hooks.items()}
+        return hooks
     return {hook: attrs.evolve(impl, plugin_name=name, function=getattr(plugin, hook)) for hook, impl in hooks.items()}
 
 
 def _has_hooks_of_its_own(plugin: object) -> bool:
-    """Has an object hooks that its class has not?"""
+    """Has an object hooks that its class has not? (What else it holds is not touched: it may be lazy.)"""
     own = getattr(plugin, "__dict__", {})
-    return any(name in hookspecs.HOOKS or hasattr(value, "sessile_impl") for name, value in own.items())
+    marked = any(type(value) in (FunctionType, MethodType) and hasattr(value, "sessile_impl") for value in own.values())
+    return marked or not own.keys().isdisjoint(hookspecs.HOOKS)
 
 
 def _found(plugin: object, name: str, *, by_name: bool) -> dict[str, Implementation]:

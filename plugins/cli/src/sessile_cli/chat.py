@@ -64,7 +64,7 @@ def converse(
 
 
 class _Listener:
-    """A plugin that keeps the reply that was stored last, and names a session by its first question."""
+    """A plugin that keeps the reply that was stored last, and names a new session by its first question."""
 
     reply: Any = None
 
@@ -72,7 +72,7 @@ class _Listener:
         self.reply = message
 
     def on_user_message(self, session: Any, message: Any) -> None:
-        if not session.title:
+        if not session.title and session.message_count == 1:
             session.title = one_line(message.text, TITLE)
 
 
@@ -139,7 +139,7 @@ def _edit_lines(session: Any) -> None:
     readline.parse_and_bind("set enable-bracketed-paste off")  # else it sends the terminal more than the prompt
     for said in session.get_history(_REMEMBERED):
         if said.role == "user" and (line := one_line(said.text)):
-            readline.add_history(line)
+            readline.add_history(f"/{line}" if line.startswith("/") else line)  # as it was typed
 
 
 def _typed() -> str | None:
