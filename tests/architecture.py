@@ -22,7 +22,6 @@ LAZY = {
     ("sessile.sessions", "sessile"): "importing sessile costs nothing",
     ("sessile.drive.faces", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.drive.faces", "sessile.drive.threads"): "a blocking program needs no asyncio",
-    ("sessile.session", "sessile.session.default"): "who opens a session needs no manager of all sessions",
     ("sessile.session.agent", "sessile.session"): "an agent opens a session of its own",
     ("sessile.testing.limits", "sessile.store.waist"): "pytest loads the plugin in every run",
 }

@@ -102,7 +102,7 @@ class EntryMachine(RuleBasedStateMachine):
         own = [(kind, next(self.numbers)) for kind in kinds]
         messages = [{"role": "user", "content": text, "raw": f"<{text}>"} for _, text in said]
         session.commit(messages=messages, entries=[(kind, {"n": number}) for kind, number in own])
-        plain.items = [*plain.items, *said, *own]
+        plain.items = [*plain.items, *own, *said]
         plain.undone = [] if said else plain.undone
 
     @rule(which=_which, pick=_picks, count=st.integers(1, 3))

@@ -270,9 +270,9 @@ class SessionMachine(RuleBasedStateMachine):
         done = session.commit(messages=messages, state=state, metadata=metadata, title=title, expected=version)
         assert [said.content for said in done.messages] == texts
         assert done.version == session.version
+        plain.set({**plain.state, **(state or {})})  # what is said with it, is said in it
         for text in texts:
             plain.say("user", text)
-        plain.set({**plain.state, **(state or {})})
         plain.metadata = plain.metadata if metadata is None else copy.deepcopy(metadata)
         plain.title = plain.title if title is None else title
 
@@ -292,10 +292,12 @@ class SessionMachine(RuleBasedStateMachine):
         keep %= len(plain.said) + 1
         after = session.messages[keep - 1] if keep else None
         assert [said.content for said in session.replace_tail(after, [("user", text) for text in new])] == new
+        parted = 0 < keep < len(plain.said) and plain.said[keep].turn is plain.said[keep - 1].turn
+        turn = plain.said[keep - 1].turn if parted else None  # what replaces the end of a turn is of the turn
         if keep < len(plain.said):
             plain.said, plain.undone = plain.said[:keep], []
         for text in new:
-            plain.say("user", text)
+            plain.say("user", text, turn=turn)
 
     @rule(which=_which, pick=_picks)
     def clear(self, which: int, pick: int) -> None:

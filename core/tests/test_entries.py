@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,20 @@ import pytest
 from tests.stores import ALL, url_of
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, copy_store
-from sessile.errors import Conflict, InvalidInput, InvalidState, SessileError
+from sessile.errors import Conflict, CorruptStore, InvalidInput, InvalidState, SessileError
+from sessile.store import Entry
+
+
+class Interrupted(MemorySessionStore):
+    """Right before a commit something else happens, once."""
+
+    once: Callable[[], None] | None = None
+
+    def commit(self, session_id: str, **how: Any) -> None:
+        interrupt, self.once = self.once, None
+        if interrupt is not None:
+            interrupt()
+        super().commit(session_id, **how)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -48,15 +62,6 @@ def test_two_who_take_back_while_others_speak_lose_nothing(kind: str, tmp_path: 
 
 
 def test_what_others_say_meanwhile_stays_where_the_tail_is_replaced() -> None:
-    class Interrupted(MemorySessionStore):
-        once: Callable[[], None] | None = None
-
-        def commit(self, session_id: str, **how: Any) -> None:
-            interrupt, self.once = self.once, None
-            if interrupt is not None:
-                interrupt()
-            super().commit(session_id, **how)
-
     store = Interrupted()
     session = Session("s", store=store)
     session.add_messages([("user", text) for text in "abcd"])
@@ -224,3 +229,55 @@ def test_an_id_that_is_doubled_means_the_last() -> None:
     assert [said.content for said in session.get_history(after="x")] == ["c"]
     with pytest.raises(InvalidInput, match="nobody"):
         session.get_history(0, after="nobody")
+
+
+def test_the_very_same_message_of_two_writers_is_stored_twice() -> None:
+    """Same id, time and text: still, neither takes the other's commit for its own."""
+    store = MemorySessionStore()
+    one, two = Session("s", store=store), Session("s", store=store)
+    one.add_message("user", "first")
+    assert two.messages
+    for writer in (one, two):
+        writer.add_message("user", "same", id="x", timestamp=1.0)
+    assert [said.content for said in one.messages] == ["first", "same", "same"]
+
+
+def test_who_replaces_what_another_takes_back_is_told() -> None:
+    store = Interrupted()
+    session, other = Session("s", store=store), Session("s", store=store)
+    session.add_messages([("user", text) for text in "abc"])
+    store.once = lambda: other.pop() and None
+    with pytest.raises(Conflict, match="look"):
+        session.replace_tail(session.messages[0], [("user", "new")])
+    assert [said.content for said in session.messages] == ["a", "b"]
+    kept = session.replace_tail(session.messages[0], [{"role": "user", "content": "new", "id": session.messages[0].id}])
+    assert [said.content for said in kept] == ["new"]
+
+
+def test_what_is_no_dict_is_no_entry() -> None:
+    entry = Session("s", store=MemorySessionStore()).append("mine.x")
+    known = json.loads(entry.json)
+    assert Entry.from_dict(known).json == entry.json
+    for data in ([*known.items()], "text", None, 3):
+        with pytest.raises(CorruptStore):
+            Entry.from_dict(data)
+
+
+def test_a_look_that_began_before_the_first_commit_takes_it_for_no_deletion() -> None:
+    class Late(MemorySessionStore):
+        """The first load sees nothing, though the same handle has said something by the time it answers."""
+
+        happens: Callable[[], object] | None = None
+
+        def load(self, session_id: str) -> Any:
+            found = super().load(session_id)
+            happens, self.happens = self.happens, None
+            if happens:
+                happens()
+            return found
+
+    store = Late()
+    session = Session("s", store=store)
+    session.message_count  # noqa: B018  a first look: nothing is there
+    store.happens = lambda: session.add_message("user", "begun meanwhile")
+    assert session.message_count == 1

@@ -93,7 +93,7 @@ class Weather(Model):
         return ModelResponse(output=[answer], usage=Usage(), response_id=None)
 
     def stream_response(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # `Runner.run` does not stream
 
 
 @function_tool
@@ -172,6 +172,25 @@ def test_odd_arguments_of_a_call_are_kept(arguments: str) -> None:
         item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
         await session.add_items([item])
         assert await session.get_items() == [item]
+
+    asyncio.run(main())
+
+
+def test_who_take_back_at_once_each_get_another_item(tmp_path: Path) -> None:
+    """Some items are one message for others, so it is taken back in parts."""
+    calls = [{"type": "function_call", "call_id": name, "name": "f", "arguments": "{}"} for name in "cdefg"]
+    texts = [{"role": "user", "content": text} for text in "abz"]
+    items: list[Any] = [*texts[:2], *calls, texts[2]]
+
+    async def main() -> None:
+        sessions = [SessileSession("s", store=f"sqlite:///{tmp_path}/chats.db") for _ in range(4)]
+        await sessions[0].add_items(items)
+        popped = await asyncio.gather(*[session.pop_item() for session in sessions])
+        left = await sessions[0].get_items()
+        assert len(left) == len(items) - len(popped)
+        assert sorted(map(repr, [*left, *popped])) == sorted(map(repr, items))
+        for session in sessions:
+            await session.close()
 
     asyncio.run(main())
 

@@ -47,13 +47,27 @@ class SessileSession:
         await self.session.add_messages(to_messages(items))
 
     async def pop_item(self) -> Any:
-        """Take back the last item, in one commit, and return it; None where there is none."""
-        last = await self.session.get_history(2)
-        *rest, item = to_items(last[-1]) if last else [None]
-        if not rest:
-            popped = await self.session.pop()  # another one, where somebody else was first
-            return to_items(popped[0])[-1] if popped else None
-        await self.session.replace_tail(last[-2] if len(last) > 1 else None, to_messages(rest))
+        """Take back the last item, in one commit, and return it; None where there is none.
+
+        One of several items that are one message for others is taken back in exclusive use of the session.
+        """
+        last = await self.session.get_history(1)
+        if last and len(to_items(last[0])) > 1:
+            async with self.session.exclusive():
+                return await self._pop_part()
+        popped = await self.session.pop()
+        *rest, item = to_items(popped[0]) if popped else [None]
+        if rest:  # somebody else was first, and this is another message
+            await self.add_items(rest)
+        return item
+
+    async def _pop_part(self) -> Any:
+        """Take back the last item, while nobody else can say or take back anything."""
+        *before, last = [None, *await self.session.get_history(2)]
+        if last is None:
+            return None
+        *rest, item = to_items(last)
+        await self.session.replace_tail(before[-1], to_messages(rest))
         return item
 
     async def clear_session(self) -> None:

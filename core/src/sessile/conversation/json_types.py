@@ -291,7 +291,7 @@ def _listed(values: abc.Set[Any]) -> list[Any]:
 
 @functools.cache
 def _converter() -> Any:
-    """Made when a tool first needs it: importing cattrs takes as long as all of sessile."""
+    """Made when a tool first needs it: most sessions never import cattrs."""
     import cattrs
 
     made: Any = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={abc.Set: _listed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from sessile.log.stamping import Draft
 Sink = Callable[[str], None]
 
 
-class AgentLike:
+class AgentLike(ABC):
     """What turns and hooks are given of an agent; `Agent` is one."""
 
     name: str
@@ -28,9 +29,9 @@ class AgentLike:
     max_steps: int
     options: dict[str, JSON]
 
+    @abstractmethod
     def find_model(self, plugins: Any) -> Any:
         """The model that it speaks with: what it was given, or what these plugins register."""
-        raise NotImplementedError
 
 
 Speaker = Annotated[AgentLike, Check(lambda value: isinstance(value, AgentLike), "an Agent")]

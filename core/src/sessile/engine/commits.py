@@ -15,7 +15,7 @@ from sessile.log.entries import Entry
 from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.leases import in_use, may_commit
-from sessile.log.stamping import Change, stamp
+from sessile.log.stamping import Change, ends_with, stamp
 from sessile.store.capabilities import Capabilities
 from sessile.store.waist import Store, conflict
 
@@ -171,7 +171,7 @@ class Commits:
         if found is None or found.log != log:
             return None, []
         entries = [entry for entry in await self.read(log, start, found.head) if entry.id in ids]
-        return found if entries and found.commit == entries[-1].hash else None, entries
+        return found if entries and ends_with(found.commit, entries[-1]) else None, entries
 
     async def change(self, before: Header, **fields: JSON) -> Header:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""

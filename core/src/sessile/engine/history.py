@@ -89,30 +89,31 @@ async def commit(
     committed meanwhile.
     """
     said = as_messages(messages)
-    drafts = [*map(draft, said), *map(own_draft, entries)]
+    drafts = [*map(own_draft, entries), *map(draft, said)]
     sets = own_values(state or {})
     fields: dict[str, JSON] = {} if title is None else {"title": json_value(title, "title")}
     if metadata is not None:
         fields["metadata"] = json_value(dict(metadata), "metadata")
 
-    behind_version = 0
+    version = 0  # of the header that it is committed behind
 
     def make(header: Header) -> Change | None:
-        nonlocal behind_version
-        behind_version = header.version
+        nonlocal version
+        version = header.version
         if expected is not None and header.version != expected:
             raise Conflict(
                 f"session {h.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it again",
                 header,
             )
         changed = with_values(header, sets)
-        every = [*drafts, *(changed.drafts if changed else ())]
+        every = [*(changed.drafts if changed else ()), *drafts]  # a point behind a message has all that came with it
         return Change(every, {**fields, **(changed.fields if changed else {})}) if every or fields else None
 
     stored = await h.commit(make, on_conflict=None if expected is None else "rebase")
-    version = behind_version + bool(stored or fields)  # not of the header as last seen: another thread's may be in it
-    if not behind_version:  # a session's first one is random
-        version = (h.seen or await h.open()).version
+    if not version:  # a session's first one is random
+        version = (await h.open()).version
+    elif stored or fields:  # not as last seen: that may be another thread's
+        version += 1
     new = handed_out(from_entry(entry) for entry in stored if entry.kind == MESSAGE)
     await observe(h, new)
     return Committed(version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])

@@ -11,6 +11,7 @@ from typing import Any
 
 from sessile.conversation.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out
 from sessile.drive.arguments import Count
+from sessile.engine.commits import overtaken
 from sessile.engine.handle import Handle
 from sessile.engine.history import behind
 from sessile.graph.points import Target, just_before, mark_at, state_at
@@ -61,8 +62,8 @@ async def pop(h: Handle, n: Count = 1) -> list[Message]:
 async def replace_tail(h: Handle, after: Message | str | None, messages: Iterable[Any]) -> list[Message]:
     """Put messages in place of all that is shown behind `after`, a message or its id (None: of everything). Returns them.
 
-    One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count. Observers are not
-    told of them.
+    One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count, `Conflict` where
+    somebody else takes back some of the same meanwhile. Observers are not told of them.
     """
     said = as_messages(messages)
     header = await h.refresh_for_change()
@@ -78,8 +79,7 @@ async def replace_tail(h: Handle, after: Message | str | None, messages: Iterabl
 
     h.unanswered = None
     entries = await h.commit_after(prepare)
-    known = {entry.id for entry in new}
-    return handed_out(from_entry(entry) for entry in entries if entry.kind == MESSAGE and entry.id in known)
+    return handed_out(map(from_entry, entries[len(entries) - len(new) :]))
 
 
 async def clear(h: Handle) -> None:
@@ -102,10 +102,7 @@ async def _instead(
     h: Handle, header: Header, gone: Sequence[Message] | None, new: Sequence[Draft], *, label: str | None = None
 ) -> Change:
     """What makes these messages count no more (None: whatever there is), and others follow. label: of a snapshot before it."""
-    found = (Target(), []) if gone is None else await _before_all(h, header, gone)
-    if found is None:
-        return Change(new)
-    target, kept = found
+    target, kept = (Target(), []) if gone is None else await _before_all(h, header, gone)
     state, base = await state_at(h, header.depth, header.base)
     here = [] if label is None else [snapshot_draft(header, label)]
     position = header.head + len(here)
@@ -118,26 +115,21 @@ async def _instead(
     return Change([*here, *back.drafts, *more], fields)
 
 
-async def _before_all(h: Handle, header: Header, gone: Sequence[Message]) -> tuple[Target, list[Draft]] | None:
+async def _before_all(h: Handle, header: Header, gone: Sequence[Message]) -> tuple[Target, list[Draft]]:
     """The point before the first of some messages, and copies of what else counts from there on: others', plugins' own.
 
-    None where none of them counts any more.
+    `Conflict` where one of them does not count any more.
     """
     left = Counter((said.id, said.timestamp) for said in gone)
     since: list[Entry] = []
-    first: tuple[Segment, Entry, int] | None = None
     async for part, entry in _backwards(h, header, 2 * len(gone)):
         if entry.kind == MESSAGE and left[entry.id, entry.time]:
             left[entry.id, entry.time] -= 1
-            first = part, entry, len(since)
             if not left.total():
-                break
+                return await just_before(h, part, entry), [*map(copy_of, reversed(since))]
         elif entry.kind == MESSAGE or "." in entry.kind:
             since.append(entry)
-    if first is None:
-        return None
-    part, entry, later = first
-    return await just_before(h, part, entry), [*map(copy_of, reversed(since[:later]))]
+    raise overtaken(h.session_id, header)
 
 
 async def _backwards(h: Handle, header: Header, size: int) -> AsyncIterator[tuple[Segment, Entry]]:

@@ -35,6 +35,8 @@ class Fields(Generic[T]):
 
     def build(self, data: Any) -> T:
         """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type."""
+        if not isinstance(data, dict):
+            return self._build_checked(data)
         built = object.__new__(self._class)  # half of what the class itself takes, with so many fields
         values = built.__dict__
         values.update(self._defaults)

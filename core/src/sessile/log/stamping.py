@@ -13,6 +13,8 @@ from sessile.log.entries import CARRY_STATE, MESSAGE, Entry
 from sessile.log.header import ACTIVE, Header
 from sessile.log.ids import new_id
 
+_HASH = 16  # characters of an entry's hash in the id of its commit
+
 
 @attrs.frozen(slots=False)
 class Draft:
@@ -65,7 +67,7 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
         )
         entries.append(entry)
         position, prev = position + 1, entry.hash
-    changes = next_version(header, now, prev if entries else new_id())  # no two commits end with one hash
+    changes = next_version(header, now, new_commit_id(entries))
     if entries:
         changes.update(head=position, count=count, base=base, hash=prev)
         if header.status != ACTIVE:
@@ -75,6 +77,16 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
         born = {**header.to_dict(), "created_at": header.created_at or now}
         changes = {**born, **changes}
     return entries, changes
+
+
+def new_commit_id(entries: Sequence[Entry]) -> str:
+    """An id that no other commit has, though it may end with the same entry: callers give ids, too. See `ends_with`."""
+    return (entries[-1].hash[:_HASH] if entries else "") + new_id()
+
+
+def ends_with(commit: str, last: Entry) -> bool:
+    """Is this the id of a commit whose last entry is this one?"""
+    return commit.startswith(last.hash[:_HASH])
 
 
 def next_version(header: Header, now: float, commit: str) -> dict[str, JSON]:

@@ -1,7 +1,8 @@
 """Sessions: the two faces, and the store of whole conversations behind `get_default_session_store`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sessile.plugins.registry import lazily
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.blocking import Session
 from sessile.session.views import AsyncSessionView, SessionView
@@ -13,11 +14,5 @@ if TYPE_CHECKING:
 AsyncSession._other, Session._other = SessionView, AsyncSessionView
 
 __all__ = ["AsyncSession", "DefaultSessionStore", "Session", "get_default_session_store"]
-
-
-def __getattr__(name: str) -> Any:  # on first use: who opens a session needs no manager of all sessions
-    if name in __all__:
-        from sessile.session import default
-
-        return getattr(default, name)
-    raise AttributeError(f"module 'sessile.session' has no attribute {name!r}")
+# Who opens a session needs no manager of all sessions.
+__getattr__ = lazily(__name__, DefaultSessionStore="default", get_default_session_store="default")

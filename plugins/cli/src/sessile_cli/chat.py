@@ -67,12 +67,14 @@ class _Listener:
     """A plugin that keeps the reply that was stored last, and names a new session by its first question."""
 
     reply: Any = None
+    begun = False  # has something been said in this chat?
 
     def on_agent_message(self, message: Any) -> None:
         self.reply = message
 
     def on_user_message(self, session: Any, message: Any) -> None:
-        if not session.title and session.message_count == 1:
+        first, self.begun = not self.begun, True
+        if first and not session.title and session.message_count == 1:
             session.title = one_line(message.text, TITLE)
 
 
