@@ -60,7 +60,7 @@ def test_the_core_has_layers(rule: Callable[[Path], list[str]]) -> None:
             "imports sessile.log.ids in a function",
         ),
         (architecture.lazy, "drive/faces.py", None, "does not import sessile.drive.threads in a function"),
-        (architecture.crowded, "engine/tenth.py", "", "engine has 10 modules"),
+        (architecture.crowded, "drive/tenth.py", "", "drive has 10 modules"),
     ],
 )
 def test_the_rules_find_what_is_planted(

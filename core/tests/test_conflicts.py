@@ -11,7 +11,7 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, MemorySessionStore, Session, tool
-from sessile.engine.heirs import PREFIX
+from sessile.engine.committing.heirs import PREFIX
 from sessile.errors import Conflict, SessionNotFound
 
 Verb = Callable[[Any], Any]

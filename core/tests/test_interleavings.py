@@ -17,10 +17,10 @@ import pytest
 
 from sessile import Agent, MemorySessionStore, Session
 from sessile.drive.faces import Blocking, run
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import delete_session, mark
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import delete_session, mark
+from sessile.engine.committing.heirs import PREFIX, claim, settle
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import PREFIX, claim, settle
 from sessile.engine.history import add_message, get_history
 from sessile.errors import CorruptStore, SessileError
 from sessile.graph.forks import begin_pending, fork
@@ -394,7 +394,7 @@ async def cuts_first(commits: Any, header: Header, *args: Any, **how: Any) -> He
 OUT_OF_ORDER = {  # the scenario that shows the harm -> what is done in another order, or not at all
     "fork, delete the parent": {"sessile.graph.forks.is_dead": looks_at_nothing},
     "fork, sweep": {"sessile.graph.forks.begin_pending": claims_first, "sessile.graph.forks.claim": has_claimed},
-    "read, delete and begin anew": {"sessile.engine.deletion.mark": cuts_first},
+    "read, delete and begin anew": {"sessile.engine.committing.deletion.mark": cuts_first},
 }
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sessile.drive.arguments import Count
-from sessile.engine.deletion import delete_session
+from sessile.engine.committing.deletion import delete_session
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history
 from sessile.engine.state import get_state

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sessile.drive.faces import is_async
+from sessile.engine.committing.tip import Tip
 from sessile.engine.handle import Handle
 from sessile.errors import Conflict, InvalidInput, InvalidState, SessionNotFound
 from sessile.log.encoding import JSON, copied, json_value, same, to_json
 from sessile.log.entries import STATE
 from sessile.log.header import Header
+from sessile.log.ids import APP_STATE, USER_STATE
 from sessile.log.stamping import Change, Draft
 
 Policy = str | Callable[[str, JSON, JSON], JSON]
@@ -82,7 +84,7 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
                     h.temp[key] = new
                     break
     else:
-        target = await h.scope(scope)
+        target = await tip_of(h, scope)
         await target.commit(
             lambda header: _changed(header, {plain: changed(header.state.get(plain, default))}), on_conflict="rebase"
         )
@@ -117,7 +119,7 @@ async def merge_state(
         value = value if value is ABSENT else json_value(value, f"state[{key!r}]", InvalidState)
         scopes.setdefault(scope, {})[key if scope == "temp" else plain] = value
     temporary = scopes.pop("temp", {})
-    targets = [(scope, sets, target := await h.scope(scope), await target.open()) for scope, sets in scopes.items()]
+    targets = [(scope, sets, target := await tip_of(h, scope), await target.open()) for scope, sets in scopes.items()]
     if policy == "raise" and len(targets) > 1:  # before anything is stored
         for scope, sets, target, seen in targets:
             _resolved(await target.refresh(), seen, sets, policy, scope)
@@ -221,8 +223,24 @@ def is_shared(key: str) -> bool:
     return _place(key)[0] in _SHARED
 
 
+async def tip_of(h: Handle, scope: str) -> Tip:
+    """What holds the state of a scope: the session itself for "", else a tiny session for "user" or "app"."""
+    if not scope:
+        return h
+    user = None
+    if scope == "user":
+        header = await h.open()
+        if not header.version:  # somebody else may have begun it meanwhile, for another user
+            header = await h.refresh()
+        user = header.user_id
+    session_id = APP_STATE if user is None else USER_STATE + user
+    if session_id not in h.scopes:
+        h.scopes[session_id] = Tip(h.commits, session_id, user_id=user)
+    return h.scopes[session_id]
+
+
 async def _home(h: Handle, scope: str) -> dict[str, Any]:
-    return (await (await h.scope(scope)).refresh()).state
+    return (await (await tip_of(h, scope)).refresh()).state
 
 
 # -- saving and restoring, preferences

@@ -14,10 +14,10 @@ from typing import Any
 
 from sessile.conversation.messages import Message
 from sessile.conversation.messages import message as message_of
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import clear, find_all
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import clear, find_all
+from sessile.engine.committing.heirs import claim, is_dead, keep_inherited, release
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import claim, is_dead, keep_inherited, release
 from sessile.engine.history import last_turn
 from sessile.engine.lifecycle import close, delete
 from sessile.engine.turns import take_turn

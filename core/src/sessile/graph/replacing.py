@@ -11,7 +11,7 @@ from typing import Any
 
 from sessile.conversation.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out
 from sessile.drive.arguments import Count
-from sessile.engine.commits import overtaken
+from sessile.engine.committing.commits import overtaken
 from sessile.engine.handle import Handle
 from sessile.engine.history import behind
 from sessile.graph.points import Target, just_before, mark_at, state_at

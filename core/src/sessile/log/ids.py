@@ -10,6 +10,8 @@ from sessile.errors import InvalidSessionId
 
 MAX_ID = 255  # characters, of session and user ids
 RESERVED = "~"  # ids that begin so are sessile's own records, such as the state that a user's sessions share
+USER_STATE = f"{RESERVED}user:"  # and the user: the id of the state that a user's sessions share
+APP_STATE = f"{RESERVED}app"  # of the state that all share
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[a-z0-9_.@=+-]")
 _PLAIN_NAME = re.compile(r"[a-z0-9_@=+-][a-z0-9_.@=+-]*[a-z0-9_@=+-]|[a-z0-9_@=+-]")

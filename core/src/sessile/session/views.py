@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sessile.engine.commits import Commits
+from sessile.engine.committing.commits import Commits
 from sessile.engine.handle import Handle
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.base import BaseSession
@@ -18,7 +18,7 @@ from sessile.session.blocking import Session
 class HandleView(Handle):
     """A handle that shares with another all but what stands here: slots come before the shared `__dict__`."""
 
-    __slots__ = ("_ahead", "_past", "_scopes", "adopt", "commits", "face", "session", "store")
+    __slots__ = ("_ahead", "_past", "adopt", "commits", "face", "scopes", "session", "store")
 
     def __init__(self, of: Handle, store: Any, session: BaseSession) -> None:
         self.__dict__ = of.__dict__
@@ -26,7 +26,7 @@ class HandleView(Handle):
         self.store = self.face.native(store)
         self.commits = Commits(self.face, self.store, of.timeout)
         self.session, self.adopt = session, session._another
-        self._past, self._ahead, self._scopes = None, [], {}
+        self._past, self._ahead, self.scopes = None, [], {}
 
 
 class SessionView(Session):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sessile.drive.faces import Blocking, run
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import find_all
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import find_all
 from sessile.log.header import Header
 from sessile.log.ids import new_log_id
 from sessile.log.stamping import Change, Draft, stamp

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import attrs
 
-from sessile.engine.commits import Commits
+from sessile.engine.committing.commits import Commits
 from sessile.engine.handle import Handle
 from sessile.errors import SessileError, SessionExists, UnsafeFile
 from sessile.log.encoding import JSON

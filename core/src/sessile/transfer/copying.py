@@ -16,10 +16,10 @@ import attrs
 
 from sessile.drive.arguments import checked
 from sessile.drive.faces import Blocking, run
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import clear, everything
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import clear, everything
+from sessile.engine.committing.heirs import keep_inherited
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import keep_inherited
 from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Missing, SessionExists, SessionNotFound
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Ancestor, Header

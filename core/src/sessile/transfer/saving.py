@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from sessile.drive.faces import Blocking, run
+from sessile.engine.committing.heirs import record_of
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import record_of
 from sessile.engine.state import state_draft
 from sessile.errors import InvalidInput, SessileError, SessionExists
 from sessile.graph.integrity import verify

@@ -10,8 +10,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import clear
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import clear
 from sessile.errors import Conflict, SessionNotFound
 from sessile.graph.forks import begin_pending, bring_to_life, swept_away
 from sessile.log.encoding import JSON

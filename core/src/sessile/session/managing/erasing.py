@@ -12,18 +12,16 @@ from contextlib import contextmanager, suppress
 
 import attrs
 
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
+from sessile.engine.committing.heirs import PREFIX, is_dead, record_of, settle, tidy
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import PREFIX, is_dead, record_of, settle, tidy
 from sessile.engine.lifecycle import archive_if
 from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound, StoreError, StoreUnavailable
 from sessile.log.header import DELETED, PENDING, Header
-from sessile.log.ids import RESERVED, owner_of
+from sessile.log.ids import APP_STATE, RESERVED, USER_STATE, owner_of
 from sessile.plugins.active import installed
 from sessile.store.waist import Query
-
-_USER, _APP = f"{RESERVED}user:", f"{RESERVED}app"  # how the ids of shared state begin
 
 
 @attrs.define
@@ -60,11 +58,11 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     bound: does the user ask? Then broken sessions whose user is not known are left out, without an error.
     """
     query = Query(user_id=user_id, limit=1000)
-    shared = await everything(commits, query, prefixes=(_USER,) if user_id is not None else (_USER, _APP))
+    shared = await everything(commits, query, prefixes=(USER_STATE,) if user_id is not None else (USER_STATE, APP_STATE))
     left = _Left()
     count = await _each(commits, await everything(commits, query), left, _delete)
     await _each(commits, shared, left, _delete)
-    await _finish_marked(commits, query, left, ("", *((_USER,) if user_id is not None else (_USER, _APP))))
+    await _finish_marked(commits, query, left, ("", *((USER_STATE,) if user_id is not None else (USER_STATE, APP_STATE))))
     async for session_id, error in _unreadable(commits):
         if user_id is not None and (owner := _owner(session_id, error)) != user_id:
             if owner is None and not bound:
@@ -162,7 +160,7 @@ async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore
     async for page in pages(commits, Query(limit=1000)):
         unseen.difference_update(header.session_id for header in page)
     for session_id in sorted(unseen):
-        if session_id.startswith(RESERVED) and not session_id.startswith((_USER, _APP)):
+        if session_id.startswith(RESERVED) and not session_id.startswith((USER_STATE, APP_STATE)):
             continue
         try:
             await commits.load(session_id)
@@ -183,7 +181,7 @@ async def _is_empty(commits: Commits) -> bool:
 
 def _owner(session_id: str, error: CorruptStore) -> str | None:
     """Whose session it is that cannot be read, as far as that can; None: not known."""
-    return session_id.removeprefix(_USER) if session_id.startswith(_USER) else error.user_id
+    return session_id.removeprefix(USER_STATE) if session_id.startswith(USER_STATE) else error.user_id
 
 
 async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:

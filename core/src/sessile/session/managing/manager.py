@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 from sessile.drive.arguments import Arguments, Check, Count, Seconds, checked_class
 from sessile.drive.faces import Blocking, run
-from sessile.engine import deletion, lifecycle
-from sessile.engine.commits import Commits
+from sessile.engine import lifecycle
+from sessile.engine.committing import deletion
+from sessile.engine.committing.commits import Commits
 from sessile.errors import AccessDenied, CorruptStore, InvalidInput
 from sessile.graph.merging import AnySession
 from sessile.log.encoding import JSON

@@ -16,9 +16,9 @@ import attrs
 
 from sessile.conversation.messages import Message, from_entry, handed_out
 from sessile.drive.faces import run
-from sessile.engine.commits import Commits
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.heirs import heirs
 from sessile.engine.handle import Handle
-from sessile.engine.heirs import heirs
 from sessile.errors import CorruptStore, Missing, SessionNotFound
 from sessile.log.entries import MESSAGE, Entry
 from sessile.log.header import Header

@@ -15,8 +15,8 @@ import attrs
 import pytest
 
 from sessile.drive.faces import Blocking, run
-from sessile.engine.commits import Commits
-from sessile.engine.deletion import delete_session
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import delete_session
 from sessile.errors import CorruptStore, SessileError
 from sessile.log.header import Header
 from sessile.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sessile.drive.faces import Face
@@ -13,11 +13,14 @@ from sessile.errors import Conflict, Missing, StoreUnavailable
 from sessile.log.encoding import JSON
 from sessile.log.entries import Entry
 from sessile.log.header import Header
-from sessile.log.ids import owner_of
+from sessile.log.ids import new_log_id, owner_of
 from sessile.log.leases import in_use, may_commit
 from sessile.log.stamping import Change, ends_with, stamp
 from sessile.store.capabilities import Capabilities
 from sessile.store.waist import Store, conflict
+
+# What to set in a header (None: nothing, as it is), asked of the newest one; of None where there is none.
+Fields = Callable[[Header | None], Awaitable[dict[str, JSON] | None]]
 
 _AT_ONCE = 2  # conflicts after which the next attempt does not wait
 _LONGEST = 0.05  # seconds
@@ -177,6 +180,29 @@ class Commits:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""
         entries, changes = stamp(before, Change(fields=fields), round(time.time(), 6))
         return await self.put(before, entries, changes)
+
+    async def change_newest(
+        self,
+        session_id: str,
+        found: Header | None,
+        fields: Callable[[Header | None], Awaitable[dict[str, JSON] | None]],
+        what: str,
+    ) -> Header | None:
+        """Set what `fields` makes of the newest header (None: there is none); after a conflict it is asked again.
+
+        found: the header as last seen. `fields` returns None for nothing, as it is. Returns the header there is then. what: it
+        changes, in an error's words.
+        """
+        again = self.retrying(what)
+        while True:
+            changes = await fields(found)
+            if changes is None:
+                return found
+            try:
+                return await self.change(found or Header(session_id=session_id, log=new_log_id(session_id)), **changes)
+            except Conflict as lost:
+                late = await again.lost(lost)
+                found = await self.load(session_id) if late or lost.header is None else lost.header
 
     async def remove(self, header: Header) -> bool:
         """Remove a header if it is still the stored one. Returns whether it was."""

@@ -15,10 +15,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sessile.engine.commits import Commits, Retrying
+from sessile.engine.committing.commits import Commits, Fields
 from sessile.errors import Conflict, CorruptStore
+from sessile.log.encoding import JSON
 from sessile.log.header import DELETED, PENDING, Ancestor, Header
-from sessile.log.ids import RESERVED, new_log_id, owner_of
+from sessile.log.ids import RESERVED, owner_of
 from sessile.store.waist import MARGIN
 
 PREFIX = f"{RESERVED}heirs:"  # how the ids of these records begin
@@ -49,37 +50,25 @@ async def heirs(commits: Commits, log: str) -> dict[str, int]:
 
 async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool) -> bool:
     """Enter a log as an heir of an ancestor's. False where nobody has inherited from that and it may not be the first."""
-    name = record_of(ancestor.log)
-    again = _retrying(commits, ancestor.log)
-    while True:
-        record = await commits.load(name)
+
+    async def entered(record: Header | None) -> dict[str, JSON] | None:
         if record is None and not first:
-            return False
-        before = record or Header(session_id=name, log=new_log_id(name))
-        try:
-            await commits.change(before, state={**before.state, child: ancestor.stop})
-        except Conflict as lost:
-            await again.lost(lost)
-        else:
-            return True
+            return None
+        return {"state": {**(record.state if record else {}), child: ancestor.stop}}
+
+    return await _change_record(commits, ancestor.log, entered) is not None
 
 
 async def release(commits: Commits, log: str, child: str) -> None:
     """Take an heir out of a log's record. Where the log's session is dead, what nobody else inherits goes."""
-    again = _retrying(commits, log)
-    while True:
-        try:
-            record = await commits.load(record_of(log))
-        except CorruptStore:
-            return
-        if record is None or child not in record.state:
-            break
-        try:
-            record = await commits.change(record, state=_without(record, {child}))
-        except Conflict as lost:
-            await again.lost(lost)
-        else:
-            break
+
+    async def left(record: Header | None) -> dict[str, JSON] | None:
+        return None if record is None or child not in record.state else {"state": _without(record, {child})}
+
+    try:
+        record = await _change_record(commits, log, left)
+    except CorruptStore:
+        return
     if await is_dead(commits, log):
         await settle(commits, log)
     elif record is not None and not record.state:
@@ -92,19 +81,18 @@ async def settle(commits: Commits, log: str) -> None:
     An heir that is dead counts until it is taken out of the record by a commit: one that forked in the meantime would be
     overlooked else. All of it stays where the record cannot be read: who inherits is not known then.
     """
-    again = _retrying(commits, log)
+    keep = 0
+
+    async def without_dead(record: Header | None) -> dict[str, JSON] | None:
+        nonlocal keep
+        keep, void = await _needed(commits, record.state if record else {})
+        return {"state": _without(record, void)} if record and void else None
+
     while True:
         try:
-            record = await commits.load(record_of(log))
+            record = await _change_record(commits, log, without_dead)
         except CorruptStore:
             return
-        keep, void = await _needed(commits, record.state if record else {})
-        if record is not None and void:
-            try:
-                record = await commits.change(record, state=_without(record, void))
-            except Conflict as lost:
-                await again.lost(lost)
-                continue
         await commits.prune(log, keep)
         if keep or record is None or await commits.remove(record):
             return
@@ -138,8 +126,10 @@ async def tidy(commits: Commits, record: Header, *, repair: bool) -> bool:
     return True
 
 
-def _retrying(commits: Commits, log: str) -> Retrying:
-    return commits.retrying(f"what is known of the forks of session {owner_of(log)!r}")
+async def _change_record(commits: Commits, log: str, fields: Fields) -> Header | None:
+    """Change a log's record, as `Commits.change_newest` does."""
+    name, what = record_of(log), f"what is known of the forks of session {owner_of(log)!r}"
+    return await commits.change_newest(name, await commits.load(name), fields, what)
 
 
 def _without(record: Header, children: set[str]) -> dict[str, Any]:

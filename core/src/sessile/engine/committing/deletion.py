@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import attrs
 
-from sessile.engine.commits import Commits
-from sessile.engine.heirs import heirs, is_dead, release, settle
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.heirs import heirs, is_dead, release, settle
 from sessile.errors import Conflict, CorruptStore
+from sessile.log.encoding import JSON
 from sessile.log.header import DELETED, PENDING, UNSEEN, Header
 from sessile.log.ids import owner_of
 from sessile.store.waist import Query
@@ -61,22 +62,15 @@ async def mark(
 
     only: leave it, and return None, as soon as this is not true of its header.
     """
-    again = commits.retrying(f"session {header.session_id!r}")
-    found: Header | None = header
-    while found is not None and found.log == log:
-        if found.status == DELETED:
-            return found
-        if only is not None and not only(found):
-            break
-        free = await commits.until_free(found, token)
-        if free is not found:  # somebody used it meanwhile
-            found = free
-            continue
-        try:
-            return await commits.change(found, status=DELETED)
-        except Conflict as lost:
-            found = await commits.load(header.session_id) if await again.lost(lost) else lost.header
-    return None
+
+    async def going(found: Header | None) -> dict[str, JSON] | None:
+        if found is None or found.log != log or found.status == DELETED or (only is not None and not only(found)):
+            return None
+        await commits.until_free(found, token)
+        return {"status": DELETED}
+
+    found = await commits.change_newest(header.session_id, header, going, f"session {header.session_id!r}")
+    return found if found is not None and found.log == log and found.status == DELETED else None
 
 
 async def finish(commits: Commits, gone: Header) -> None:
