@@ -19,9 +19,9 @@ from sessile.errors import Conflict, Missing
 from sessile.log.entries import Entry
 from sessile.log.header import UNSEEN
 from sessile.log.ids import RESERVED
+from sessile.store.capabilities import words
 from sessile.store.memory import MemorySessionStore
 from sessile.store.waist import Page, Query, conflict
-from sessile.store.words import words
 
 _shared: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
 

@@ -24,6 +24,7 @@ from sessile.testing.waist.expiring import ExpiringTests
 from tests.broken_stores import Expiring
 from tests.documents import Documents
 from tests.servers import MongoServer
+from tests.wrapping import Reversed
 
 PATIENT = 30.0  # seconds: a server shares slow cores with other tests
 
@@ -68,6 +69,17 @@ class AsyncStore:
 
     async def close(self) -> None:
         self._store.close()
+
+
+class TestWrapped(StoreConformance):
+    """A store in another one that never sees a text: on both faces, the wrapped one blocking and async."""
+
+    many_processes = False
+
+    @pytest.fixture(params=["blocking", "async"])
+    def open_store(self, request: pytest.FixtureRequest) -> Callable[[], Any]:
+        name, wrapped = new_id(), AsyncStore if request.param == "async" else (lambda store: store)
+        return lambda: Reversed(wrapped(MemorySessionStore(name)))
 
 
 class TestAsync(StoreConformance):

@@ -14,7 +14,7 @@ from sessile.drive.arguments import checked
 from sessile.drive.locks import new_lock
 from sessile.errors import InvalidInput, NotInstalled
 
-KINDS = ("store", "memory", "knowledge", "embedder", "model", "transport", "loader")
+KINDS = ("store", "wrapper", "memory", "knowledge", "embedder", "model", "transport", "loader")
 
 # The packages that exist, by what they register: nobody is told to install a name that somebody else may take.
 _PACKAGES = {

@@ -10,14 +10,14 @@ from sessile.log.entries import Entry
 from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
 from sessile.store.addresses import path_options, shown, url_options, url_path
-from sessile.store.capabilities import Capabilities
+from sessile.store.capabilities import Capabilities, words
 from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
 from sessile.store.opening import find_store, open_store
 from sessile.store.waist import MARGIN, MOST, Page, Query, Store, conflict, missing, recency, whole
-from sessile.store.words import words
+from sessile.store.wrapper import StoreWrapper
 
 __all__ = [
     "COLUMNS",
@@ -42,6 +42,7 @@ __all__ = [
     "Seconds",
     "SessionStore",
     "Store",
+    "StoreWrapper",
     "background",
     "check_id",
     "checked",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import attrs
+
+_ACCENT = re.compile("[\u0300-\u036f]")
+_WORD = re.compile(r"[^\W_]+")
 
 
 @attrs.frozen
@@ -53,3 +58,14 @@ class Capabilities:
 
 
 _NAMES = tuple(field.name for field in attrs.fields(Capabilities))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, as a search compares them: its runs of letters and digits, in order, without case and accents.
+
+    "Don't, Zoë!" is don, t and zoe.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFD", text.casefold())
+        text = unicodedata.normalize("NFC", _ACCENT.sub("", text))
+    return _WORD.findall(text.casefold())

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from sessile.drive.background import background
 from sessile.drive.locks import new_lock
 from sessile.drive.shown import shorten
-from sessile.errors import InvalidInput
+from sessile.errors import InvalidInput, NotInstalled
 from sessile.plugins.active import Plugins, installed
 from sessile.plugins.registry import Registration
 from sessile.store.addresses import shown
@@ -24,7 +24,7 @@ from sessile.store.waist import METHODS, Store, is_store
 
 _lock = new_lock()
 _Key = tuple[object, ...]
-_opened: dict[_Key, list[Any]] = {}  # (process, registration, URL) -> [store, users]
+_opened: dict[_Key, list[Any]] = {}  # (process, registrations, URL) -> [store, users]
 _openings: WeakValueDictionary[_Key, threading.RLock] = WeakValueDictionary()  # there while somebody opens the store
 
 
@@ -57,7 +57,7 @@ def find_store(store: Any = None, backend: str | None = None, plugins: Plugins |
 
 def _check_agreed(store: Any, backend: str, plugins: Plugins) -> None:
     url = os.fspath(store) if isinstance(store, (str, os.PathLike)) else ""
-    if not url or _registration(url, plugins) is not plugins.registry.find("store", backend):
+    if not url or _parts(url, plugins)[2] is not plugins.registry.find("store", backend):
         where = repr(shown(url)) if url else f"a {type(store).__name__}"
         raise InvalidInput(f"store is {where}, and backend is {backend!r}: pass one of them")
 
@@ -79,24 +79,39 @@ def check_store(store: Any, backend: str | None, plugins: Plugins) -> None:
     if backend is not None:
         plugins.registry.find("store", backend)
     if isinstance(store, (str, os.PathLike)):
-        _registration(os.fspath(store), plugins)
+        _parts(os.fspath(store), plugins)
     if store is not None and backend is not None:
         _check_agreed(store, backend, plugins)
 
 
 def open_store(url: str, plugins: Plugins | None = None) -> Store:
-    """A store of one's own from a URL; `NotInstalled` for an unknown scheme, with what to do."""
-    factory = _registration(url, plugins or installed()).load()
-    store: Store = factory.from_url(url) if hasattr(factory, "from_url") else factory(url)
+    """A store of one's own from a URL, in the wrappers that it names; `NotInstalled` for an unknown scheme, with what to do."""
+    wrappers, inner, registration = _parts(url, plugins or installed())
+    factory = registration.load()
+    store: Store = factory.from_url(inner) if hasattr(factory, "from_url") else factory(inner)
+    for wrapper in reversed(wrappers):
+        try:
+            store = wrapper.load()(store)
+        except BaseException:
+            store.close()
+            raise
     return store
 
 
-def _registration(url: str, plugins: Plugins) -> Registration:
+def _parts(url: str, plugins: Plugins) -> tuple[list[Registration], str, Registration]:
+    """The wrappers that a URL names, outermost first, the URL without them, and the store's registration."""
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
         names = ", ".join(plugins.registry.names("store"))
         raise InvalidInput(f"store {shown(url)!r} is no URL: write it as scheme:///path or scheme://host (installed: {names})")
-    return plugins.registry.find("store", scheme)
+    outer, _, inner = url.partition("+")
+    try:
+        return [], url, plugins.registry.find("store", scheme)
+    except NotInstalled:
+        if outer not in plugins.registry.names("wrapper"):
+            raise
+    wrappers, url, registration = _parts(inner, plugins)
+    return [plugins.registry.find("wrapper", outer), *wrappers], url, registration
 
 
 def _leave_open() -> None:
@@ -114,9 +129,10 @@ def share_store(store: Any) -> Callable[[], None]:
 
 def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
     """The store that others have opened by this URL, from the same plugin; a new one for a URL that names none to share."""
-    registration = _registration(url, plugins)
-    url = _absolute(registration, url, _working_directory())
-    key: _Key = os.getpid(), registration, url  # a connection does not survive a fork
+    wrappers, inner, registration = _parts(url, plugins)
+    absolute = _absolute(registration, inner, _working_directory())
+    key: _Key = os.getpid(), *wrappers, registration, absolute  # a connection does not survive a fork
+    url = url.removesuffix(inner) + absolute
     with _lock:
         opening = _openings.setdefault(key, threading.RLock())
     with opening:  # one opens it, others wait; `_lock` is free meanwhile, as a store may open another by its URL

@@ -23,9 +23,9 @@ from sessile.log.ids import check_id
 from sessile.session.blocking import Session
 from sessile.session.managing import erasing
 from sessile.session.managing.searching import Hit, Search
+from sessile.store.capabilities import words
 from sessile.store.opening import find_store
 from sessile.store.waist import Page, Query
-from sessile.store.words import words
 from sessile.transfer import archives
 
 DAY = 86_400.0  # seconds

@@ -25,7 +25,7 @@ from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.lineage import pieces
 from sessile.plugins.active import installed
-from sessile.store.words import words
+from sessile.store.capabilities import words
 
 _UNREADABLE = (CorruptStore, Missing, SessionNotFound)
 

@@ -1,0 +1,134 @@
+"""A store around another one: the base of encryption, metrics and caches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from sessile.drive.faces import Awaiting, Blocking, Face, run
+from sessile.errors import Conflict
+from sessile.log.encoding import JSON
+from sessile.log.entries import Entry
+from sessile.log.header import Header
+from sessile.store.waist import Page, Query
+
+
+class StoreWrapper:
+    """A store that keeps everything in another one, and can do all that that one can.
+
+    Override the ways in and out; each way out undoes the way in. What is written once serves both faces. Entries may change in
+    `body` and `raw`, header fields in `title`, `state` and `metadata`: by the others stores find what they are asked for.
+    The hashes are those of what goes in, so `verify` says whether what comes out is that. Where the ways of entries are
+    overridden, the wrapped store's search is left alone: it would look in what nobody said.
+
+    Registered as `registry.add("wrapper", "vault", "my_package:Vault")`, "vault+sqlite:///chat.db" opens one around another,
+    called with that store. Who makes a wrapper closes it, and the store with it.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self._calls = _Calls(self, Blocking())
+
+    def entry_in(self, entry: Entry) -> Entry:
+        """What is stored of an entry."""
+        return entry
+
+    def entry_out(self, entry: Entry) -> Entry:
+        """The entry of which this was stored."""
+        return entry
+
+    def changes_in(self, session_id: str, changes: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """What is stored of a session's header fields."""
+        return changes
+
+    def header_out(self, header: Header) -> Header:
+        """The header of which this was stored."""
+        return header
+
+    def load(self, session_id: str) -> Header | None:
+        return run(self._calls.load(session_id))
+
+    def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
+        run(self._calls.commit(session_id, expected=expected, entries=entries, changes=changes))
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return run(self._calls.read(log, start, stop, kind))
+
+    def find(self, query: Query) -> Page[Header]:
+        return run(self._calls.find(query))
+
+    def delete(self, session_id: str, *, expected: int | None) -> None:
+        run(self._calls.delete(session_id, expected=expected))
+
+    def prune(self, log: str, keep: int) -> None:
+        run(self._calls.prune(log, keep))
+
+    def close(self) -> None:
+        run(self._calls.close())
+
+    @property
+    def asynchronous(self) -> _Calls:
+        """The same methods, to be awaited."""
+        return _Calls(self, Awaiting())
+
+    def __getattr__(self, name: str) -> Any:
+        """What stores may have beyond the seven methods: there where the wrapped one has it."""
+        if name in ("store", "_calls"):  # of one that is not made yet, as while it is copied
+            raise AttributeError(name)
+        found = getattr(self._calls, name)
+        return (lambda *args: run(found(*args))) if name == "load_last" else found
+
+
+class _Calls:
+    """A wrapper's methods for one face."""
+
+    def __init__(self, wrapper: StoreWrapper, face: Face) -> None:
+        self._wrapper = wrapper
+        self._face = face
+        self._store = face.native(wrapper.store)
+
+    def _out(self, header: Header | None) -> Header | None:
+        return None if header is None else self._wrapper.header_out(header)
+
+    async def load(self, session_id: str) -> Header | None:
+        return self._out(await self._face.call(self._store.load, session_id))
+
+    async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
+        entries = [self._wrapper.entry_in(entry) for entry in entries]
+        changes = self._wrapper.changes_in(session_id, changes)
+        await self._conditional(self._store.commit, session_id, expected=expected, entries=entries, changes=changes)
+
+    async def delete(self, session_id: str, *, expected: int | None) -> None:
+        await self._conditional(self._store.delete, session_id, expected=expected)
+
+    async def _conditional(self, method: Any, session_id: str, **how: Any) -> None:
+        try:
+            await self._face.call(method, session_id, **how)
+        except Conflict as lost:
+            lost.header = self._out(lost.header)
+            raise
+
+    async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        return [*map(self._wrapper.entry_out, await self._face.call(self._store.read, log, start, stop, kind))]
+
+    async def find(self, query: Query) -> Page[Header]:
+        page: Page[Header] = await self._face.call(self._store.find, query)
+        return attrs.evolve(page, items=[*map(self._wrapper.header_out, page.items)])
+
+    async def prune(self, log: str, keep: int) -> None:
+        await self._face.call(self._store.prune, log, keep)
+
+    async def close(self) -> None:
+        await self._face.call(self._store.close)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name == "search" and type(self._wrapper).entry_out is not StoreWrapper.entry_out:
+            raise AttributeError(name)
+        return self._load_last if name == "load_last" else found
+
+    async def _load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        header, entries = await self._face.call(self._store.load_last, session_id, count)
+        return self._out(header), [*map(self._wrapper.entry_out, entries)]
