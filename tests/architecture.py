@@ -18,7 +18,7 @@ MOST = 9  # modules in a package below the top
 
 # The imports within functions, and what each is for.
 LAZY = {
-    ("sessile", "sessile.plugins.active"): "importing sessile costs nothing",
+    ("sessile", "sessile.plugins.discovery"): "importing sessile costs nothing",
     ("sessile.sessions", "sessile"): "importing sessile costs nothing",
     ("sessile.drive.faces", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.drive.faces", "sessile.drive.threads"): "a blocking program needs no asyncio",

@@ -22,7 +22,7 @@ import pytest
 
 import sessile
 from sessile.plugins import hookspecs
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.store.addresses import shown
 from tests import architecture
 

@@ -12,7 +12,7 @@ import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
 from sessile.errors import Closed, InvalidMessage, SessionNotFound
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.session import DefaultSessionStore
 from sessile.testing.limits import at_once
 

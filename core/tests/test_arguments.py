@@ -18,7 +18,7 @@ import pytest
 import sessile
 from sessile import Agent, AsyncSession, MemoryConfig, MemorySessionStore, Runner, Session, SessionManager, tool
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput, NotInstalled, SessileError
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.plugins.registry import Registry
 from sessile.session import DefaultSessionStore
 from sessile.session.hierarchy import HierarchicalSessionStore

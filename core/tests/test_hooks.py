@@ -20,7 +20,8 @@ from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
 from sessile.drive.faces import Blocking, run
 from sessile.errors import InvalidInput, NotInstalled, PluginError
 from sessile.plugins import hookspecs
-from sessile.plugins.active import Plugins, parse_options
+from sessile.plugins.active import Plugins
+from sessile.plugins.discovery import parse_options
 from sessile.plugins.registry import Registry
 
 

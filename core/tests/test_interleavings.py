@@ -26,7 +26,7 @@ from sessile.errors import CorruptStore, SessileError
 from sessile.graph.forks import begin_pending, fork
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Header
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.session.managing.erasing import sweep
 from sessile.store.waist import Query
 from sessile.testing.plugin import full

@@ -199,7 +199,7 @@ def test_a_hint_names_no_package_that_does_not_exist(kind: str, name: str, hint:
 
 
 def find_and_registry() -> Registry:
-    from sessile.plugins.active import installed
+    from sessile.plugins.discovery import installed
 
     return installed().registry
 

@@ -61,7 +61,7 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_") or not name[0].isupper():
         raise AttributeError(f"module 'sessile' has no attribute {name!r}")
     else:  # a class that a plugin registers, such as SQLiteSessionStore
-        from sessile.plugins.active import installed
+        from sessile.plugins.discovery import installed
 
         try:
             value = installed().registry.load_attribute(name)

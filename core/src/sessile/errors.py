@@ -81,6 +81,10 @@ class Closed(SessileError):
     """A session or a store was used after it was closed."""
 
 
+class NotRegistered(InvalidInput):
+    """A kind or a hook has a name that nobody has brought: neither the core nor a plugin that was found so far."""
+
+
 class Conflict(SessileError):
     """Somebody else committed first.
 

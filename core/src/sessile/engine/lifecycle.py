@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sessile.drive.arguments import Count
+from sessile.drive.shown import shorten
 from sessile.engine.committing.deletion import delete_session
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history
 from sessile.engine.state import get_state
-from sessile.errors import SessionExists
+from sessile.errors import InvalidInput, NotRegistered, SessionExists
 from sessile.log.encoding import JSON, copied, json_value, same
 from sessile.log.header import ARCHIVED, SAVED, Header
 from sessile.log.stamping import Change
@@ -153,6 +154,24 @@ async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None 
     said = await get_history(h, 200) if history is None else history
     words = Counter(word for m in said for word in _WORD.findall(str(m.get("content") or "").lower()))
     return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
+
+
+async def call_hook(h: Handle, /, name: str, **arguments: Any) -> list[Any]:
+    """Call a hook that a plugin has brought (`registry.hooks`), and return what its implementations returned, but None.
+
+    arguments: all that the hook has; `session` and `session_id` are given by themselves. `NotRegistered` for a hook that no
+    plugin has brought (the core calls its own), `InvalidInput` for other arguments.
+    """
+    specs = h.plugins.specs
+    if name not in specs.of_plugins():
+        there = ", ".join(sorted(specs.of_plugins())) or "none"
+        raise NotRegistered(
+            f"no plugin has brought a hook {shorten(name)} (there are: {there}): the core calls its own by itself"
+        )
+    wanted = specs.arguments[name] - {"session", "session_id"}
+    if arguments.keys() != wanted:
+        raise InvalidInput(f"hook {name!r} was given {sorted(arguments)}: it has {sorted(wanted)}")
+    return await h.hook(name, **arguments)
 
 
 async def delete(h: Handle, *, cascade: bool = False) -> None:

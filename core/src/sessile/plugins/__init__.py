@@ -1,9 +1,10 @@
 """Plugins: hook specs, the registry, discovery, and how hooks are called."""
 
 from sessile.drive.faces import Blocking, run
-from sessile.plugins.active import PluginInfo, Plugins, installed, load_local, parse_options, steer, with_extra
+from sessile.plugins.active import PluginInfo, Plugins, load_local
+from sessile.plugins.discovery import installed, parse_options, steer, with_extra
 from sessile.plugins.finding_models import find_model
-from sessile.plugins.hookspecs import hookimpl
+from sessile.plugins.hookspecs import hookimpl, hookspec
 from sessile.plugins.registry import KINDS, Registration, Registry, lazily
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Registry",
     "find_model",
     "hookimpl",
+    "hookspec",
     "installed",
     "lazily",
     "load_local",

@@ -1,11 +1,10 @@
-"""Plugins: discovery, blocking and ordering, and how their hooks are called."""
+"""A set of plugins that are active: how they are loaded and ordered, and how their hooks are called."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from copy import copy
@@ -16,10 +15,10 @@ import attrs
 
 from sessile.drive.faces import Face, is_async, suited
 from sessile.drive.shown import shorten
-from sessile.errors import InvalidInput, NotInstalled, PluginError
+from sessile.errors import InvalidInput, NotInstalled, NotRegistered, PluginError
 from sessile.plugins import builtin, hookspecs
 from sessile.plugins.hook_results import CHECKS
-from sessile.plugins.marking import Implementation, find_hooks, merged
+from sessile.plugins.marking import Implementation, Specs, find_hooks, merged, specs_of
 from sessile.plugins.registry import Registry
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Plugins:
         discover: bool = True,
         base: Plugins | None = None,
     ) -> None:
-        self.registry: Registry = Registry(base.registry.entries if base else ())
+        self.registry: Registry = Registry(base.registry if base else None)
         self._base = base
         self._names: list[tuple[object, str]] = []  # the active plugins of this set, and what they are called
         self._hooks: dict[str, list[Implementation]] = {}  # of this set
@@ -68,25 +67,39 @@ class Plugins:
         self._order: dict[str, list[Implementation]] = {}
         if base is None:
             self._add(builtin, PluginInfo("builtin", "active"), by_name=False)
-            for entry_point in _entry_points() if discover else ():
-                self._load(entry_point)
+            self._discover(_entry_points() if discover else ())
         for plugin in extra:
             info = self.add(plugin)
             if info.status == "broken":  # somebody asked for just this one
                 raise InvalidInput(f"plugin {info.name!r} cannot be used: {info.error}")
 
-    def _load(self, entry_point: metadata.EntryPoint) -> None:
+    def _discover(self, entry_points: Sequence[metadata.EntryPoint]) -> None:
+        """Load plugins. Those that need a kind or a hook of one that is found later are tried again behind it."""
+        while entry_points:
+            left = [entry_point for entry_point in entry_points if not self._load(entry_point, patient=True)]
+            if len(left) == len(entry_points):
+                for entry_point in left:
+                    self._load(entry_point)
+                return
+            entry_points = left
+
+    def _load(self, entry_point: metadata.EntryPoint, *, patient: bool = False) -> bool:
+        """Load a plugin. patient: False where it needs what no plugin has brought so far; nothing has happened then."""
         dist = entry_point.dist
         info = PluginInfo(entry_point.name, "active", dist.name if dist else "", dist.version if dist else "")
         if entry_point.name in self._blocked:
             self._known(attrs.evolve(info, status="blocked"))
-            return
+            return True
         try:
             plugin = entry_point.load()
         except Exception as error:  # a broken plugin must not take the others down with it
             self._broken(info, "import", error)
-            return
-        self._add(plugin, info, by_name=False)
+            return True
+        try:
+            self._add(plugin, info, by_name=False, patient=patient)
+        except NotRegistered:
+            return False
+        return True
 
     def _broken(self, info: PluginInfo, where: str, error: Exception) -> PluginInfo:
         logger.error("plugin %r is disabled: %s failed: %s: %s", info.name, where, type(error).__name__, error)
@@ -123,19 +136,20 @@ class Plugins:
         found = next((name for known, name in self._names if known is plugin), None)
         return found if found is not None or self._base is None else self._base._name_of(plugin)
 
-    def _add(self, plugin: object, info: PluginInfo, *, by_name: bool) -> PluginInfo:
+    def _add(self, plugin: object, info: PluginInfo, *, by_name: bool, patient: bool = False) -> PluginInfo:
         self._order.clear()
-        registered = list(self.registry.entries)
+        before = copy(self.registry)
+        before.entries = list(before.entries)
         try:
             if info.name in self._infos:
                 raise InvalidInput("another plugin has this name: rename one of them, or block that one")
             if info.name in self._blocked:
                 return self._known(attrs.evolve(info, status="blocked"))
-            found = find_hooks(plugin, info.name, by_name=by_name)
-            if "register" in found:
-                self._register(found["register"])
+            found = self._hooks_of(plugin, info.name, by_name)
         except Exception as error:  # a broken plugin must not take the others down with it
-            self.registry.entries = registered
+            vars(self.registry).update(vars(before))
+            if patient and isinstance(error, NotRegistered):
+                raise
             return self._broken(info, "register", error)
         self._names.append((plugin, info.name))
         for hook, impl in found.items():
@@ -143,11 +157,23 @@ class Plugins:
         registers = sorted(f"{e.kind}:{e.name}" for e in self.registry.entries if e.plugin == info.name)
         return self._known(attrs.evolve(info, hooks=tuple(sorted(found)), registers=tuple(registers)))
 
+    def _hooks_of(self, plugin: object, name: str, by_name: bool) -> dict[str, Implementation]:
+        """A plugin's hooks, once it has registered what it brings: that may be hooks which it implements itself."""
+        register = find_hooks(plugin, name, by_name=by_name, specs=self.specs, known_only=True).get("register")
+        if register is not None:
+            self._register(register)
+        return find_hooks(plugin, name, by_name=by_name, specs=self.specs)
+
     def _register(self, impl: Implementation) -> None:
         self.registry.plugin = impl.plugin_name
         if is_async(impl.function):
             raise InvalidInput("register is a plain function: nothing is awaited while plugins are discovered")
         impl.function(*([self.registry] if impl.wanted else []))
+
+    @property
+    def specs(self) -> Specs:
+        """The hooks that there are: the core's, and what plugins have brought."""
+        return specs_of(self.registry.hook_modules)
 
     def infos(self) -> list[PluginInfo]:
         """All plugins that were found, by name; where two have one name, first the one that has it."""
@@ -169,7 +195,7 @@ class Plugins:
         Each is called with the arguments it names, and its failure is reported (`strict`: raised as `PluginError`): an
         exception, or a result that the hook cannot have. With a firstresult hook the first result ends the call.
         """
-        first = hook in hookspecs.FIRST_RESULT
+        first = hook in self.specs.first_result
 
         async def inside() -> list[Any]:
             results: list[Any] = []
@@ -303,40 +329,3 @@ def load_local(path: str) -> object:
         del sys.modules[spec.name]
         raise
     return module
-
-
-def parse_options(options: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(names to block, files to load) from the values of `-p` or the parts of $SESSILE_PLUGINS."""
-    options = [option.strip() for option in options if option.strip()]
-    return [o[3:] for o in options if o.startswith("no:")], [o for o in options if not o.startswith("no:")]
-
-
-_steering: tuple[list[str], list[str]] = ([], [])
-
-
-def steer(blocked: Iterable[str], files: Iterable[str]) -> None:
-    """Block plugins and load local files in this process, beside what $SESSILE_PLUGINS says. Call it before `installed`."""
-    _steering[0].extend(blocked)
-    _steering[1].extend(files)
-    installed.cache_clear()
-
-
-@functools.cache
-def installed() -> Plugins:
-    """The plugins of this process, discovered once; $SESSILE_PLUGINS ("no:NAME", or a file; comma-separated) steers."""
-    blocked, files = parse_options(os.environ.get("SESSILE_PLUGINS", "").split(","))
-    found = Plugins(blocked=[*_steering[0], *blocked], extra=[*_steering[1], *files])
-    names = [info.name for info in found.infos()]
-    for name in (*_steering[0], *blocked):
-        if name not in names:
-            raise InvalidInput(f"there is no plugin {name!r} to block: choose one of {', '.join(names)}")
-    return found
-
-
-def with_extra(extra: Sequence[object], base: Plugins | None = None, *, option: str = "plugins") -> Plugins:
-    """The plugins of a set (default: the installed ones), and some more for one session. option: what an error calls them."""
-    base = base or installed()
-    try:
-        return Plugins(extra=extra, base=base) if extra else base
-    except InvalidInput as error:
-        raise InvalidInput(f"{option}: {error}") from error

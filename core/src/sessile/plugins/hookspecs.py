@@ -36,6 +36,9 @@ hookimpl = pluggy.HookimplMarker("sessile")
 def register(registry: Registry) -> None:
     """Register stores, models and others by name: `registry.add("store", "mine", "my_package:MyStore")`.
 
+    `registry.kind("reranker")` brings a kind of a plugin's own, and `registry.hooks(module)` the hooks in a module, functions
+    marked with `sessile.plugins.hookspec` as these are; `session.hook("name", …)` calls one.
+
     Runs once, when plugins are discovered. The target is a string and imported on first use only, so that discovering
     a plugin stays fast. An exception disables this plugin, and `sessile plugins` shows it as broken.
     """
@@ -121,5 +124,4 @@ def on_session_close(session: Any, session_id: str) -> None:
 
 
 HOOKS = tuple(name for name, value in list(globals().items()) if hasattr(value, "sessile_spec"))
-FIRST_RESULT = frozenset(name for name in HOOKS if globals()[name].sessile_spec["firstresult"])  # the first one ends the call
 FOLDED = frozenset(["build_context"])  # each implementation gets what the one before returned

@@ -6,13 +6,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import attrs
 
 from sessile.drive.arguments import checked
 from sessile.drive.locks import new_lock
-from sessile.errors import InvalidInput, NotInstalled
+from sessile.drive.shown import shorten
+from sessile.errors import InvalidInput, NotInstalled, NotRegistered
 
 KINDS = ("store", "wrapper", "memory", "knowledge", "embedder", "model", "transport", "loader")
 
@@ -59,21 +61,44 @@ class Registration:
 
 
 class Registry:
-    """What the installed plugins provide, by kind and name. entries: those of another registry that it is put upon."""
+    """What the installed plugins provide, by kind and name. base: another registry that it is put upon.
 
-    def __init__(self, entries: Iterable[Registration] = ()) -> None:
-        self.entries: list[Registration] = list(entries)
+    kinds: what can be registered. hook_modules: with the hooks that plugins bring.
+    """
+
+    def __init__(self, base: Registry | None = None) -> None:
+        self.entries: list[Registration] = list(base.entries) if base else []
+        self.kinds: tuple[str, ...] = base.kinds if base else KINDS
+        self.hook_modules: tuple[ModuleType, ...] = base.hook_modules if base else ()
         self.plugin = ""  # whose register hook is running
 
     @checked
     def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
         """Register "module:attribute" under a name. The latest registration of a name wins."""
-        if kind not in KINDS:
-            raise InvalidInput(f"kind {kind!r} of {name!r} does not exist: use one of {', '.join(KINDS)}")
+        if kind not in self.kinds:
+            raise NotRegistered(f"kind {kind!r} of {name!r} does not exist: use one of {', '.join(self.kinds)}")
         module, colon, attribute = target.partition(":")
         if not (module and colon and attribute):
             raise InvalidInput(f"target {target!r} of {kind} {name!r} is not of the form 'module:attribute'")
         self.entries.insert(0, Registration(kind, name, target, tuple(aliases), self.plugin))
+
+    @checked
+    def kind(self, name: str) -> None:
+        """Bring a kind of a plugin's own: from now on others can `add` names of it, and `find` them."""
+        if not name.isidentifier():
+            raise InvalidInput(f"{name!r} is no kind: pass one word, such as 'reranker'")
+        self.kinds = (*self.kinds, name) if name not in self.kinds else self.kinds
+
+    def hooks(self, module: ModuleType) -> None:
+        """Bring hooks of a plugin's own: the functions of a module that are marked with `sessile.plugins.hookspec`.
+
+        Others implement them as they do the core's, and `session.hook` calls them. `InvalidInput` where the module has none, or
+        one that there is already.
+        """
+        if not isinstance(module, ModuleType):
+            raise InvalidInput(f"{shorten(module)} has no hook specs: pass the module in which they are")
+        if module not in self.hook_modules:
+            self.hook_modules = (*self.hook_modules, module)
 
     def names(self, kind: str) -> list[str]:
         """The registered names of a kind, aliases left out."""

@@ -19,7 +19,8 @@ from sessile.drive.locks import new_lock
 from sessile.drive.shown import shorten
 from sessile.errors import Closed, InvalidInput
 from sessile.log.encoding import JSON, json_value
-from sessile.plugins.active import Plugins, installed, with_extra
+from sessile.plugins.active import Plugins
+from sessile.plugins.discovery import installed, with_extra
 from sessile.plugins.finding_models import find_model
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.live.open_sessions import OpenSessions

@@ -136,6 +136,7 @@ class AsyncSession(BaseSession):
     extract_topics = awaited(lifecycle.extract_topics)
     archive = awaited(lifecycle.archive)
     delete = awaited(lifecycle.delete)
+    hook = awaited(lifecycle.call_hook)
     close = awaited(lifecycle.close)
 
     # the session as a graph

@@ -13,7 +13,8 @@ from sessile.errors import AgentNotFound, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
 from sessile.log.ids import check_id, new_id
-from sessile.plugins.active import Plugins, with_extra
+from sessile.plugins.active import Plugins
+from sessile.plugins.discovery import with_extra
 from sessile.plugins.middleware import check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agent import Agent, adapter_of

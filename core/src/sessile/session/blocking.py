@@ -146,6 +146,7 @@ class Session(BaseSession):
     extract_topics = blocking(lifecycle.extract_topics)
     archive = blocking(lifecycle.archive)
     delete = blocking(lifecycle.delete)
+    hook = blocking(lifecycle.call_hook)
     close = blocking(lifecycle.close)
 
     # the session as a graph

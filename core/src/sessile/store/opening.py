@@ -14,7 +14,8 @@ from sessile.drive.background import background
 from sessile.drive.locks import new_lock
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidInput, NotInstalled
-from sessile.plugins.active import Plugins, installed
+from sessile.plugins.active import Plugins
+from sessile.plugins.discovery import installed
 from sessile.plugins.registry import Registration
 from sessile.store.addresses import shown
 from sessile.store.capabilities import Capabilities

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from sessile.errors import PluginError
-from sessile.plugins.active import Plugins, installed
+from sessile.plugins.active import Plugins
+from sessile.plugins.discovery import installed
 from sessile.plugins.marking import Implementation
 from sessile.session import AsyncSession, Session
 from sessile.session.agent import Agent

@@ -25,7 +25,7 @@ from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Ancestor, Header
 from sessile.log.ids import RESERVED, new_id, new_log_id, owner_of
 from sessile.log.stamping import next_version
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.store.opening import find_store
 from sessile.store.waist import Query
 from sessile.transfer.transplant import BATCH, OF_THE_LOG, Pages, Transplant

@@ -22,7 +22,7 @@ from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.lineage import pieces
 from sessile.log.stamping import Change, Draft
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.store.memory import HeldSession
 from sessile.transfer.files import checked, lines_between, write_lines
 

@@ -20,7 +20,7 @@ from sessile.engine.lifecycle import archive_if
 from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound, StoreError, StoreUnavailable
 from sessile.log.header import DELETED, PENDING, Header
 from sessile.log.ids import APP_STATE, RESERVED, USER_STATE, owner_of
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.store.waist import Query
 
 

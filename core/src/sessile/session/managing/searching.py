@@ -24,7 +24,7 @@ from sessile.log.entries import MESSAGE, Entry
 from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.lineage import pieces
-from sessile.plugins.active import installed
+from sessile.plugins.discovery import installed
 from sessile.store.capabilities import words
 
 _UNREADABLE = (CorruptStore, Missing, SessionNotFound)
