@@ -6,7 +6,7 @@ The verbs of a session (history, state, turn, graph, …) are async functions of
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from sessile.conversation.messages import Message, from_entry
@@ -44,6 +44,7 @@ class Handle(Tip):
         timeout: float = 30,
         checkpoint_interval: int = 0,
         checkpoint_keep: int = 20,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             Commits(face, store, timeout),
@@ -61,6 +62,9 @@ class Handle(Tip):
         self.timeout = timeout
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_keep = checkpoint_keep
+        self.options = dict(options or {})  # of services, by their names
+        self.services: dict[str, Any] = {}  # in the order they were made (see `services.py`)
+        self.making = new_lock(reentrant=True)  # held by who makes one, which may use another
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes that of a sibling
@@ -173,6 +177,7 @@ class Handle(Tip):
             timeout=self.timeout,
             checkpoint_interval=self.checkpoint_interval,
             checkpoint_keep=self.checkpoint_keep,
+            options=self.options,
         )
         handle._header = header
         self.adopt(handle)

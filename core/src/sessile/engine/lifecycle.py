@@ -14,6 +14,7 @@ from sessile.drive.shown import shorten
 from sessile.engine.committing.deletion import delete_session
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history
+from sessile.engine.services import close_services
 from sessile.engine.state import get_state
 from sessile.errors import InvalidInput, NotRegistered, SessionExists
 from sessile.log.encoding import JSON, copied, json_value, same
@@ -201,6 +202,7 @@ async def _let_go(h: Handle) -> None:
         return
     try:
         await h.hook("on_session_close")
+        await close_services(h, h.face)
     finally:
         try:
             if h.lease is not None:

@@ -16,7 +16,7 @@ from sessile.drive.locks import new_lock
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidInput, NotInstalled, NotRegistered
 
-KINDS = ("store", "wrapper", "memory", "knowledge", "embedder", "model", "transport", "loader")
+KINDS = ("store", "wrapper", "memory", "knowledge", "embedder", "model", "transport", "loader", "service")
 
 # The packages that exist, by what they register: nobody is told to install a name that somebody else may take.
 _PACKAGES = {
@@ -151,12 +151,12 @@ def lazily(package: str, **homes: str) -> Callable[[str], Any]:
 
 
 def refuse_untaken(registry: Registry, **options: Any) -> None:
-    """Refuse options that only a plugin could take, so that none is dropped: nothing hands them to a plugin yet.
+    """Refuse options that no plugin takes, so that none is dropped. A service of an option's name takes it.
 
     `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
     """
     for option, value in options.items():
-        if value is None or value is False:
+        if value is None or value is False or option in registry.names("service"):
             continue
         kind = _OPTION_KINDS.get(option, option)
         try:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, TypeVar
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
-from sessile.drive.faces import Face
+from sessile.drive.faces import Blocking, Face, run
 from sessile.engine.handle import Handle
+from sessile.engine.services import close_services, service
 from sessile.errors import AgentNotFound, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
@@ -88,6 +89,7 @@ class BaseSession:
             timeout=timeout,
             checkpoint_interval=checkpoint_interval,
             checkpoint_keep=checkpoint_keep,
+            options={"memory": memory, "knowledge": knowledge},
         )
         self._handle.session, self._handle.adopt = self, self._another
         self._handle.release = release
@@ -95,6 +97,14 @@ class BaseSession:
         self.agents: dict[str, Agent] = dict(agents or {})
         self._owner, self._view = self, None
         self._begin()
+        try:
+            for name, option in self._handle.options.items():
+                if option is not None and option is not False:  # so that a bad option is an error here
+                    self.service(name)
+        except BaseException:
+            run(close_services(self._handle, Blocking()))
+            release()
+            raise
 
     def _begin(self) -> None:
         """What a face does at once: the blocking one looks whose session it is."""
@@ -150,6 +160,23 @@ class BaseSession:
         if self._agent is None:
             self._agent = agent
         return agent
+
+    def service(self, name: str) -> Any:
+        """What a plugin gives the session to hold: "memory", "knowledge", or what else is registered as a "service".
+
+        Made once, of the option that the session was opened with. `NotInstalled` where no plugin registers it.
+        """
+        return service(self._handle, name)
+
+    @property
+    def memory(self) -> Any:
+        """The session's memory, of a plugin for that."""
+        return self.service("memory")
+
+    @property
+    def knowledge(self) -> Any:
+        """The session's knowledge, of a plugin for that."""
+        return self.service("knowledge")
 
     def exclusive(self, timeout: Duration = 30, *, lease: Duration = 30) -> Lease:
         """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).
