@@ -148,6 +148,7 @@ class Place:
             "messages": [("user", "x")],
             "key": "k",
             "name": "a" if callable_name == "run_agent" else "x",
+            "hook_name": "x",
             "value": 1,
             "change": lambda old: 1,
             "metadata": {},

@@ -157,22 +157,22 @@ async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None 
     return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
 
 
-async def call_hook(h: Handle, /, name: str, **arguments: Any) -> list[Any]:
+async def call_hook(h: Handle, /, hook_name: str, **arguments: Any) -> list[Any]:
     """Call a hook that a plugin has brought (`registry.hooks`), and return what its implementations returned, but None.
 
-    arguments: all that the hook has; `session` and `session_id` are given by themselves. `NotRegistered` for a hook that no
-    plugin has brought (the core calls its own), `InvalidInput` for other arguments.
+    arguments: all that the hook has, by their names; `session` and `session_id` are given by themselves. `NotRegistered` for a
+    hook that no plugin has brought (the core calls its own), `InvalidInput` for other arguments.
     """
     specs = h.plugins.specs
-    if name not in specs.of_plugins():
+    if hook_name not in specs.of_plugins():
         there = ", ".join(sorted(specs.of_plugins())) or "none"
         raise NotRegistered(
-            f"no plugin has brought a hook {shorten(name)} (there are: {there}): the core calls its own by itself"
+            f"no plugin has brought a hook {shorten(hook_name)} (there are: {there}): the core calls its own by itself"
         )
-    wanted = specs.arguments[name] - {"session", "session_id"}
+    wanted = specs.arguments[hook_name] - {"session", "session_id"}
     if arguments.keys() != wanted:
-        raise InvalidInput(f"hook {name!r} was given {sorted(arguments)}: it has {sorted(wanted)}")
-    return await h.hook(name, **arguments)
+        raise InvalidInput(f"hook {hook_name!r} was given {sorted(arguments)}: it has {sorted(wanted)}")
+    return await h.hook(hook_name, **arguments)
 
 
 async def delete(h: Handle, *, cascade: bool = False) -> None:

@@ -11,7 +11,7 @@ from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
 from sessile.store.addresses import path_options, shown, url_options, url_path
 from sessile.store.capabilities import Capabilities, words
-from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable
+from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable, refuse_newer
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
@@ -62,6 +62,7 @@ __all__ = [
     "path_options",
     "readable",
     "recency",
+    "refuse_newer",
     "run",
     "shown",
     "to_json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sessile.errors import CorruptStore
+from sessile.errors import CorruptStore, StoreTooNew
 from sessile.log.encoding import from_json
 from sessile.log.header import Header
 from sessile.store.waist import Page
@@ -62,3 +62,9 @@ def readable(to_header: Callable[..., Header | None], *stored: Any) -> Header | 
         return to_header(*stored)
     except CorruptStore:
         return None
+
+
+def refuse_newer(what: str, found: int, newest: int, package: str) -> None:
+    """`StoreTooNew` where a newer version of a package has written this. what: such as "table 'sessions'"."""
+    if found > newest:
+        raise StoreTooNew(f"{what} has schema {found}, and this version knows {newest}: upgrade {package}")

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import attrs
 
-from sessile.errors import CorruptStore, StoreError, StoreTooNew
-from sessile.store import Entry, Header, file_name, from_json, owner_of, to_json
+from sessile.errors import CorruptStore, StoreError
+from sessile.store import Entry, Header, file_name, from_json, owner_of, refuse_newer, to_json
 from sessile_file import logfile
 from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
 
@@ -120,8 +120,7 @@ class Folder:
         """The header in state.json, and how many bytes of the log it is of."""
         try:
             saved = from_json(data)
-            if saved["sessile"] > FORMAT:
-                raise StoreTooNew(f"{self.state} is from a newer version (format {saved['sessile']}): upgrade sessile-file")
+            refuse_newer(str(self.state), saved["sessile"], FORMAT, "sessile-file")
             return Header.from_dict(saved["header"]), int(saved["log_bytes"])
         except (ValueError, KeyError, TypeError, CorruptStore) as error:
             raise CorruptStore(

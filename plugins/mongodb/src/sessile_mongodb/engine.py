@@ -11,8 +11,8 @@ import pymongo
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReadPreference
 from pymongo.errors import DuplicateKeyError
 
-from sessile.errors import Conflict, CorruptStore, StoreTooNew
-from sessile.store import JSON, Entry, Guard, Header, Page, Query, background, conflict, maybe, recency, whole
+from sessile.errors import Conflict, CorruptStore
+from sessile.store import JSON, Entry, Guard, Header, Page, Query, background, conflict, maybe, recency, refuse_newer, whole
 from sessile_mongodb.connecting import check_version, explained, make_client
 from sessile_mongodb.deadlines import alive, moment, over
 from sessile_mongodb.documents import HEADER, STORED, condition, to_header, unexpired
@@ -191,8 +191,5 @@ class MongoEngine:
             if await maybe(self.sessions.find_one(others, {"_id": 1})):
                 raise CorruptStore(f"there is a collection {self.name!r} that is not sessile's: pass another collection")
             return None
-        if found["version"] > SCHEMA:
-            raise StoreTooNew(
-                f"collection {self.name!r} has schema {found['version']}, this version knows {SCHEMA}: upgrade sessile-mongodb"
-            )
+        refuse_newer(f"collection {self.name!r}", found["version"], SCHEMA, "sessile-mongodb")
         return int(found["version"])

@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.errors import UndefinedTable
 
-from sessile.errors import CorruptStore, StoreTooNew
-from sessile.store import COLUMNS, JSON, Entry, Guard, Header, Page, Query, conflict, maybe, missing, page_of_rows, whole
+from sessile.errors import CorruptStore
+from sessile.store import (
+    COLUMNS,
+    JSON,
+    Entry,
+    Guard,
+    Header,
+    Page,
+    Query,
+    conflict,
+    maybe,
+    missing,
+    page_of_rows,
+    refuse_newer,
+    whole,
+)
 from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
 from sessile_postgres.listening import Listener, notice
@@ -165,10 +179,7 @@ class PostgresEngine:
         if version is None and (headers or entries):
             name = self.table if headers else f"{self.table}_entries"
             raise CorruptStore(f"there is a table {name!r} that is not sessile's: pass another table_name")
-        if version is not None and version > schema.NEWEST:
-            raise StoreTooNew(
-                f"table {self.table!r} has schema {version}, and this version knows {schema.NEWEST}: upgrade sessile-postgres"
-            )
+        refuse_newer(f"table {self.table!r}", version or 0, schema.NEWEST, "sessile-postgres")
         return schema.Found(headers, entries, version)
 
     async def _prepare(self) -> None:

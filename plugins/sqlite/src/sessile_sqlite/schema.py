@@ -14,7 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sessile.errors import CorruptStore, StoreError, StoreTooNew
+from sessile.errors import CorruptStore, StoreError
+from sessile.store import refuse_newer
 
 VERSIONS = "sessile_schema"
 
@@ -79,8 +80,7 @@ MIGRATIONS: tuple[Callable[[Any, str], None], ...] = (_first,)
 def prepare(connection: sqlite3.Connection, table: str) -> None:
     """Bring the tables to the newest schema. Many processes may do so at once: one does it, in one transaction."""
     done = _version(connection, table)
-    if done > len(MIGRATIONS):
-        raise StoreTooNew(f"table {table!r} has schema {done}, and this version knows {len(MIGRATIONS)}: upgrade sessile-sqlite")
+    refuse_newer(f"table {table!r}", done, len(MIGRATIONS), "sessile-sqlite")
     if done == len(MIGRATIONS):
         return
     from sqlite_utils import Database
