@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessile import AsyncSession, MemorySessionStore, Session, hookimpl
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
 from sessile.errors import Closed, InvalidInput, NotInstalled, PluginError
+from sessile.plugins import steer
 
 closed: list[str] = []
 
@@ -100,6 +102,29 @@ def test_a_service_that_nobody_gives_and_one_that_was_refused() -> None:
         pytest.raises(InvalidInput, match="opened with memory=False"),
     ):
         session.memory  # noqa: B018
+
+
+def test_an_agent_hands_its_knowledge_to_the_session_that_it_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "giving.py"
+    file.write_text(
+        "from sessile import hookimpl\n"
+        "class Knowledge:\n"
+        "    def __init__(self, session, option):\n"
+        "        self.option = option\n"
+        "@hookimpl\n"
+        "def register(registry):\n"
+        "    registry.add('service', 'knowledge', f'{__name__}:Knowledge')\n"
+    )
+    monkeypatch.setenv("SESSILE_PLUGINS", str(file))
+    steer((), ())  # look again
+    try:
+        with Agent("A", model="echo", knowledge=["a.txt"]) as agent:
+            assert agent.session.knowledge.option == ["a.txt"]
+        with Session("s", store=MemorySessionStore()) as session, pytest.raises(InvalidInput, match="pass it to the Session"):
+            session.Agent("A", knowledge=["a.txt"])
+    finally:
+        monkeypatch.delenv("SESSILE_PLUGINS")
+        steer((), ())
 
 
 def test_one_that_fails_to_close_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:

@@ -100,6 +100,8 @@ class Agent(AgentLike):
         _check_place(MemoryConfig.of(memory), db, session)
         if knowledge is not None:
             refuse_untaken(installed().registry, knowledge=knowledge)
+            if session is not None:
+                raise InvalidInput("knowledge is the session's where an agent speaks in one: pass it to the Session")
         self.name = name
         self.instructions = instructions
         self.model = model
@@ -150,6 +152,7 @@ class Agent(AgentLike):
             store=self._find_store(config, adapter, session_id),
             agent=self,
             plugins=() if adapter is None else (adapter,),
+            knowledge=self.knowledge,
         )
 
     def _find_store(self, config: MemoryConfig, adapter: Any, session_id: str | None) -> Any:
