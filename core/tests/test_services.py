@@ -134,3 +134,15 @@ def test_one_that_fails_to_close_keeps_no_other_open(caplog: pytest.LogCaptureFi
     with pytest.raises(PluginError, match="cannot close"):
         Session("s", store=MemorySessionStore(), plugins=[Plugin()], knowledge="breaks", strict=True).close()
     assert closed == ["knowledge", "memory"] * 2
+
+
+def test_services_are_closed_though_a_hook_fails() -> None:
+    class Fails:
+        def on_session_close(self) -> None:
+            raise ValueError("no")
+
+    session = Session("s", store=MemorySessionStore(), plugins=[Plugin(), Fails()], memory=True, strict=True)
+    with pytest.raises(PluginError, match="on_session_close"):
+        session.close()
+    assert closed == ["memory"]
+    assert session.closed

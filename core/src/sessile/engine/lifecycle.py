@@ -202,11 +202,17 @@ async def _let_go(h: Handle) -> None:
         return
     try:
         await h.hook("on_session_close")
-        await close_services(h, h.face)
     finally:
         try:
-            if h.lease is not None:
-                await h.lease.release()
+            await close_services(h, h.face)
         finally:
-            h.closed = True
-            await h.face.call(h.release)
+            await _give_back(h)
+
+
+async def _give_back(h: Handle) -> None:
+    try:
+        if h.lease is not None:
+            await h.lease.release()
+    finally:
+        h.closed = True
+        await h.face.call(h.release)

@@ -159,10 +159,14 @@ class Plugins:
 
     def _hooks_of(self, plugin: object, name: str, by_name: bool) -> dict[str, Implementation]:
         """A plugin's hooks, once it has registered what it brings: that may be hooks which it implements itself."""
-        register = find_hooks(plugin, name, by_name=by_name, specs=self.specs, known_only=True).get("register")
-        if register is not None:
-            self._register(register)
-        return find_hooks(plugin, name, by_name=by_name, specs=self.specs)
+        specs: Specs | None = self.specs  # that all of its hooks were found in
+        try:
+            found = find_hooks(plugin, name, by_name=by_name, specs=self.specs)
+        except NotRegistered:  # it may bring that itself
+            specs, found = None, find_hooks(plugin, name, by_name=by_name, specs=self.specs, known_only=True)
+        if "register" in found:
+            self._register(found["register"])
+        return found if self.specs is specs else find_hooks(plugin, name, by_name=by_name, specs=self.specs)
 
     def _register(self, impl: Implementation) -> None:
         self.registry.plugin = impl.plugin_name
