@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sessile.conversation.turn import Turn as Turn
     from sessile.log.entries import Entry as Entry
     from sessile.log.header import Header as Header
+    from sessile.log.ids import encode_id as encode_id
     from sessile.plugins.hookspecs import hookimpl as hookimpl
     from sessile.session import AsyncSession as AsyncSession
     from sessile.session import Session as Session
@@ -48,6 +49,7 @@ _HOMES = {
     "Tool": "conversation.tools",
     "Turn": "conversation.turn",
     "copy_store": "transfer.copying",
+    "encode_id": "log.ids",
     "hookimpl": "plugins.hookspecs",
     "tool": "conversation.tools",
 }

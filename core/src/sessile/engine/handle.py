@@ -36,6 +36,7 @@ class Handle(Tip):
         session_id: str,
         *,
         user_id: str | None = None,
+        app: str | None = None,
         plugins: Plugins,
         metadata: dict[str, Any] | None = None,
         middleware: Sequence[Callable[..., Any]] = (),
@@ -50,6 +51,7 @@ class Handle(Tip):
             Commits(face, store, timeout),
             check_id(session_id, reserved=True),
             user_id=None if user_id is None else check_id(user_id, "user id"),
+            app=app if app is None else check_id(app, "name of an application"),
             metadata=json_value(metadata or {}, "metadata"),
             on_conflict=on_conflict,
         )
@@ -170,6 +172,7 @@ class Handle(Tip):
             self.store,
             header.session_id,
             user_id=header.user_id,
+            app=header.app or None,
             plugins=self.plugins,
             middleware=self.middleware,
             strict=self.strict,

@@ -35,17 +35,28 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-async def create(h: Handle, title: str = "") -> None:
-    """Store a new session. `SessionExists` where its id is taken."""
-    if (await h.refresh()).version:
+async def exists(h: Handle) -> bool:
+    """Is the session stored? It is with its first message, state or metadata, and with `create`."""
+    return bool((await h.refresh()).version)
+
+
+async def create(h: Handle, title: str = "") -> bool:
+    """Store the session, with a title, if there is none under its id yet. Was it this call that did?"""
+    created = False
+
+    def born(header: Header) -> Change | None:
+        nonlocal created
+        created = not header.version
+        return Change(fields={"title": json_value(title, "title")}) if created else None
+
+    await h.commit(born, on_conflict="rebase")
+    return created
+
+
+async def create_new(h: Handle, title: str = "") -> None:
+    """As `create`; `SessionExists` where the id is taken."""
+    if not await create(h, title):
         raise SessionExists(f"session {h.session_id!r} exists already: open it with Session({h.session_id!r})")
-
-    def born(header: Header) -> Change:
-        if header.version:
-            raise SessionExists(f"session {h.session_id!r} was created by somebody else just now: open it")
-        return Change(fields={"title": json_value(str(title), "title")})
-
-    await h.commit(born)
 
 
 async def set_fields(h: Handle, **fields: JSON) -> None:
@@ -140,6 +151,7 @@ async def get_context(h: Handle) -> dict[str, Any]:
     return {
         "session_id": header.session_id,
         "user_id": header.user_id,
+        "app": header.app,
         "title": header.title,
         "status": header.status,
         "created_at": moment(header.created_at).isoformat(),

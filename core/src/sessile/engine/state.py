@@ -1,6 +1,7 @@
 """A session's state: a dict of JSON values, with scopes by the key's prefix, as agent frameworks have them.
 
-Plain keys belong to the session; "user:" keys to all sessions of its user; "app:" keys to everybody; "temp:" keys stay
+Plain keys belong to the session; "user:" keys to all sessions of its user; "app:" keys to
+all of its application (`Session(app=…)`), or of none; "temp:" keys stay
 in this handle and are never stored. The shared scopes are tiny sessions in the same store.
 """
 
@@ -227,13 +228,12 @@ async def tip_of(h: Handle, scope: str) -> Tip:
     """What holds the state of a scope: the session itself for "", else a tiny session for "user" or "app"."""
     if not scope:
         return h
-    user = None
-    if scope == "user":
-        header = await h.open()
-        if not header.version:  # somebody else may have begun it meanwhile, for another user
-            header = await h.refresh()
-        user = header.user_id
-    session_id = APP_STATE if user is None else USER_STATE + user
+    header = await h.open()
+    if not header.version:  # somebody else may have begun it meanwhile, for another user or application
+        header = await h.refresh()
+    user = header.user_id if scope == "user" else None
+    shared = f"{APP_STATE}:{header.app}" if header.app else APP_STATE
+    session_id = shared if user is None else USER_STATE + user
     if session_id not in h.scopes:
         h.scopes[session_id] = Tip(h.commits, session_id, user_id=user)
     return h.scopes[session_id]

@@ -20,6 +20,7 @@ from sessile.engine.committing.heirs import claim, is_dead, keep_inherited, rele
 from sessile.engine.handle import Handle
 from sessile.engine.history import last_turn
 from sessile.engine.lifecycle import close, delete
+from sessile.engine.state import state_draft
 from sessile.engine.turns import take_turn
 from sessile.errors import Conflict, InvalidInput, SessileError, SessionExists, SessionNotFound
 from sessile.graph.points import Point, Target, before, find_message, mark_at, resolve
@@ -27,8 +28,8 @@ from sessile.log.encoding import JSON, json_value
 from sessile.log.entries import FORK, MESSAGE, Entry, Segment
 from sessile.log.header import ACTIVE, PENDING, UNSEEN, Header
 from sessile.log.ids import check_id, new_id, new_log_id, owner_of
-from sessile.log.lineage import followed, inherited
-from sessile.log.stamping import Change, Draft, stamp
+from sessile.log.lineage import followed, inherited, pieces
+from sessile.log.stamping import Change, Draft, copy_of, stamp
 from sessile.store.waist import Query, recency
 
 _PATIENCE = 30  # seconds that a fork of the same id may take before it is cleared away
@@ -39,16 +40,20 @@ async def fork(
     at: Point | None = None,
     session_id: str | None = None,
     *,
+    user_id: str | None = None,
     title: str = "",
     metadata: Mapping[str, JSON] | None = None,
 ) -> Handle:
-    """A new session that begins with this one's messages up to `at` (default: all). Nothing is copied.
+    """A new session that begins with this one's messages up to `at` (default: all), its state and plugins' entries up to there.
 
-    `SessionExists` where `session_id` is taken.
+    Nothing is copied, unless it is for another user (user_id): that one has copies, of which this session and its user know
+    nothing, and which stay when this session is deleted. `SessionExists` where `session_id` is taken.
     """
     fields = {"title": json_value(title, "title"), "metadata": json_value(dict(metadata or {}), "metadata")}
     header = await h.refresh()
     target = await resolve(h, header, header.count if at is None else at)
+    if user_id not in (None, header.user_id):
+        return await _copy_for(h, header, target, session_id, Change(fields={**fields, "user_id": check_id(user_id, "user id")}))
     return await begin_fork(h, header, target, session_id, Change(fields=fields))
 
 
@@ -62,10 +67,24 @@ async def begin_fork(h: Handle, header: Header, target: Target, session_id: str 
     return h.sibling(born)
 
 
+async def _copy_for(h: Handle, header: Header, target: Target, session_id: str | None, more: Change) -> Handle:
+    """A session of another user that begins with copies of what counts at a target: their sessions stay apart in all else."""
+    name = new_id() if session_id is None else check_id(session_id)
+    parts = await h.lineage(header, target.last) if target.last else []
+    entries = [entry for part in parts for piece in pieces(part) for entry in await h.read(piece)]
+    drafts = [copy_of(entry) for entry in entries if entry.kind == MESSAGE or "." in entry.kind]
+    state = [state_draft(target.state)] if target.state else []
+    first = Header(session_id=name, log=new_log_id(name), app=header.app)
+    change = Change([*state, *drafts], {**more.fields, "state": target.state})
+    return h.sibling(await begin_pending(h.commits, first, *stamp(first, change, round(time.time(), 6))))
+
+
 async def _beginning(h: Handle, header: Header, target: Target, name: str, more: Change) -> tuple[Header, Change]:
     """The header that a fork begins with, not stored yet, and what its first commit does."""
     last = target.last
-    first = Header(session_id=name, log=new_log_id(name), user_id=header.user_id, ancestors=inherited(header, last))
+    first = Header(
+        session_id=name, log=new_log_id(name), user_id=header.user_id, app=header.app, ancestors=inherited(header, last)
+    )
     mark = await mark_at(h, header, target)
     begin = {"before": list(last) if last else None, "hash": target.hash, "state_at": target.base}
     fields = {

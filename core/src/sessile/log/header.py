@@ -43,6 +43,7 @@ def _segments(value: Iterable[Any]) -> tuple[Segment, ...]:
 class Header:
     """The folded view of a session, kept beside its log and replaced with every commit.
 
+    app: the application that it belongs to, whose state it shares under "app:"; "" for none.
     log: the id of its own log, "<random>.<session id>"; "" for a session that is not stored yet.
     ancestors: the logs it inherits from, the oldest first, and how many entries of each at most: fixed at its birth.
     parent, root: the last and the first of their ids (None and "" for a session that is no fork).
@@ -61,6 +62,7 @@ class Header:
     session_id: str
     log: str = ""
     user_id: str = DEFAULT_USER
+    app: str = ""
     version: int = 0
     head: int = 0
     count: int = 0
@@ -161,7 +163,7 @@ class Header:
 _HEADER = Fields(
     Header,
     "a session header",
-    dict.fromkeys(["session_id", "log", "user_id", "status", "title"], str)  # the ids, and what users get,
+    dict.fromkeys(["session_id", "log", "user_id", "app", "status", "title"], str)  # the ids, and what users get,
     | dict.fromkeys(["version", "head", "count"], int)  # what commits are built on,
     | {"updated_at": float, "state": dict, "metadata": dict},
 )

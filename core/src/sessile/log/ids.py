@@ -11,9 +11,10 @@ from sessile.errors import InvalidSessionId
 MAX_ID = 255  # characters, of session and user ids
 RESERVED = "~"  # ids that begin so are sessile's own records, such as the state that a user's sessions share
 USER_STATE = f"{RESERVED}user:"  # and the user: the id of the state that a user's sessions share
-APP_STATE = f"{RESERVED}app"  # of the state that all share
+APP_STATE = f"{RESERVED}app"  # of the state that all share, with ":" and the application where that has a name
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[a-z0-9_.@=+-]")
+_PART_UP = re.compile(r"(?<![^/\\])(\.\.?)(?![^/\\])")  # "." and ".." as parts of a path
 _PLAIN_NAME = re.compile(r"[a-z0-9_@=+-][a-z0-9_.@=+-]*[a-z0-9_@=+-]|[a-z0-9_@=+-]")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 _MAX_FILE_NAME = 180  # characters: file systems allow 255 bytes, and stores add suffixes
@@ -65,6 +66,30 @@ def _problem(value: str) -> str:
     if any(part in (".", "..") for part in re.split(r"[/\\]", value)):
         return "has '.' or '..' as a part of a path"
     return ""
+
+
+def encode_id(text: str, *more: str) -> str:
+    """An id for any texts, such as those that another framework knows a session by: other texts, another id.
+
+    A single text that can be an id and has no "%" in it stays as it is. Characters that no id may have become %XX of their
+    UTF-8 bytes, several texts are joined by "%/", and a SHA-256 stands for the end of what is too long for an id.
+    `InvalidSessionId` where one is no text.
+    """
+    for one in (text, *more):
+        if not isinstance(one, str):
+            raise InvalidSessionId(f"{one!r:.60} is no text that an id can be made of: pass a string")
+    encoded = "%/".join(map(_encoded, (text, *more))) or "%"
+    if len(encoded) > MAX_ID:
+        digest = hashlib.sha256(encoded.encode()).hexdigest()
+        encoded = f"{encoded[: MAX_ID - len(digest) - 2].rstrip()}%%{digest}"
+    return encoded
+
+
+def _encoded(text: str) -> str:
+    def percent(found: re.Match[str]) -> str:
+        return "".join(f"%{byte:02x}" for byte in found.group().encode(errors="surrogatepass"))
+
+    return re.sub(rf"^[{RESERVED}\s]+|\s+$|%|{CONTROL.pattern}|{_PART_UP.pattern}", percent, text)
 
 
 def file_name(session_id: str) -> str:

@@ -124,6 +124,8 @@ class AsyncSession(BaseSession):
         return watching.awatch(self._handle, timeout)
 
     # the session itself
+    exists = awaited(lifecycle.exists)
+    create = awaited(lifecycle.create)
     metadata = property(awaited(write_through.get_metadata), write_through.refuse_metadata)
     set_metadata = awaited(lifecycle.set_metadata)
     title = property(awaited(lifecycle.get_title), write_through.refuse_title)

@@ -42,6 +42,7 @@ class BaseSession:
         session_id: str | None = None,
         *,
         user_id: str | None = None,
+        app: str | None = None,
         store: Any = None,
         backend: str | None = None,
         agent: Agent | None = None,
@@ -71,6 +72,7 @@ class BaseSession:
             raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
         session_id = new_id() if session_id is None else check_id(session_id)
         user_id = None if user_id is None else check_id(user_id, "user id")
+        app = None if app is None else check_id(app, "name of an application")
         about = json_value(dict(metadata or {}), "metadata")
         layers = [check(layer) for layer in middleware]
         found, release = find_store(store, backend, active)
@@ -81,6 +83,7 @@ class BaseSession:
             face.native(found),
             session_id,
             user_id=user_id,
+            app=app,
             plugins=active,
             metadata=about,
             middleware=layers,
@@ -119,6 +122,12 @@ class BaseSession:
         """Whose session it is (for an `AsyncSession` not opened yet: as far as it was told)."""
         header = self._handle.seen
         return header.user_id if header else self._handle.user_id or DEFAULT_USER
+
+    @property
+    def app(self) -> str:
+        """The application that the session belongs to, "" for none (for an `AsyncSession` not opened yet: as it was told)."""
+        header = self._handle.seen
+        return header.app if header else self._handle.app or ""
 
     @property
     def store(self) -> Any:

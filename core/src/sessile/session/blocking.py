@@ -60,6 +60,8 @@ class Session(BaseSession):
 
     session_id: any printable text up to 255 characters; None makes one. user_id: None adopts the stored session's user
     (a new one gets "default_user"); another user's session is refused with `AccessDenied`.
+    app: the application that the session belongs to, with which it shares the state under "app:"; None adopts the stored
+    session's, another one is refused with `AccessDenied`.
     store: a URL, a store instance, or None for $SESSILE_STORE, else the file store in ~/.sessile/sessions.
     backend: a store by name, in its usual place. agent, agents: who answers `chat`. middleware: around every turn,
     outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
@@ -134,6 +136,8 @@ class Session(BaseSession):
         return watching.watch(self._handle, timeout)
 
     # the session itself
+    exists = blocking(lifecycle.exists)
+    create = blocking(lifecycle.create)
     set_metadata = blocking(lifecycle.set_metadata)
     metadata = property(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
     set_title = blocking(lifecycle.set_title)

@@ -120,6 +120,8 @@ def _archive(first: dict[str, JSON], entries: Callable[[], Iterable[dict[str, JS
     header = Header.from_dict(first["header"])
     check_id(header.session_id)
     check_id(header.user_id, "user id")
+    if header.app:
+        check_id(header.app, "name of an application")
     if header.status not in STATUSES or not _is_sound(header):
         raise UnsafeFile(f"the header names what is not there: {header.status!r}, {header.lineage}")
     expected = [*(row.stop for row in header.ancestors), header.head]
@@ -142,13 +144,14 @@ async def restore_archive(
     session_id: str | None = None,
     *,
     user_id: str | None = None,
+    app: str | None = None,
     progress: Progress = no_progress,
 ) -> str:
     """Store an archived session, and return its id. `SessionExists` where that is taken; nothing is written then.
 
-    session_id, user_id: default those it had. progress: called with the number of entries stored, and of all.
+    session_id, user_id, app: default those it had. progress: called with the number of entries stored, and of all.
     """
-    header = archive.header
+    header = archive.header if app is None else attrs.evolve(archive.header, app=app)
     session_id = header.session_id if session_id is None else check_id(session_id)
     user_id = header.user_id if user_id is None else check_id(user_id, "user id")
     await check_free(commits, session_id)
@@ -187,4 +190,5 @@ async def load(h: Handle, path: str | os.PathLike[str], *, new: bool = False, pr
         await restore(h, saved, new=new)
         progress(len(saved.drafts), len(saved.drafts))  # they are one commit
     else:
-        await restore_archive(h.commits, archive, h.session_id, user_id=h.user_id, progress=progress)
+        await restore_archive(h.commits, archive, h.session_id, user_id=h.user_id, app=h.app, progress=progress)
+        await h.refresh()

@@ -19,7 +19,7 @@ from sessile.graph.replacing import emptied
 from sessile.log.encoding import JSON, copied, from_json, json_value, same, to_json
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
-from sessile.log.ids import owner_of
+from sessile.log.ids import check_id, owner_of
 from sessile.log.lineage import pieces
 from sessile.log.stamping import Change, Draft
 from sessile.plugins.discovery import installed
@@ -58,6 +58,7 @@ async def write_messages(h: Handle, path: str | os.PathLike[str], progress: Prog
     agent = getattr(h.session, "_agent", None)
     about = {
         "title": header.title,
+        "app": header.app,
         "metadata": header.metadata,
         "state": header.state,
         "created_at": header.created_at,
@@ -114,6 +115,8 @@ async def _restored(h: Handle, header: Header, saved: SavedSession) -> Change | 
     fields: dict[str, JSON] = {}
     if not header.version:
         fields.update({k: saved.about[k] for k in ("title", "metadata", "created_at") if saved.about.get(k)})
+        if h.app is None and (app := saved.about.get("app")):
+            fields["app"] = check_id(app, "name of an application")
     if wanted[: len(present)] == present:
         drafts = saved.drafts[len(present) :]
     else:

@@ -25,7 +25,7 @@ _OWNER = f"{RESERVED}copy:"  # how the ids of hidden owners begin
 
 # What a header says of the log and of what counts in it: the same wherever the log is.
 OF_THE_LOG = ("head", "count", "base", "hash", "lineage", "older", "last_snapshot", "mark", "automatic", "state")
-_OF_THE_SESSION = ("created_at", "updated_at", "title", "metadata")
+_OF_THE_SESSION = ("created_at", "updated_at", "title", "metadata", "app")
 
 Pages = AsyncIterator[list[Entry]]
 

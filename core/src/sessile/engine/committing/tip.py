@@ -34,12 +34,14 @@ class Tip:
         session_id: str,
         *,
         user_id: str | None = None,
+        app: str | None = None,
         metadata: dict[str, Any] | None = None,
         on_conflict: str = "rebase",
     ) -> None:
         self.commits = commits
         self.session_id = session_id
         self.user_id = user_id
+        self.app = app
         self.metadata = metadata or {}
         self.on_conflict = on_conflict
         self.closed = False
@@ -103,6 +105,9 @@ class Tip:
             stored = seen or self._unborn()
         elif self.user_id is not None and stored.user_id != self.user_id:
             raise AccessDenied(f"session {self.session_id!r} does not belong to user {self.user_id!r}: choose another session id")
+        elif self.app is not None and stored.app != self.app:
+            owner = f"application {stored.app!r}" if stored.app else "no application"
+            raise AccessDenied(f"session {self.session_id!r} belongs to {owner}, not to {self.app!r}: choose another session id")
         self._header = stored
         return stored
 
@@ -111,6 +116,7 @@ class Tip:
             session_id=self.session_id,
             log=new_log_id(self.session_id),
             user_id=self.user_id or DEFAULT_USER,
+            app=self.app or "",
             metadata=self.metadata,
             created_at=round(time.time(), 6),
         )

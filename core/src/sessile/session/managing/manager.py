@@ -22,7 +22,7 @@ from sessile.log.header import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, S
 from sessile.log.ids import check_id
 from sessile.session.blocking import Session
 from sessile.session.managing import erasing
-from sessile.session.managing.searching import Hit, Search
+from sessile.session.managing.searching import Hit, Search, has_words
 from sessile.store.capabilities import words
 from sessile.store.opening import find_store
 from sessile.store.waist import Page, Query
@@ -83,7 +83,7 @@ class SessionManager:
         """
         user_id = self._whose(user_id) or DEFAULT_USER
         session = self._open(Session, session_id, user_id, metadata=metadata, **options)
-        run(lifecycle.create(session._handle, title))
+        run(lifecycle.create_new(session._handle, title))
         return session
 
     def get_session(self, session_id: str, user_id: str | None = None, **options: Any) -> Session | None:
@@ -257,11 +257,22 @@ class SessionManager:
         user_id = self._whose(user_id)
         if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
             return []
-        search = Search(self._commits, text, user_id)
-        indexed = self._commits.can.search is not None
-        return list(
-            islice(search.in_index(min(limit, _CANDIDATES)) if indexed else search.in_all(self.each(user_id=user_id)), limit)
-        )
+        search = Search(self._commits, user_id)
+        if self._commits.can.search is not None:
+            found = search.in_index(text, min(limit, _CANDIDATES))
+        else:
+            found = search.in_all(self.each(user_id=user_id), has_words(text))
+        return list(islice(found, limit))
+
+    def message(self, message_id: str, *, user_id: str | None = None) -> Hit | None:
+        """The message of an id with the session in which it was said (as `search` finds it); None where it counts in none.
+
+        No store has an index of these: the sessions are read one by one, newest change first. `Session.message` is for who
+        knows the session. Where several messages were given one id, one of them.
+        """
+        user_id = self._whose(user_id)
+        found = Search(self._commits, user_id).in_all(self.each(user_id=user_id), lambda entry: entry.id == message_id)
+        return next(found, None)
 
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         return run(self._commits.face.call(method, *args, **kwargs))

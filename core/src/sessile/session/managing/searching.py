@@ -9,7 +9,7 @@ count it any more, it is found in the oldest fork that counts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 import attrs
@@ -53,19 +53,18 @@ class Search:
     user_id: whose sessions it is in; None: everybody's.
     """
 
-    def __init__(self, commits: Commits, text: str, user_id: str | None) -> None:
+    def __init__(self, commits: Commits, user_id: str | None) -> None:
         self._commits = commits
-        self._text = text
         self._user_id = user_id
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    def in_index(self, size: int) -> Iterator[Hit]:
-        """The hits in a store that has an index, best first. size: how many candidates it is asked for at a time."""
+    def in_index(self, text: str, size: int) -> Iterator[Hit]:
+        """The messages with all words of a text in a store that has an index, best first. size: how many candidates at a time."""
         search = self._commits.can.search
         assert search is not None
         for offset in count(0, size):
-            found = run(self._commits.face.call(search, self._text, user_id=self._user_id, limit=size, offset=offset))
+            found = run(self._commits.face.call(search, text, user_id=self._user_id, limit=size, offset=offset))
             for log, entry in found:
                 place = self._place(log, entry.position)
                 if place is not None:
@@ -73,9 +72,8 @@ class Search:
             if not found:
                 return
 
-    def in_all(self, headers: Iterable[Header]) -> Iterator[Hit]:
-        """The hits in these sessions, in their order."""
-        wanted = set(words(self._text))
+    def in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Iterator[Hit]:
+        """The messages in these sessions, in their order, whose entries are wanted."""
         for header in headers:
             try:
                 found = list(self._in_session(header, wanted))
@@ -83,7 +81,7 @@ class Search:
                 continue
             yield from found
 
-    def _in_session(self, header: Header, wanted: set[str]) -> Iterator[Hit]:
+    def _in_session(self, header: Header, wanted: Callable[[Entry], bool]) -> Iterator[Hit]:
         h = _handle(self._commits, header.session_id)
         now = run(h.refresh())
         if now.log != header.log or now.hidden:  # another has the id by now
@@ -91,7 +89,7 @@ class Search:
         for part in run(h.lineage(now)):
             log = now.log_at(part.depth)
             for entry in (entry for piece in pieces(part) for entry in run(h.read(piece, MESSAGE))):
-                if wanted <= {*words(from_entry(entry).text)} and self._is_of(now, log, entry.position):
+                if wanted(entry) and self._is_of(now, log, entry.position):
                     yield _hit(now.session_id, entry)
 
     def _is_of(self, header: Header, log: str, position: int) -> bool:
@@ -127,6 +125,12 @@ class Search:
         except _UNREADABLE:
             return None
         return header, [_Range(header.log_at(part.depth), part.start, part.stop or 0) for part in lineage]
+
+
+def has_words(text: str) -> Callable[[Entry], bool]:
+    """Has the message of an entry all words of a text?"""
+    wanted = set(words(text))
+    return lambda entry: wanted <= {*words(from_entry(entry).text)}
 
 
 def _age(header: Header) -> tuple[float, str]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sessile.errors import InvalidInput
+from sessile.errors import AccessDenied, InvalidInput
+from sessile.log.header import DEFAULT_USER
 from sessile.session import Session
 from sessile.session.managing.manager import SessionManager
 from sessile.store.memory import MemorySessionStore
@@ -36,6 +38,7 @@ class Copy:
     parent: str | None = None
     labelled: list[tuple[Any, list[Any], dict[str, Any]]] = attrs.field(factory=list)
     undone: list[tuple[list[Any], dict[str, Any]]] = attrs.field(factory=list)
+    user: str = DEFAULT_USER
 
     def texts(self) -> list[str]:
         return [text for text, _ in self.said]
@@ -49,11 +52,11 @@ class Copy:
 
         labelled = [(point, copied(said), state) for point, said, state in self.labelled]
         undone = [(copied(said), state) for said, state in self.undone]
-        return Copy(copied(self.said), dict(self.state), None, labelled, undone)
+        return Copy(copied(self.said), dict(self.state), None, labelled, undone, self.user)
 
 
 class GraphMachine(RuleBasedStateMachine):
-    """Appends, state, snapshots, reverts, undo, redo, forks, merges, deletes, files, from two handles of each session."""
+    """All that is done to sessions, from two handles of each: what is said, snapshots, forks, merges, deletes, files."""
 
     def __init__(self, open_store: Callable[[], Any]) -> None:
         super().__init__()
@@ -160,13 +163,57 @@ class GraphMachine(RuleBasedStateMachine):
         said, state = self._at(copy, count)
         session_id = f"{self.prefix}f{next(self.numbers)}"
         child = session.fork(count, session_id)
-        self._add(session_id, Copy(list(said), child.state if state is None else dict(state), session.session_id))
+        state = child.state if state is None else dict(state)
+        self._add(session_id, Copy(list(said), state, session.session_id, user=copy.user))
+
+    @rule(which=_which, pick=_picks, count=_picks)
+    def fork_for_another(self, which: int, pick: int, count: int) -> None:
+        assume(len(self.copies) < 6)
+        session, copy = self._pick(which, pick)
+        count %= len(copy.said) + 1
+        said, state = self._at(copy, count)
+        session_id = f"{self.prefix}o{next(self.numbers)}"
+        child = session.fork(count, session_id, user_id=f"{copy.user}'s friend")
+        state = child.state if state is None else dict(state)
+        self._add(session_id, Copy([(text, state) for text, _ in said], state, user=child.user_id))
+
+    @rule(which=_which, pick=_picks, count=st.integers(0, 4))
+    def pop(self, which: int, pick: int, count: int) -> None:
+        session, copy = self._pick(which, pick)
+        gone = copy.texts()[len(copy.said) - count :] if count < len(copy.said) else copy.texts()
+        assert [m.content for m in session.pop(count)] == gone
+        self._ends_with(copy, len(copy.said) - len(gone), [])
+
+    @rule(which=_which, pick=_picks, after=_picks, count=st.integers(0, 2))
+    def replace_tail(self, which: int, pick: int, after: int, count: int) -> None:
+        session, copy = self._pick(which, pick)
+        after %= len(copy.said) + 1
+        texts = [f"{next(self.numbers):06}" for _ in range(count)]
+        session.replace_tail(session.messages[after - 1] if after else None, [("user", text) for text in texts])
+        self._ends_with(copy, after, texts)
+
+    @rule(which=_which, pick=_picks)
+    def clear(self, which: int, pick: int) -> None:
+        session, copy = self._pick(which, pick)
+        session.clear()
+        self._ends_with(copy, 0, [])
+
+    @staticmethod
+    def _ends_with(copy: Copy, kept: int, texts: list[str]) -> None:
+        """Only so many messages count, and then these: the state stays."""
+        if texts or kept < len(copy.said):
+            copy.said = [*copy.said[:kept], *((text, dict(copy.state)) for text in texts)]
+            copy.undone.clear()
 
     @rule(which=_which, pick=_picks, other=_picks)
     def merge(self, which: int, pick: int, other: int) -> None:
         (ours, our_copy), (theirs, their_copy) = self._pick(which, pick), self._pick(which, other)
         assume(ours is not theirs and len(self.copies) < 6)
         session_id = f"{self.prefix}m{next(self.numbers)}"
+        if our_copy.user != their_copy.user:
+            with pytest.raises(AccessDenied):
+                ours.merge(theirs, session_id=session_id)
+            return
         merged = ours.merge(theirs, session_id=session_id, policy="theirs")
         expected = sorted({*our_copy.texts(), *their_copy.texts()})
         assert [m.content for m in merged.messages] == expected
@@ -175,7 +222,7 @@ class GraphMachine(RuleBasedStateMachine):
             assert state[key] in (our_copy.state.get(key), their_copy.state.get(key))
         theirs_too = {id(pair) for pair in their_copy.said}
         shared = dict(pair for pair in our_copy.said if id(pair) in theirs_too)  # what is one entry, not a copy of it
-        self._add(session_id, Copy([(text, shared.get(text)) for text in expected], state, ours.session_id))
+        self._add(session_id, Copy([(text, shared.get(text)) for text in expected], state, ours.session_id, user=our_copy.user))
 
     @rule(which=_which, pick=_picks)
     def delete(self, which: int, pick: int) -> None:
@@ -223,6 +270,7 @@ class GraphMachine(RuleBasedStateMachine):
                 assert session.message_count == len(copy.said)
                 assert session.state == copy.state
             assert session.parent == copy.parent
+            assert session.user_id == copy.user
             assert session.verify(), session.verify()
 
     def teardown(self) -> None:
