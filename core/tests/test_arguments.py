@@ -71,6 +71,7 @@ TAKES: dict[str, frozenset[str]] = {
         (
             "AnySession",
             "SpeaksIn",
+            "RemoteHandle",
             "Speaker",
             "Agent",
             "Message",
@@ -174,6 +175,8 @@ class Place:
             "kind": "model",
             "target": "module:attribute",
             "plugins": installed(),
+            "verb": "message_count",
+            "remote": None,
         }
         return known[name]
 

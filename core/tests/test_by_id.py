@@ -9,8 +9,8 @@ import pytest
 
 from sessile import MemorySessionStore, Session
 from sessile.errors import InvalidInput
-from sessile.session.default import DefaultSessionStore
 from sessile.session.hierarchy import HierarchicalSessionStore
+from sessile.session.managing.default import DefaultSessionStore
 
 
 @pytest.fixture

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from sessile.plugins.hookspecs import hookimpl as hookimpl
     from sessile.session import AsyncSession as AsyncSession
     from sessile.session import Session as Session
+    from sessile.session.adapters import AdapterFace as AdapterFace
+    from sessile.session.adapters import both_faces as both_faces
     from sessile.session.agent import Agent as Agent
     from sessile.session.agent import MemoryConfig as MemoryConfig
     from sessile.session.agent import Result as Result
     from sessile.session.agent import Runner as Runner
+    from sessile.session.live.remote import RemoteHandle as RemoteHandle
     from sessile.session.managing.manager import SessionManager as SessionManager
     from sessile.store.documents import SessionStore as SessionStore
     from sessile.store.memory import MemorySessionStore as MemorySessionStore
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from sessile.transfer.copying import copy_store as copy_store
 
 _HOMES = {
+    "AdapterFace": "session.adapters",
     "Agent": "session.agent",
     "AsyncSession": "session",
     "Entry": "log.entries",
@@ -39,6 +43,7 @@ _HOMES = {
     "Message": "conversation.messages",
     "Page": "store.waist",
     "Query": "store.waist",
+    "RemoteHandle": "session.live.remote",
     "Request": "conversation.model",
     "Result": "session.agent",
     "Runner": "session.agent",
@@ -48,6 +53,7 @@ _HOMES = {
     "Store": "store.waist",
     "Tool": "conversation.tools",
     "Turn": "conversation.turn",
+    "both_faces": "session.adapters",
     "copy_store": "transfer.copying",
     "encode_id": "log.ids",
     "hookimpl": "plugins.hookspecs",

@@ -65,7 +65,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     coroutine.close()
-    raise RuntimeError("an engine coroutine suspended under the blocking face: await plugins through face.call only")
+    raise RuntimeError(
+        "what was awaited waits for an event loop, and a blocking call has none: await it by `face.call`, which has a loop for it"
+    )
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

@@ -163,6 +163,12 @@ class Handle(Tip):
                 "delete it"
             ) from error
 
+    # -- verbs
+
+    def perform(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do a verb: the coroutine of it. What stands in for a handle may send it elsewhere (see `remote.py`)."""
+        return verb(self, *args, **kwargs)
+
     # -- others
 
     def sibling(self, header: Header) -> Handle:

@@ -8,11 +8,11 @@ from sessile.session.blocking import Session
 from sessile.session.views import AsyncSessionView, SessionView
 
 if TYPE_CHECKING:
-    from sessile.session.default import DefaultSessionStore as DefaultSessionStore
-    from sessile.session.default import get_default_session_store as get_default_session_store
+    from sessile.session.managing.default import DefaultSessionStore as DefaultSessionStore
+    from sessile.session.managing.default import get_default_session_store as get_default_session_store
 
 AsyncSession._other, Session._other = SessionView, AsyncSessionView
 
 __all__ = ["AsyncSession", "DefaultSessionStore", "Session", "get_default_session_store"]
 # Who opens a session needs no manager of all sessions.
-__getattr__ = lazily(__name__, DefaultSessionStore="default", get_default_session_store="default")
+__getattr__ = lazily(__name__, DefaultSessionStore="managing.default", get_default_session_store="managing.default")

@@ -11,16 +11,15 @@ from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.background import running_loop
 from sessile.drive.faces import Awaiting, HasHandle
-from sessile.engine import history, lifecycle, state, turns
+from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session import write_through
 from sessile.session.agent import Agent
-from sessile.session.base import BaseSession
+from sessile.session.base import BaseSession, names_of_verbs
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
 from sessile.transfer import archives, saving
@@ -42,8 +41,10 @@ def awaited(
     @functools.wraps(verb)
     async def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
         check(args, kwargs)
-        return await verb(self._handle, *args, **kwargs)
+        result: T = await self._handle.perform(verb, args, kwargs)
+        return result
 
+    method.verb = verb  # type: ignore[attr-defined]
     return method
 
 
@@ -54,10 +55,10 @@ def opening(
     method = awaited(verb)
 
     @functools.wraps(verb)
-    async def opened(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSession:
-        session: AsyncSession = (await method(self, *args, **kwargs)).session
-        return session
+    async def opened(self: AsyncSession, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSession:
+        return self._opened(await method(self, *args, **kwargs))
 
+    opened.verb = verb  # type: ignore[attr-defined]
     return opened
 
 
@@ -70,6 +71,12 @@ class AsyncSession(BaseSession):
     """
 
     _face = Awaiting
+
+    @classmethod
+    def _opened(cls, handle: Handle) -> AsyncSession:
+        """The session of a handle that a verb has made."""
+        session: AsyncSession = handle.session
+        return session
 
     # messages
     add_message = awaited(history.add_message)
@@ -194,4 +201,4 @@ class AsyncSession(BaseSession):
         await self.close()
 
 
-AsyncSession._plain = AsyncSession
+AsyncSession._plain, AsyncSession._names = AsyncSession, names_of_verbs(AsyncSession)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
 from sessile.drive.faces import Blocking, Face, run
+from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
 from sessile.engine.services import close_services, service
-from sessile.errors import AgentNotFound, InvalidInput
+from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
 from sessile.log.ids import check_id, new_id
@@ -20,6 +23,7 @@ from sessile.plugins.middleware import check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agent import Agent, adapter_of
 from sessile.session.live.exclusive import Lease
+from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import find_store, share_store
 from sessile.transfer import saving
 
@@ -32,6 +36,7 @@ class BaseSession:
     """See `Session`."""
 
     _face: Callable[[], Face]
+    _names: Mapping[Callable[..., Any], str]  # of the verbs
     _plain: type[BaseSession]  # the face itself, of which users may have a subclass
     _other: Callable[[BaseSession], BaseSession]  # makes a view of a session in the other face (see `views.py`)
     _owner: BaseSession  # the user's own, of which this may be a view
@@ -170,6 +175,41 @@ class BaseSession:
             self._agent = agent
         return agent
 
+    @classmethod
+    def verbs(cls) -> tuple[str, ...]:
+        """The names of all that `perform` does: methods and properties of a session that may be called from elsewhere."""
+        return tuple(sorted({*cls._names.values()}))
+
+    def perform(self, verb: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Do a verb by its name: `session.perform("add_message", {"role": "user", "content": "Hello"})` is `add_message(…)`.
+
+        For servers, and others that are told what to do (`save` and `export` write files where the session is). Returns what
+        the verb returns, in an `AsyncSession` to be awaited. `InvalidArgument` for what is no verb (`verbs()` has them all), or
+        an argument that it does not take.
+        """
+        if verb not in self.verbs():
+            near = get_close_matches(verb, self.verbs(), 1)
+            hint = f"did you mean {near[0]!r}?" if near else "see verbs()"
+            raise InvalidArgument(f"perform: verb is {shorten(verb)}, and a session has none of this name: {hint}")
+        found: Any = getattr(type(self), verb)
+        if not isinstance(found, property):
+            return found(self, **(arguments or {}))
+        if arguments:
+            raise InvalidArgument(f"perform: arguments is {shorten(arguments)}, and {verb!r} takes none: leave it out")
+        return found.fget(self)
+
+    @classmethod
+    def over(cls: type[B], remote: RemoteHandle) -> B:
+        """The session that a handle reaches elsewhere: all `verbs()` are sent to it. See `sessile.RemoteHandle`.
+
+        What is no verb (streaming, watching, exclusive use, services) raises `InvalidInput`.
+        """
+        session: Any = object.__new__(cls)
+        session._handle = handle = Elsewhere(cls._face(), remote, cls._names)
+        session._agent, session.agents, session._store = None, {}, None
+        session._owner, session._view, handle.session = session, None, session
+        return session  # type: ignore[no-any-return]
+
     def service(self, name: str) -> Any:
         """What a plugin gives the session to hold: "memory", "knowledge", or what else is registered as a "service".
 
@@ -228,3 +268,16 @@ class BaseSession:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
+
+
+def names_of_verbs(face: type[BaseSession]) -> dict[Callable[..., Any], str]:
+    """The verbs that a face has, and the names they have there."""
+    found: dict[Callable[..., Any], str] = {}
+    forms: dict[str, Any]
+    for name in dir(face):
+        member = inspect.getattr_static(face, name)
+        forms = {name: member}
+        if isinstance(member, property):
+            forms = {name: member.fget, f"set_{name}": member.fset}
+        found.update({form.verb: name for name, form in forms.items() if hasattr(form, "verb")})
+    return found

@@ -10,15 +10,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.faces import Blocking, HasHandle, run
-from sessile.engine import history, lifecycle, state, turns
+from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session import write_through
 from sessile.session.agent import Agent
-from sessile.session.base import BaseSession
+from sessile.session.base import BaseSession, names_of_verbs
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
 from sessile.store.documents import DocumentStore
@@ -37,8 +36,10 @@ def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
     @functools.wraps(verb)
     def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
         check(args, kwargs)
-        return run(verb(self._handle, *args, **kwargs))
+        result: T = run(self._handle.perform(verb, args, kwargs))
+        return result
 
+    method.verb = verb  # type: ignore[attr-defined]
     return method
 
 
@@ -51,6 +52,7 @@ def opening(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]]) ->
         session: Session = method(self, *args, **kwargs).session
         return session
 
+    opened.verb = verb  # type: ignore[attr-defined]
     return opened
 
 
@@ -189,7 +191,7 @@ class Session(BaseSession):
         self.close()
 
 
-Session._plain = Session
+Session._plain, Session._names = Session, names_of_verbs(Session)
 
 
 def _session_over(held: HeldSession, session_id: str) -> Session:

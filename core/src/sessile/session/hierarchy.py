@@ -14,7 +14,7 @@ from sessile.log.encoding import JSON, json_value
 from sessile.log.header import DEFAULT_USER
 from sessile.log.ids import new_id
 from sessile.session.blocking import Session
-from sessile.session.default import DefaultSessionStore
+from sessile.session.managing.default import DefaultSessionStore
 from sessile.transfer.saving import SavedSession, restore
 
 __all__ = ["HierarchicalSessionStore"]
