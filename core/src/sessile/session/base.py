@@ -196,7 +196,7 @@ class BaseSession:
             return found(self, **(arguments or {}))
         if arguments:
             raise InvalidArgument(f"perform: arguments is {shorten(arguments)}, and {verb!r} takes none: leave it out")
-        return found.fget(self)
+        return found.fget(self)  # type: ignore[misc]
 
     @classmethod
     def over(cls: type[B], remote: RemoteHandle) -> B:
