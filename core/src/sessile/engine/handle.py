@@ -108,14 +108,18 @@ class Handle(Tip):
         if limit is None:
             return Past(header, map(from_entry, await self.entries(header, MESSAGE)), whole=True)
         messages: list[Message] = []
-        size = limit
+        async for part in self.backwards(header, limit, MESSAGE):
+            messages[:0] = map(from_entry, part)
+            if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
+                return past
+        return Past(header, messages, whole=True)
+
+    async def backwards(self, header: Header, size: int, kind: str | None = None) -> AsyncIterator[list[Entry]]:
+        """What counts, in parts from the end (each oldest first): `size` entries, then 16 and more. Only those of a kind."""
         async for part in self.ranges(header):
             for piece in pieces_backwards(part, size):
-                messages[:0] = map(from_entry, await self.read(piece, MESSAGE))
+                yield await self.read(piece, kind)
                 size = 16
-                if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
-                    return past
-        return Past(header, messages, whole=True)
 
     async def entries(self, header: Header, kind: str | None = None) -> list[Entry]:
         """Everything that counts, oldest first."""

@@ -129,12 +129,20 @@ async def append(h: Handle, kind: str, body: JSON = None) -> Entry:
     return (await commit(h, entries=[(kind, {} if body is None else body)])).entries[0]
 
 
-async def entries(h: Handle, kind: str | None = None) -> list[Entry]:
-    """The entries of plugins' own that count, oldest first: those of a kind, or all. They are copies."""
+async def entries(h: Handle, kind: str | None = None, limit: Count | None = None) -> list[Entry]:
+    """The entries of plugins' own that count, oldest first: those of a kind or all, the last `limit` or all. They are copies."""
     if kind is not None:
         check_kind(kind)
-    found = await h.entries(await h.refresh(), kind)
-    return [_handed_out(entry) for entry in found if "." in entry.kind]
+    header = await h.refresh()
+    found: list[Entry] = []
+    if limit is None:
+        found = [entry for entry in await h.entries(header, kind) if "." in entry.kind]
+    elif limit:
+        async for part in h.backwards(header, limit, kind):
+            found[:0] = [entry for entry in part if "." in entry.kind]
+            if len(found) >= limit:
+                break
+    return [_handed_out(entry) for entry in (found if limit is None else found[max(0, len(found) - limit) :])]
 
 
 def own_draft(entry: object) -> Draft:
