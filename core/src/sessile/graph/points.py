@@ -216,6 +216,20 @@ async def _whole(h: Handle, part: Segment, entry: Entry) -> Entry:
     return entry
 
 
+async def to_go_back_to(h: Handle, target: Target) -> Target:
+    """The target as a revert names it: without a last range in which nothing counts but that it began there.
+
+    Else each time that somebody takes back the last message and says it anew, one more such range would have to be read.
+    """
+    last = target.last
+    while last is not None and last.stop == last.start + 1:
+        entry = await h.entry(last.depth, last.start)
+        if entry.kind not in (REVERT, FORK):
+            break
+        last = range_before(entry)
+    return target if last == target.last else attrs.evolve(target, last=last)
+
+
 async def state_at(h: Handle, depth: int, base: int) -> tuple[dict[str, Any], list[int] | None]:
     """The state that an entry says, and [depth, position] of the state entry that it is from; ({}, None) for none.
 

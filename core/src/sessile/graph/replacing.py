@@ -14,7 +14,7 @@ from sessile.drive.arguments import Count
 from sessile.engine.committing.commits import overtaken
 from sessile.engine.handle import Handle
 from sessile.engine.history import behind
-from sessile.graph.points import Target, just_before, mark_at, state_at
+from sessile.graph.points import Target, just_before, mark_at, state_at, to_go_back_to
 from sessile.log.encoding import same
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
@@ -103,6 +103,7 @@ async def _instead(
 ) -> Change:
     """What makes these messages count no more (None: whatever there is), and others follow. label: of a snapshot before it."""
     target, kept = (Target(), []) if gone is None else await _before_all(h, header, gone)
+    target = await to_go_back_to(h, target)
     state, base = await state_at(h, header.depth, header.base)
     here = [] if label is None else [snapshot_draft(header, label)]
     position = header.head + len(here)

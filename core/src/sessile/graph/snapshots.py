@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from sessile.engine.handle import Handle
 from sessile.engine.history import last_turn
 from sessile.errors import InvalidInput
-from sessile.graph.points import Point, Snapshot, Target, before, mark_at, resolve
+from sessile.graph.points import Point, Snapshot, Target, before, mark_at, resolve, to_go_back_to
 from sessile.log.encoding import JSON
 from sessile.log.entries import REVERT, SNAPSHOT, Entry, Segment
 from sessile.log.header import Header
@@ -104,6 +104,7 @@ async def _back(
 ) -> Change:
     """A snapshot of where the session is and a revert to the target, in one commit. since: what stays, behind that."""
     here = snapshot_draft(header, label)
+    target = await to_go_back_to(h, target)
     change = reverted(
         header,
         target.last,
