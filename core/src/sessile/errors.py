@@ -42,11 +42,11 @@ class InvalidInput(SessileError, ValueError):
 
 
 class InvalidArgument(InvalidInput, TypeError):
-    """A call with a value that a parameter does not take, or with a keyword that is none; nothing was done."""
+    """An argument has a value its parameter does not accept, or a keyword is unknown. Nothing was done."""
 
 
 class ReadOnly(SessileError, TypeError):
-    """Something that is there to be read was to be changed in place; the text names the verb that changes it."""
+    """A read-only value was assigned to. The text names the method that changes it."""
 
 
 class InvalidSessionId(InvalidInput):
@@ -70,7 +70,7 @@ class AgentNotFound(InvalidInput, LookupError):
 
 
 class SessionExists(SessileError):
-    """A session was to be created under an id that is taken."""
+    """A session with this id exists already."""
 
 
 class AccessDenied(SessileError, PermissionError):
@@ -82,7 +82,7 @@ class Closed(SessileError):
 
 
 class NotRegistered(InvalidInput):
-    """A kind or a hook has a name that nobody has brought: neither the core nor a plugin that was found so far."""
+    """No plugin, and not the core, defines a kind or hook with this name."""
 
 
 class Conflict(SessileError):
@@ -105,11 +105,11 @@ class StoreUnavailable(StoreError):
 
 
 class LockTimeout(StoreError, TimeoutError):
-    """A store's lock was not had within `lock_timeout` seconds; nothing was written."""
+    """A lock, or exclusive use, was not free in time. Nothing was written."""
 
 
 class LeaseLost(SessileError):
-    """The lease of `session.exclusive()` was over, or another's, when something was to be committed; nothing was."""
+    """A commit came after the lease of `session.exclusive()` had ended. Nothing was committed."""
 
 
 class Missing(StoreError):

@@ -49,7 +49,7 @@ class SessileSession:
     async def pop_item(self) -> Any:
         """Take back the last item, in one commit, and return it; None where there is none.
 
-        One of several items that are one message for others is taken back in exclusive use of the session.
+        If the last message holds several items, the session is locked (`exclusive`) while one is removed.
         """
         last = await self.session.get_history(1)
         if last and len(to_items(last[0])) > 1:
@@ -132,7 +132,7 @@ def _call(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_items(said: Message) -> list[Any]:
-    """The items that a message was; of one that another framework wrote, items that say the same."""
+    """The items a message was made from. For a message of another framework: equivalent items."""
     if said.raw is not None:
         return list(json.loads(said.raw))
     if said.role == "tool":

@@ -49,7 +49,7 @@ class Message(dict[str, Any]):
         return "".join(map(_part_text, content)) if isinstance(content, (list, tuple)) else ""
 
     def replace(self, **changes: Any) -> Message:
-        """A copy with some keys set anew, checked as a new message is. `raw`, if it is not given, stays only where nothing is."""
+        """A copy with some keys set anew, checked as a new message is. Any change removes `raw`, unless it is given."""
         return message(**{**({name: self[name] for name in self if name != "raw"} if changes else self), **changes})
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ def _none() -> None:
     return None
 
 
-# What a key that a message has not comes to: made anew each time, so that nobody's change shows in another message.
+# Defaults of missing keys. Each is made anew, so that changing one message's default does not change another's.
 _DEFAULTS: Mapping[str, Callable[[], Any]] = {
     **dict.fromkeys(("id", "content", "timestamp", "turn", "tool_call_id", "name", "raw"), _none),
     "metadata": dict,
@@ -258,7 +258,7 @@ def from_entry(entry: Entry) -> Message:
 
 
 def handed_out(messages: Iterable[Message]) -> list[Message]:
-    """The same messages for somebody else: what is changed in these changes nothing in those."""
+    """Copies for a caller, so that a change to one does not change the original."""
     return [said if _NESTED.isdisjoint(map(type, said.values())) else Message(copied(said)) for said in messages]
 
 

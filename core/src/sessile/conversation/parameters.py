@@ -87,7 +87,7 @@ def _parameters(function: Callable[..., Any], tool: str) -> list[inspect.Paramet
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError as error:
-        raise InvalidInput(f"tool {tool!r} does not tell its parameters: wrap {function!r:.60} in a function of yours") from error
+        raise InvalidInput(f"tool {tool!r} has no readable signature: wrap {function!r:.60} in a function of your own") from error
     except NameError as error:  # since Python 3.14 annotations are evaluated here
         raise InvalidInput(f"a parameter of tool {tool!r} is annotated with what does not exist at run time: {error}") from error
     fixed = _fixed(function)

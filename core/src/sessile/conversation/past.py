@@ -68,7 +68,7 @@ class Past:
         self.whole = whole
         self.count = 0
         self._turns: dict[object, PastTurn] = {}  # by turn id; what is outside of turns by itself, as message ids may repeat
-        self._loose: PastTurn | None = None  # the last turn, where it is none and may get more
+        self._loose: PastTurn | None = None  # the last group of messages outside of turns, which may still grow
         self._lineage = header.lineage
         self._log = header.log
         self._lock = new_lock()
@@ -96,7 +96,7 @@ class Past:
         self._loose = loose
 
     def fits(self, header: Header) -> bool:
-        """Is it still true for what the header says: the same session, nothing reverted since?"""
+        """Does this still match the header: same log, no revert since?"""
         return self._sound and self._lineage == header.lineage and self._log == header.log and self.end <= header.head
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:

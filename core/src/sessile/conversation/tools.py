@@ -96,7 +96,7 @@ def result_text(value: object) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """What an exception says, even where it cannot say it."""
+    """The text of an exception; a placeholder if its `__str__` fails."""
     try:
         return _storable(str(error))
     except Exception as second:

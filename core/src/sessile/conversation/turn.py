@@ -38,9 +38,9 @@ Speaker = Annotated[AgentLike, Check(lambda value: isinstance(value, AgentLike),
 
 
 class Sent(NamedTuple):
-    """What a turn is committing: whether it has landed is not known where that is cut short.
+    """A turn's commit in progress. If it is interrupted, this is how the core finds out whether it was stored.
 
-    It is in `log`, from position `start` on, if it is anywhere. final: does it end with the reply?
+    If it was stored, it is in `log` from position `start` on. final: whether it ends with the reply.
     """
 
     drafts: Sequence[Draft]

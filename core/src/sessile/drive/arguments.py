@@ -110,7 +110,7 @@ class Arguments:
             near = get_close_matches(name, self._named, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self._named) or 'none'}."
         kept = next((other for other in ("metadata", "options") if other in self._named), "")
-        more = f" What is meant to go along goes into {kept}={{{name!r}: …}}" if kept else ""
+        more = f" To store it with the message, pass {kept}={{{name!r}: …}}" if kept else ""
         raise InvalidArgument(f"{self._name} has no parameter {name!r}: {hint}{more}")
 
 
@@ -148,7 +148,7 @@ def checked(function: F, *, skip: int = 1, owner: type | None = None) -> F:
 def checked_class(cls: C) -> C:
     """Decorator of a class: `checked` for its constructor, its public methods and its properties' setters.
 
-    What is a decorated function already, as a session's verbs are, sees to that by itself.
+    Functions that are decorated already, such as a session's verbs, are skipped.
     """
     for name, value in list(vars(cls).items()):
         if name.startswith("_") and name != "__init__":

@@ -18,7 +18,7 @@ _made: WeakSet[Any] = WeakSet()
 def new_lock(*, reentrant: bool = False) -> AbstractContextManager[Any]:
     """A lock of `threading` for `with`, which is free in a forked child whoever held it in the parent.
 
-    It is a bare one: a signal that comes just as code of our own takes or frees it would leave it held for ever.
+    It is a plain `threading` lock, as a wrapper in Python could be interrupted by a signal between taking and recording it.
     reentrant: may the thread that holds it take it again?
     """
     made: Any = threading.RLock() if reentrant else threading.Lock()

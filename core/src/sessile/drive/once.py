@@ -1,4 +1,4 @@
-"""What is done once, by whoever comes first: the others wait until it is done."""
+"""Run something once for each key: the first caller does it, the others wait for the result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Once:
     async def do(self, face: Face, key: Hashable, work: Callable[[], Awaitable[Any]], timeout: float) -> Any:
         """The result of the first `work` of a key that did not fail; None for code that runs inside of it.
 
-        `LockTimeout` for who has waited so many seconds: it may be in a thread that the work itself waits for.
+        Raises `LockTimeout` after `timeout` seconds: the caller may be in a thread that the work itself waits for.
         """
         mine = _Doing()
         inside = None

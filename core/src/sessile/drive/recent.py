@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Recent(OrderedDict[K, V]):
-    """A dict of at most so many entries: where there are more, the one that was asked for or set longest ago goes.
+    """A dict with a maximum size: the least recently used entry is removed first.
 
     Threads may share it.
     """

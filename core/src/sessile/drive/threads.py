@@ -1,6 +1,6 @@
 """Worker threads of the async face.
 
-A pool of a fixed size stands still for ever once all of its threads wait for work that is queued behind them. So the rule
+A fixed-size pool deadlocks once all of its threads wait for work that is queued behind them. So the rule
 is: code that may call back into sessile gets a thread of its own, made on demand and used again later (`CALLS`: layers
 of middleware, models, tools, hooks; each may run a whole turn of another session). A store waits for nobody here: a few
 threads serve it, and no slow model ever holds up a read. Each store has its own, as one whose file is locked, or whose

@@ -18,14 +18,14 @@ from sessile.log.stamping import Change
 
 
 async def before_tools(h: Handle, names: list[str]) -> None:
-    """Keep the point before tools run that are hard to undo. Under "raise", `Conflict` where somebody has changed the session."""
+    """Take a snapshot before risky tools run. With on_conflict="raise", raises `Conflict` if somebody changed the session."""
     await _automatic(h, lambda turns: f"before {', '.join(names)}")
 
 
 async def after_turn(h: Handle, turn: Turn) -> None:
     """Keep the point behind every `checkpoint_interval` turns, and where a plugin's `want_snapshot` names one.
 
-    None is kept where somebody else commits meanwhile under "raise", or all the time: the turn is stored, and has not failed.
+    If others keep committing first (or once, with on_conflict="raise"), no snapshot is taken: the turn itself succeeded.
     """
     with suppress(Conflict):
         if h.checkpoint_interval and _due(h, await _turns(h, await h.open())):

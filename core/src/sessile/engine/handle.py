@@ -1,4 +1,4 @@
-"""A handle: one session in one store, as this process sees it, to read and with its plugins. `Tip` has how it commits.
+"""A handle: reads one session in one store and calls its plugins. Its base class `Tip` commits.
 
 The verbs of a session (history, state, turn, graph, …) are async functions of a handle, which the two faces have as methods.
 """
@@ -66,20 +66,20 @@ class Handle(Tip):
         self.checkpoint_keep = checkpoint_keep
         self.options = dict(options or {})  # of services, by their names
         self.services: dict[str, Any] = {}  # in the order they were made (see `services.py`)
-        self.making = new_lock(reentrant=True)  # held by who makes one, which may use another
+        self.making = new_lock(reentrant=True)  # held while a service is made; a service may ask for another one
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
-        self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes that of a sibling
+        self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes the public session object for a sibling handle
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
         self.once = Once()  # what is asked of the plugins once
-        self.lease: Any = None  # that it holds (see `exclusive.py`)
-        self.lock = new_lock()  # of what threads share in it
+        self.lease: Any = None  # the lease that this handle holds, if any (see `exclusive.py`)
+        self.lock = new_lock()  # protects `temp`, `unanswered` and the default agent, which threads share
         self.alone = threading.Lock()  # held by the task or thread that has the lease, or is the next to wait for it
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._past: Past | None = None
         self._ahead: list[Entry] = []  # the end of the log, where the store sent it along with the header
-        self.scopes: dict[str, Tip] = {}  # where state is that sessions share, once it was asked for
+        self.scopes: dict[str, Tip] = {}  # by session id: the sessions that hold "user:" and "app:" state, loaded on first use
 
     # -- reading
 

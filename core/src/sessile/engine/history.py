@@ -29,8 +29,8 @@ async def add_message(
 ) -> Message:
     """Append one message, durable when this returns.
 
-    metadata: JSON values that are kept with it, as every further keyword is but those that a message has: tool_calls (with
-    None as content), tool_call_id and name of a tool's result, id, timestamp, raw.
+    metadata: JSON values stored with the message. Other keywords are added to it, except a message's own fields: tool_calls
+    (with None as content), tool_call_id and name (for the result of a tool), id, timestamp, raw.
     Raises `InvalidMessage` for a role, content or metadata that cannot be stored; nothing is written then.
     """
     fields = {name: more.pop(name) for name in OWN_FIELDS if name in more}
@@ -167,7 +167,7 @@ def _handed_out(entry: Entry) -> Entry:
 
 
 async def version(h: Handle) -> int:
-    """How the session stands: one more with every commit, 0 for one that is not stored. What `commit` takes as `expected`."""
+    """The session's version, which grows by one with each commit; 0 if it is not stored. `commit` takes it as `expected`."""
     return (await h.refresh()).version
 
 
@@ -175,7 +175,7 @@ async def version(h: Handle) -> int:
 
 
 async def get_history(h: Handle, limit: Count | None = None, *, after: Message | str | None = None) -> list[Message]:
-    """The messages that count, oldest first: all of them, or the last `limit`; those shown behind `after`, a message or its id.
+    """The current messages, oldest first. limit: only the last so many. after: only those after this message (or its id).
 
     Turns stay whole, in the order they began, though writers may have interleaved. Messages of a turn without a reply,
     or whose tool calls have no results, have `open` set. What other processes committed is seen. All are copies.
@@ -198,7 +198,7 @@ async def behind(h: Handle, header: Header, after: Message | str) -> tuple[Messa
     """A message, or the one of an id, which is looked for from the end, and what is shown behind it."""
     message_id = after if isinstance(after, str) else after.id
     if message_id is None:
-        raise InvalidInput(f"{shorten(after)} is not stored, and has no place: pass a message that was, or its id")
+        raise InvalidInput(f"{shorten(after)} is not stored: pass a message that the session returned, or its id")
     limit = 64
     while True:
         shown = _shown(await h.past(header, min(limit, header.count)))
@@ -212,7 +212,10 @@ async def behind(h: Handle, header: Header, after: Message | str) -> tuple[Messa
 
 def not_there(session_id: str, message_id: str) -> InvalidInput:
     """The error for the id of a message that does not count."""
-    return InvalidInput(f"message {message_id!r} does not count in session {session_id!r}: it is another's, or was reverted")
+    return InvalidInput(
+        f"message {message_id!r} is not in the current history of session {session_id!r}: it belongs to another session, or was "
+        "reverted"
+    )
 
 
 async def get_messages(h: Handle) -> list[Message]:

@@ -110,7 +110,7 @@ async def archive(h: Handle) -> None:
 
 
 async def archive_if(h: Handle, log: str, only: Callable[[Header], bool]) -> bool:
-    """Archive the session if it has this log, and this is true of the very header that is committed behind. Was it?"""
+    """Archive the session if it still has this log and `only(header)` is true. Returns whether it was archived."""
     archived = False
 
     def put_away(header: Header) -> Change | None:
@@ -118,7 +118,7 @@ async def archive_if(h: Handle, log: str, only: Callable[[Header], bool]) -> boo
         archived = header.log == log and only(header)
         return Change(fields={"status": ARCHIVED}) if archived else None
 
-    if only(await h.refresh()):  # else nobody needs to wait until it is free
+    if only(await h.refresh()):  # otherwise skip the commit, which would wait for a lease
         await h.commit(put_away, on_conflict="rebase")
     return archived
 
@@ -170,7 +170,7 @@ async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None 
 
 
 async def call_hook(h: Handle, /, hook_name: str, **arguments: Any) -> list[Any]:
-    """Call a hook that a plugin has brought (`registry.hooks`), and return what its implementations returned, but None.
+    """Call a hook that a plugin added with `registry.hooks`. Returns the results that are not None.
 
     arguments: all that the hook has, by their names; `session` and `session_id` are given by themselves. `NotRegistered` for a
     hook that no plugin has brought (the core calls its own), `InvalidInput` for other arguments.

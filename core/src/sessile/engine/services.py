@@ -13,7 +13,7 @@ logger = logging.getLogger("sessile")
 
 
 def service(h: Handle, name: str) -> Any:
-    """The service of a name, made once for each handle: `factory(session, option)`, of what is registered as a "service".
+    """The service with this name. It is made once for each handle, by calling the registered factory with (session, option).
 
     option: what the session was opened with (`memory=…`), None for nothing. A fork makes its own, of the same option. Closing the
     session calls `close()` of each that has one, the latest first. `NotInstalled` where no plugin registers the name,

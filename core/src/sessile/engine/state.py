@@ -162,7 +162,10 @@ def decide(policy: Policy, key: str, ours: JSON, theirs: JSON) -> JSON:
     ours, theirs = (None if value is ABSENT else copied(value) for value in (ours, theirs))
     if callable(policy):
         return json_value(policy(key, ours, theirs), f"state[{key!r}]", InvalidState)
-    raise Conflict(f"state key {key!r} is {theirs!r:.60} by somebody else's change, not {ours!r:.60}: read it, or pass a policy")
+    raise Conflict(
+        f"state key {key!r} was set to {theirs!r:.60} by somebody else while you set it to {ours!r:.60}: read it again, or pass "
+        "a policy"
+    )
 
 
 def own_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def is_shared(key: str) -> bool:
 
 
 async def tip_of(h: Handle, scope: str) -> Tip:
-    """What holds the state of a scope: the session itself for "", else a tiny session for "user" or "app"."""
+    """The `Tip` that holds a scope's state: the session itself for "", else the hidden session of "user" or "app"."""
     if not scope:
         return h
     header = await h.open()

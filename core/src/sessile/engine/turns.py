@@ -141,12 +141,13 @@ async def _ask(h: Handle, turn: Turn) -> Message:
         for call in reply.tool_calls:
             await _store(h, turn, [draft(await _run_tool(h, tools, call), turn.id)])
     raise ModelError(
-        f"agent {agent.name!r} called tools {agent.max_steps} times without an answer: raise max_steps, or mend the tools"
+        f"agent {agent.name!r} called tools {agent.max_steps} times without an answer: raise max_steps, or check what the tools "
+        "return"
     )
 
 
 async def _store_question(h: Handle, turn: Turn) -> None:
-    await _look_after(h, turn)  # a layer may call on again, whatever became of the commit before
+    await _find_out_if_landed(h, turn)  # a middleware may call again after a commit whose outcome is unknown
     again = bool(turn.said)
     drafts = await _unsaid(h, turn)
     if again and turn.asked != turn.message:  # the attempt before this one asked something else
@@ -170,7 +171,7 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
 
 
 async def _goes_on(h: Handle, turn: Turn) -> bool:
-    """Is this the question that failed last, said again while nothing was said since? Then its turn goes on."""
+    """Is this the same question as in the turn that failed last, with nothing stored since? Then continue that turn."""
     with h.lock:  # one turn goes on with it
         failed, h.unanswered = h.unanswered, None
     if failed is None or failed.asked != turn.message:
@@ -187,7 +188,7 @@ async def _goes_on(h: Handle, turn: Turn) -> bool:
 
 async def _is_last(h: Handle, turn: Turn) -> bool:
     """Is the last thing that was said the turn's, and not its reply?"""
-    await _look_after(h, turn)
+    await _find_out_if_landed(h, turn)
     await h.refresh_for_change()
     last = [said.id for said in turn.said[-1:]]
     return bool(last) and turn.reply is None and [said.id for said in await get_history(h, 1)] == last
@@ -209,7 +210,7 @@ async def _landed(h: Handle, turn: Turn, final: bool, entries: Sequence[Entry]) 
     await observe(h, stored)  # last: what an observer raises under `strict` must not store anything twice
 
 
-async def _look_after(h: Handle, turn: Turn) -> None:
+async def _find_out_if_landed(h: Handle, turn: Turn) -> None:
     """Find out whether a commit has landed that a cancellation, a signal or the store cut short: it is not made twice."""
     sent = turn.sent
     if sent is None:
@@ -227,7 +228,7 @@ async def _look_after(h: Handle, turn: Turn) -> None:
 
 
 def _next(turn: Turn, drafts: Sequence[Draft], final: bool, header: Header) -> Change:
-    """What a turn says next; as a turn of its own where its beginning was taken back meanwhile and does not count."""
+    """The change that stores a turn's next messages. If the turn's beginning was reverted meanwhile, they form a new turn."""
     turn.sent = Sent(drafts, header.log, header.head, final)
     if turn.began is None or header.counts(header.depth, turn.began):
         return Change(drafts)
@@ -269,7 +270,7 @@ async def _run_tool(h: Handle, tools: dict[str, Tool], call: dict[str, JSON]) ->
 
 
 async def _finish(h: Handle, turn: Turn, reply: Message) -> Message:
-    await _look_after(h, turn)
+    await _find_out_if_landed(h, turn)
     await _store(h, turn, [*await _unsaid(h, turn), draft(reply, turn.id)], final=True)
     reply = turn.said[-1]
     if h.checkpoint_interval or h.plugins.implementations("want_snapshot"):
@@ -299,9 +300,9 @@ async def _abandon(h: Handle, turn: Turn, error: BaseException) -> None:
 
 
 async def _keep(h: Handle, turn: Turn) -> None:
-    """Store what had arrived of an answer; where the turn has none, the same question may go on with it."""
+    """Store the part of the answer that arrived. A turn without an answer can be continued by asking the same question again."""
     try:
-        await _look_after(h, turn)
+        await _find_out_if_landed(h, turn)
         if turn.arrived and turn.reply is None:
             partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
             await _store(h, turn, [draft(partial, turn.id)], final=True)

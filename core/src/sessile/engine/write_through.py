@@ -82,7 +82,7 @@ class WriteThrough(dict[str, Any]):
         return self
 
     def is_joined(self, h: Handle) -> bool:
-        """Is it what `|=` of this session has committed last? Python assigns that to the property once more."""
+        """Did `|=` just commit this dict? Python then assigns it to the property again, which must not commit twice."""
         if self._handle is not h or self._joined is None:
             return False
         version, values = self._joined

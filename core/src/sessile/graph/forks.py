@@ -143,12 +143,12 @@ async def bring_to_life(
 
 
 def swept_away(what: str) -> SessionExists:
-    """The error where something that is being made is another's meanwhile, or gone."""
+    """The error when something under construction was removed or replaced by somebody else."""
     return SessionExists(f"{what} was begun by somebody else, or swept away, while it was made: try again")
 
 
 async def _give_up(commits: Commits, pending: Header) -> None:
-    """Take back what a fork claimed; not where it is a session all the same, as its last commit landed without an answer."""
+    """Release a failed fork's claims, unless it became a session after all (its last commit landed, but the answer was lost)."""
     await clear(commits, pending)
     if not await is_dead(commits, pending.log):
         return

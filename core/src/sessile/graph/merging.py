@@ -65,14 +65,14 @@ def _turn_of(entry: Entry) -> str:
 
 
 def _told(entry: Entry) -> tuple[str, float, str]:
-    """What a copy of a message has, too: a caller may give two messages one id."""
+    """A key that a message shares with its copies. The id alone is not enough: a caller may use one id twice."""
     return entry.id, entry.time, to_json(entry.body)
 
 
 def _by_time(ours: list[list[Entry]], theirs: list[list[Entry]]) -> list[Entry]:
     """Both sides' turns, each side in its own order, the earlier first.
 
-    A session that was merged before has copies, under the same ids: a turn that went on since then goes on in its copy.
+    An earlier merge leaves copies with the same ids. If a turn grew after it was copied, its new messages join the copy.
     """
     turns = {_turn_of(turn[0]): turn for turn in ours}
     known = {_told(entry) for turn in ours for entry in turn}

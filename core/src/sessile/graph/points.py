@@ -53,7 +53,7 @@ class Snapshot:
 
 @attrs.frozen
 class Target:
-    """What a point comes to: the range that ends there (None: nothing counts), how many messages, and the state.
+    """A resolved point: the range that ends there (None: the empty beginning), the number of messages, and the state.
 
     base: [depth, position] of the entry that says what the state is; None for none. hash: of the last entry.
     snapshot: [depth, position] of the snapshot that it is, if it is one.
@@ -85,7 +85,7 @@ async def snapshots_at(h: Handle, header: Header) -> list[Snapshot]:
 
 
 async def _latest_first(h: Handle, header: Header) -> AsyncIterator[Snapshot]:
-    """The snapshots, each as soon as it is known: who looks for one stops there."""
+    """The snapshots, newest first. Lazy, so that a caller who looks for one can stop early."""
     automatic = [list(at) for at in header.automatic]
     at = header.last_snapshot
     while at is not None or automatic:
@@ -123,8 +123,8 @@ async def resolve(h: Handle, header: Header, point: Any) -> Target:
     if isinstance(point, int) and not isinstance(point, bool) and -header.count <= point <= header.count:
         return await _at_count(h, header, point) if point >= 0 else await _at_count(h, header, header.count + point, back=True)
     raise InvalidInput(
-        f"{point!r:.60} is no point of session {h.session_id!r}: pass a snapshot, its label, a message, or a number of messages "
-        f"up to {header.count}"
+        f"{point!r:.60} is not a point in session {h.session_id!r}: pass a snapshot, its label, a message, or a number of "
+        f"messages up to {header.count}"
     )
 
 
@@ -176,7 +176,7 @@ async def _at_count(h: Handle, header: Header, count: int, *, back: bool = False
 
 
 async def _counted(h: Handle, header: Header, count: int) -> tuple[Segment, Entry]:
-    """The message number `count`, and its range: each entry carries its number, so it is a binary search."""
+    """The message with this number, and its range. Found by binary search, as each entry holds the number of messages so far."""
     async for part in h.ranges(header):
         first = await h.entry(part.depth, part.start)
         if first.count > count or (first.count == count and first.kind != MESSAGE):

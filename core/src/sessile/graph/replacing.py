@@ -45,7 +45,7 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 async def pop(h: Handle, n: Count = 1) -> list[Message]:
     """Take back the last `n` messages, and return them, oldest first: all there are, where there are fewer.
 
-    One commit; what others say meanwhile stays (who watches hears it once more, where it was said before the last of these). A
+    One commit. Messages that others add meanwhile stay (a watcher may receive such a message twice). A
     tool's call may be parted from its results, and a turn from its reply, so that it is open (`revert` never does that).
     """
     gone: list[Message] = []
@@ -60,7 +60,7 @@ async def pop(h: Handle, n: Count = 1) -> list[Message]:
 
 
 async def replace_tail(h: Handle, after: Message | str | None, messages: Iterable[Any]) -> list[Message]:
-    """Put messages in place of all that is shown behind `after`, a message or its id (None: of everything). Returns them.
+    """Replace every message after `after` (a message or its id; None: the whole history). Returns the new messages.
 
     One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count, `Conflict` where
     somebody else takes back some of the same meanwhile. Observers are not told of them.
@@ -83,7 +83,7 @@ async def replace_tail(h: Handle, after: Message | str | None, messages: Iterabl
 
 
 async def clear(h: Handle) -> None:
-    """Take back all messages, and the entries of plugins' own. The state stays; a snapshot "before clear" leads back to all."""
+    """Remove all messages and plugins' entries from the history; the state stays. The snapshot "before clear" leads back."""
 
     async def prepare(header: Header) -> Change | None:
         there = header.count or any("." in entry.kind for entry in await h.entries(header))
@@ -101,7 +101,7 @@ async def emptied(h: Handle, header: Header, label: str) -> Change:
 async def _instead(
     h: Handle, header: Header, gone: Sequence[Message] | None, new: Sequence[Draft], *, label: str | None = None
 ) -> Change:
-    """What makes these messages count no more (None: whatever there is), and others follow. label: of a snapshot before it."""
+    """The change that removes `gone` from the history (None: everything) and appends `new`. label: of a snapshot taken first."""
     target, kept = (Target(), []) if gone is None else await _before_all(h, header, gone)
     target = await to_go_back_to(h, target)
     state, base = await state_at(h, header.depth, header.base)

@@ -32,7 +32,7 @@ def marked(header: Header, label: str, metadata: Mapping[str, JSON] | None = Non
 
 
 async def revert(h: Handle, point: Point) -> Snapshot:
-    """Make the session count up to `point` only. Returns a snapshot of where it was: revert to that, and it is undone.
+    """Go back to `point`: later messages no longer count. Returns a snapshot of the state before, to revert the revert.
 
     The state becomes what it was when the last message up to there was said; behind `revert(0)` it is empty ("user:", "app:"
     and "temp:" keys stay: they are not the session's). -1 takes back the last message, with the call and all the results
@@ -102,7 +102,7 @@ async def _back(
     undone: bool = False,
     since: Sequence[Draft] = (),
 ) -> Change:
-    """A snapshot of where the session is and a revert to the target, in one commit. since: what stays, behind that."""
+    """One commit: a snapshot of the present, then a revert to the target. since: entries to keep, appended after it."""
     here = snapshot_draft(header, label)
     target = await to_go_back_to(h, target)
     change = reverted(

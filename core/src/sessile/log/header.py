@@ -53,9 +53,9 @@ class Header:
     lineage: the ranges that count, the oldest first; empty means all of its own log. older: more ranges count than
     `lineage` lists: the first entry of the first listed range names the range before it.
     last_snapshot: [depth, position] of the last snapshot that was asked for; each names the one before it.
-    mark: [depth, position] of the last of those that counts, where a fork's begin.
+    mark: [depth, position] of the last snapshot that is still in the current history.
     automatic: [depth, position] of the latest automatic snapshots, oldest first.
-    lease: {"token", "until"} of who may commit alone (see `exclusive.py`); None where nobody ever asked for that.
+    lease: {"token", "until"} of the holder of exclusive use (see `exclusive.py`); None if there never was one.
     kept: until when (seconds since 1970) a store that lets sessions expire keeps what this one inherits; None: for ever.
     """
 
@@ -89,7 +89,7 @@ class Header:
 
     @property
     def hidden(self) -> bool:
-        """Is it no session that anybody may see: one of sessile's own records, or one that is being made or deleted?"""
+        """True for internal records and for sessions that are being made or deleted. Users never see those."""
         return self.status in UNSEEN or self.session_id.startswith(RESERVED)
 
     @property
@@ -173,5 +173,5 @@ _MUTABLE = ("last_snapshot", "mark", "automatic", "lease", "state", "metadata", 
 
 
 def is_unset(name: str, value: JSON) -> bool:
-    """Is this what a header's field is where nothing is kept of it? Never of a field of a newer version."""
+    """Is `value` the default of this header field? False for fields that a newer version added."""
     return name in _UNSET and _UNSET[name] == value

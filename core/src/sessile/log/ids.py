@@ -31,7 +31,7 @@ def new_log_id(session_id: str) -> str:
 
 
 def owner_of(log: str) -> str:
-    """The id of the session that a log was made for; it may be gone, or another's by now."""
+    """The session id that this log was made for. That session may be deleted, or the id may belong to a newer session."""
     return log.partition(".")[2]
 
 

@@ -32,7 +32,7 @@ def cut(segments: Sequence[Segment], last: Segment) -> tuple[tuple[Segment, ...]
 
 
 def followed(header: Header, last: Segment | None, begin: Segment) -> dict[str, Any]:
-    """The header fields that say: what counted up to the end of `last` counts, and then what begins with `begin`."""
+    """The header's `lineage` and `older` fields for a history that goes up to `last` and continues with `begin`."""
     if last is None:
         return {"lineage": [list(begin)], "older": False}
     if (last.depth, last.stop) == (begin.depth, begin.start):  # they touch: one range
@@ -81,7 +81,7 @@ def reverted(
     position: int | None = None,
     **body: Any,
 ) -> Change:
-    """The change that makes a session count what counted up to the end of `last` (None: nothing), and what follows.
+    """The change that reverts a session to the end of `last` (None: to the empty beginning).
 
     count, state: as they were there. base: [depth, position] of the entry that says what the state was; None for none.
     position: the "revert" entry's, default the next. Further keywords go into the entry's body.

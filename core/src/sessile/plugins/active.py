@@ -180,7 +180,7 @@ class Plugins:
         return specs_of(self.registry.hook_modules)
 
     def infos(self) -> list[PluginInfo]:
-        """All plugins that were found, by name; where two have one name, first the one that has it."""
+        """All plugins that were found, sorted by name. If two share a name, the active one comes first."""
         return sorted([*self._infos.values(), *self._unnamed], key=lambda info: info.name)
 
     def implementations(self, hook: str) -> list[Implementation]:

@@ -1,4 +1,4 @@
-"""What a hook may return, made into what the core goes on with. `InvalidInput` says what is wrong with anything else."""
+"""Checks and converts the results of hooks. `InvalidInput` says what is wrong with a result."""
 
 from __future__ import annotations
 

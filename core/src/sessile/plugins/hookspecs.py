@@ -13,7 +13,7 @@ function is a generator around all the others: it yields once, and the `yield` g
 `build_context` the new prompt). What it returns takes the place of them; None leaves them as they are.
 
 An implementation fails where it raises, or returns what the hook cannot have. That never breaks a conversation: it is
-logged with the plugin's and the hook's name, and the implementation counts as not there for this call. Under
+logged with the plugin's and the hook's name, and its result is ignored for this call. Under
 `strict=True` it is raised as `PluginError` instead.
 """
 
@@ -60,7 +60,7 @@ def on_agent_start(
 def on_user_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
     """A user's message was stored. Runs after the commit, before the model is asked; the result is ignored.
 
-    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    It is not called for messages that `set_history`, `load`, `merge` or an import add.
     """
 
 
@@ -68,7 +68,7 @@ def on_user_message(session: Any, session_id: str, message: Message, content: An
 def on_agent_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
     """An assistant's message (a reply, or its tool calls) was stored. Runs after the commit; the result is ignored.
 
-    What `set_history`, `load`, `merge` or an import brings is not told of message by message.
+    It is not called for messages that `set_history`, `load`, `merge` or an import add.
     """
 
 

@@ -1,6 +1,6 @@
 """Which functions of a plugin are hooks: the marked ones, and an object's methods by their names where it is passed.
 
-pluggy looks for them and checks their arguments; here is told what it takes in silence.
+pluggy finds them and checks their arguments; this module refuses what pluggy accepts silently.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _check(caller: Any, impl: Any, parameters: Mapping[str, inspect.Parameter], 
 
 
 def _hint(plugin: object, specs: Specs) -> str:
-    """What may have been meant where a plugin has no hook: a function without a mark, or one with a name that is near."""
+    """A hint for a plugin without hooks: an unmarked function with a hook's name, or a similar name."""
     names = [name for name in dir(plugin) if not name.startswith("_")]
     for name in names:
         if name in specs.names:

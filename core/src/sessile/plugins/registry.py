@@ -43,7 +43,7 @@ _CLASS_PACKAGES = {
 class Registration:
     """One name of one kind, and where it is found. `aliases` are other names, such as a store's URL schemes.
 
-    Two registrations are never the same, though they name the same: what was made of one (`made`) serves nobody else.
+    Registrations compare by identity: instances made for one (`made`) are never used for another with the same name.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Registration:
 
 
 class Registry:
-    """What the installed plugins provide, by kind and name. base: another registry that it is put upon.
+    """What plugins provide, by kind and name. base: a registry to start from; its entries are copied.
 
     kinds: what can be registered. hook_modules: with the hooks that plugins bring.
     """
@@ -84,7 +84,7 @@ class Registry:
 
     @checked
     def kind(self, name: str) -> None:
-        """Bring a kind of a plugin's own: from now on others can `add` names of it, and `find` them."""
+        """Add a new kind. From then on plugins can `add` and `find` names of this kind."""
         if not name.isidentifier():
             raise InvalidInput(f"{name!r} is no kind: pass one word, such as 'reranker'")
         self.kinds = (*self.kinds, name) if name not in self.kinds else self.kinds
@@ -164,7 +164,7 @@ def refuse_untaken(registry: Registry, **options: Any) -> None:
         except NotInstalled as error:
             raise NotInstalled(f"{option} needs a plugin: {error}") from error
         raise InvalidInput(
-            f"{option} is not taken by plugin {found.plugin!r}, which registers {kind} {found.name!r}: leave it out"
+            f"{option} is not supported by plugin {found.plugin!r}, which registers {kind} {found.name!r}: leave it out"
         )
 
 

@@ -124,7 +124,7 @@ class BaseSession:
 
     @property
     def user_id(self) -> str:
-        """Whose session it is (for an `AsyncSession` not opened yet: as far as it was told)."""
+        """The id of the session's user. An `AsyncSession` that is not open yet returns the `user_id` it was given."""
         header = self._handle.seen
         return header.user_id if header else self._handle.user_id or DEFAULT_USER
 
@@ -211,7 +211,7 @@ class BaseSession:
         return session  # type: ignore[no-any-return]
 
     def service(self, name: str) -> Any:
-        """What a plugin gives the session to hold: "memory", "knowledge", or what else is registered as a "service".
+        """The session's service with this name, such as "memory" or "knowledge", from the plugin that registers it.
 
         Made once, of the option that the session was opened with. `NotInstalled` where no plugin registers it.
         """
@@ -219,7 +219,7 @@ class BaseSession:
 
     @property
     def memory(self) -> Any:
-        """The session's memory, of a plugin for that."""
+        """The session's memory service, from a memory plugin. `NotInstalled` without one."""
         return self.service("memory")
 
     @property

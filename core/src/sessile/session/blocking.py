@@ -58,7 +58,7 @@ def opening(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]]) ->
 
 @checked_class
 class Session(BaseSession):
-    """A conversation that stays: durable, readable from any process, in any store.
+    """A durable conversation, in any store, that every process can read.
 
     session_id: any printable text up to 255 characters; None makes one. user_id: None adopts the stored session's user
     (a new one gets "default_user"); another user's session is refused with `AccessDenied`.

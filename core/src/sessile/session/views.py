@@ -16,7 +16,7 @@ from sessile.session.blocking import Session
 
 
 class HandleView(Handle):
-    """A handle that shares with another all but what stands here: slots come before the shared `__dict__`."""
+    """A handle that shares another's `__dict__`, except the attributes in `__slots__`, which are its own."""
 
     __slots__ = ("_ahead", "_past", "adopt", "commits", "face", "scopes", "session", "store")
 

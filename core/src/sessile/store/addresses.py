@@ -72,7 +72,7 @@ def path_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[s
 
 
 def shown(url: str) -> str:
-    """A URL as it may be shown: without passwords. Where it cannot be told what is one, nothing but the scheme."""
+    """A URL with passwords hidden. If the URL cannot be parsed, only its scheme is shown."""
     scheme, _, rest = url.partition("://")
     if "@" in rest and not rest.startswith("/") and not _ADDRESS.fullmatch(url):
         return f"{scheme}://***"

@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 @attrs.frozen
 class Capabilities:
-    """What a store can do beyond the seven methods, as it is found on the store; None where it cannot.
+    """The optional methods and attributes that a store has beyond the seven; None for those it does not have.
 
     load_last(session_id, count): the header and the last entries of its log, in one round trip.
     wait(session_id, version, timeout): returns when the stored version may be another, or after so many seconds.
@@ -27,10 +27,10 @@ class Capabilities:
     private: True for a store that its URL does not name, so that nobody shares it.
 
     ttl: seconds after its last change that a session expires; None: never. touch(log, until): keeps a log at least until a
-      moment (seconds since 1970; None: for ever). An expired header is none for every method. A commit through a store with
-      a `ttl`: a new session will expire; one that would expire does so later; one that would not stays so. Through a store
-      without: the session will not expire. A log lives a tenth of `ttl` longer than its header. Sessions whose id begins
-      with "~" never expire.
+      moment (seconds since 1970; None: for ever). Every method treats an expired header as missing. A commit through a store with
+      a `ttl` starts the expiry of a new session, extends that of an expiring one, and leaves a permanent one permanent. A
+      commit through a store without one makes the session permanent. A log lives a tenth of `ttl` longer than its header.
+      Sessions whose id begins with "~" never expire.
 
     verbatim, own_log_only: of the core's own store of one session that is outside of its store (see `HeldSession`).
 

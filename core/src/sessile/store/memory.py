@@ -105,7 +105,7 @@ class MemorySessionStore:
 class HeldSession(MemorySessionStore):
     """One session outside of its store: what `to_dict` returned is read into it.
 
-    verbatim: it is shown as it is stored, though it may be one that is being made or deleted, and nobody goes on with that.
+    verbatim: show a pending or deleted session as it is stored, and do not finish its creation or deletion.
     own_log_only: what it has inherited is elsewhere.
     """
 

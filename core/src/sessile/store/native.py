@@ -1,4 +1,4 @@
-"""For stores on a client library that has a blocking and an async face: the logic is written once, as `async def`.
+"""Base for stores whose client library has both a blocking and an async API. The logic is written once, as `async def`.
 
 A subclass of `NativeStore` makes an engine for either face. An engine has the methods of a store as `async def`, and
 calls its client as `await maybe(client.get(key))`, which is right for both. Blocking, it never suspends; async, it

@@ -163,7 +163,7 @@ def _working_directory() -> str:
 
 
 def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
-    """Count a user of an opened store, and return what counts it off; the last one closes the store."""
+    """Add one to a shared store's users. Returns the function that subtracts it; the last user's call closes the store."""
     slot[1] += 1
     released = False
 

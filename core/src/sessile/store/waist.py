@@ -199,7 +199,7 @@ def is_store(value: object) -> TypeGuard[Store]:
 
 
 def whole(entries: Sequence[Entry], log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-    """The range that was asked for, of a kind, from the entries of all kinds that a store found of it; else `Missing`."""
+    """Check that `entries` is the whole range `start` to `stop`, else raise `Missing`; return those of `kind`."""
     if stop > start and (len(entries) != stop - start or entries[0].position != start):
         raise missing(log, start, stop)
     return [entry for entry in entries if kind is None or entry.kind == kind]

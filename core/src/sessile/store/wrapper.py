@@ -18,10 +18,10 @@ from sessile.store.waist import Page, Query
 class StoreWrapper:
     """A store that keeps everything in another one, and can do all that that one can.
 
-    Override the ways in and out; each way out undoes the way in. What is written once serves both faces. Entries may change in
+    Override `entry_in`, `entry_out`, `changes_in` and `header_out`; each `_out` undoes its `_in`. Entries may change in
     `body` and `raw`, header fields in `title`, `state` and `metadata`: by the others stores find what they are asked for.
-    The hashes are those of what goes in, so `verify` says whether what comes out is that. Where the ways of entries are
-    overridden, the wrapped store's search is left alone: it would look in what nobody said.
+    Hashes are computed before `entry_in`, so `verify` checks that `entry_out` restores the entry. If `entry_out` is
+    overridden, the wrapped store's search index is not used: it holds the changed text.
 
     Registered as `registry.add("wrapper", "vault", "my_package:Vault")`, "vault+sqlite:///chat.db" opens one around another,
     called with that store. Who makes a wrapper closes it, and the store with it.
@@ -36,7 +36,7 @@ class StoreWrapper:
         return entry
 
     def entry_out(self, entry: Entry) -> Entry:
-        """The entry of which this was stored."""
+        """The original entry, from a stored one. Undoes `entry_in`."""
         return entry
 
     def changes_in(self, session_id: str, changes: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -74,7 +74,7 @@ class StoreWrapper:
         return _Calls(self, Awaiting())
 
     def __getattr__(self, name: str) -> Any:
-        """What stores may have beyond the seven methods: there where the wrapped one has it."""
+        """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
         if name in ("store", "_calls"):  # of one that is not made yet, as while it is copied
             raise AttributeError(name)
         found = getattr(self._calls, name)

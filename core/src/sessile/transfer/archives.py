@@ -94,7 +94,7 @@ async def _lines(h: Handle, parts: list[Segment], progress: Progress) -> AsyncIt
 def read_archive(path: str | os.PathLike[str]) -> Archive | None:
     """What an exported file holds, once all of it was checked; None for a file that `save` wrote.
 
-    FileNotFoundError where there is none, `UnsafeFile` for one that was cut or altered, or is no file of ours.
+    Raises FileNotFoundError if there is none, `UnsafeFile` for a truncated or altered file, or one sessile did not write.
     """
     first = checked(path)
     if "header" not in first:

@@ -56,7 +56,7 @@ class Copier:
         self._transplant = Transplant(target)
         self._done: set[str] = set()  # logs of sessions that were looked at
         self._logs: dict[str, Ancestor] = {}  # by log in the source, one in the target and how many of the entries that has
-        self._partly: set[str] = set()  # logs in the target that a hidden owner has, as much as was asked for
+        self._partly: set[str] = set()  # logs in the target that are kept for forks only and hold just the inherited part
 
     async def copy(self, user_id: str | None, since: float | datetime | None, progress: Progress) -> Report:
         """See `copy_store`."""
@@ -203,9 +203,9 @@ def copy_store(
 ) -> Report:
     """Copy all sessions of a store (a URL or an instance, as for `Session`) into another, and what state is shared.
 
-    user_id: only that user's. since: only those changed since then (seconds since 1970, UTC, or an aware datetime). What they
-    were forked from comes along. check: read each session in the target and compare it, too. progress: called with how many
-    sessions were looked at, and of how many.
+    user_id: only this user's sessions. since: only sessions changed since then (seconds since 1970, UTC, or an aware
+    datetime). What they were forked from comes along. check: read each session in the target and compare it, too. progress:
+    called with how many sessions were looked at, and of how many.
 
     The source may be in use: each session is copied as it is when its turn comes, and one that is begun or forked meanwhile
     may be left out until the next copy. One of the target that somebody uses exclusively is waited for.

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]  # called with how many entries are done, 
 
 
 def no_progress(done: int, total: int) -> None:
-    """Nobody wants to know."""
+    """The default `progress`: does nothing."""
 
 
 async def save(h: Handle, path: str | os.PathLike[str]) -> Path:

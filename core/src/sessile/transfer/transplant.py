@@ -1,4 +1,4 @@
-"""Writing sessions into a store as they are elsewhere: with their entries, hashes and what they inherited, under logs of new ids.
+"""Writes sessions from a file or another store into a store: same entries and hashes, new log ids.
 
 Where the target has no session of an inherited log, the log is written under a hidden session, which is deleted in the end:
 the log stays as long as somebody inherits from it, as that of any deleted session. A session is there whole, or not at all.

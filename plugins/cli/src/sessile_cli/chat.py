@@ -1,4 +1,4 @@
-"""`sessile chat`: a conversation on the terminal that stays."""
+"""`sessile chat`: a durable conversation on the terminal."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _talk(session: Any) -> int:
 
 
 def _take(session: Any, line: str, interactive: bool) -> None:
-    """Say a line, or do what it asks for. What a model or the store raises ends a pipe, but no person's conversation."""
+    """Send a line, or run its command. An error of the model or the store ends a piped chat, but not an interactive one."""
     try:
         if line.startswith("/") and not line.startswith("//"):
             _command(session, line)
@@ -178,7 +178,7 @@ def _decoded(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidInput(
-            f"the line {data[:40]!r} is not UTF-8 and was not said: convert it first, such as with `iconv -f latin1 -t utf-8`"
+            f"the line {data[:40]!r} is not UTF-8 and was not sent: convert it first, such as with `iconv -f latin1 -t utf-8`"
         ) from error
 
 
@@ -217,7 +217,7 @@ def _command(session: Any, line: str) -> None:
     elif name == "/save":
         _save(session, argument)
     else:
-        raise InvalidInput(f"unknown command {name!r}: /help lists the commands, and /{line} says it")
+        raise InvalidInput(f"unknown command {name!r}: /help lists the commands; type /{line} to send it as a message")
 
 
 def _show_history(session: Any, limit: str) -> None:

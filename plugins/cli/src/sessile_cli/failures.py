@@ -93,7 +93,7 @@ def status_of(error: BaseException) -> int:
 
 
 def report(error: BaseException, *, as_json: bool) -> int:
-    """Tell of a failure, and return its exit status: a line of JSON on standard output, or of text on standard error.
+    """Report a failure and return its exit status: one line of JSON on standard output, or of text on standard error.
 
     Where standard output is what failed, the text is all there is.
     """

@@ -76,7 +76,7 @@ def redo(session_id: str, user: str | None, store: str | None, as_json: bool) ->
 def fork(
     session_id: str, user: str | None, store: str | None, as_json: bool, at: str | None, new_id: str | None, title: str
 ) -> None:
-    """Begin another session that goes on from a point of this one."""
+    """Fork a new session from a point of this one."""
     found = existing(session_id, user, store)
     made = found.fork(None if at is None else point_of(found, at), new_id, title=title)
     count = made.message_count
@@ -84,14 +84,19 @@ def fork(
 
 
 @session.command()
-@click.option("--policy", type=click.Choice(["ours", "theirs", "raise"]), default="ours", help="For state both changed.")
+@click.option(
+    "--policy",
+    type=click.Choice(["ours", "theirs", "raise"]),
+    default="ours",
+    help="Which value wins if both sessions changed a state key.",
+)
 @click.option("--as", "new_id", metavar="ID", help="The new session's id.")
 @on_session
 @click.argument("other")
 def merge(
     session_id: str, user: str | None, store: str | None, as_json: bool, other: str, policy: str, new_id: str | None
 ) -> None:
-    """Bring SESSION_ID and OTHER together in a new session: what they share once, the rest by time."""
+    """Merge SESSION_ID and OTHER into a new session: shared messages once, the others ordered by time."""
     ours, theirs = existing(session_id, user, store), existing(other, user, store)
     made = ours.merge(theirs, policy=policy, session_id=new_id)
     count = made.message_count
@@ -103,7 +108,7 @@ def merge(
 @click.argument("a")
 @click.argument("b", required=False)
 def diff(session_id: str, a: str, b: str | None, user: str | None, store: str | None, as_json: bool) -> None:
-    """What two points differ in; each a point (see revert), or another session's id (B: this session now)."""
+    """Show the differences between A and B: points (see revert) or session ids. B defaults to this session as it is now."""
     ours = existing(session_id, user, store)
     found = ours.diff(*(None if side is None else _side(ours, side, user, store) for side in (a, b)))
     if as_json:

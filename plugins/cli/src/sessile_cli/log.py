@@ -85,7 +85,7 @@ def _turns(found: Any, parent: Any, limit: int) -> dict[str, Any]:
 
 
 def _last(found: Any, limit: int) -> tuple[Sequence[Any], int]:
-    """A session's last messages, in which so many turns are whole, and the number of those before them."""
+    """The session's last `limit` complete turns as messages, and how many messages come before them."""
     size = 4 * limit
     while True:
         count = found.message_count

@@ -52,7 +52,7 @@ def _early_options(args: list[str]) -> list[str]:
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 @click.version_option(package_name="sessile-core", prog_name="sessile")
 def cli(plugin: tuple[str, ...], debug: bool) -> None:
-    """Conversations of LLM agents that stay: chat, and look after what was said."""
+    """Durable conversations with LLM agents: chat, and manage stored sessions."""
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -84,7 +84,7 @@ def entry() -> None:
 
 
 def _drop_unwritten() -> None:
-    """Leave nothing in a standard output that takes no more: the interpreter would try again at its end, and say so."""
+    """Drop buffered output once standard output is closed. Otherwise Python reports a second error at exit."""
     try:
         sys.stdout.flush()
     except OSError:  # told of already, as whatever is printed is flushed at once

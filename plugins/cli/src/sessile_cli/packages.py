@@ -34,7 +34,7 @@ def _installer() -> list[str]:
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
         return [uv, "pip"]
-    raise click.ClickException("neither pip nor uv is here: install pip with `python -m ensurepip`")
+    raise click.ClickException("neither pip nor uv is installed: install pip with `python -m ensurepip`")
 
 
 def _run(command: list[str]) -> None:

@@ -35,7 +35,7 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, url: str | None, store: str | None, repair: bool, as_json: bool) -> None:
-    """Check what is installed, the store (URL), and the model; says what to do about what does not work."""
+    """Check the installation, the store (URL) and the model, and say how to fix problems."""
     root = ctx.find_root().command
     with status("checking"):
         checks = [_check("python", platform.python_version), *_plugin_checks(root.plugins)]

@@ -31,7 +31,7 @@ from sessile_cli.output import (
 
 @click.group()
 def session() -> None:
-    """Look after sessions, and explore them like a history of versions."""
+    """Manage sessions and explore their history."""
 
 
 @session.command("list")
@@ -82,7 +82,7 @@ def start(session_id: str | None, user: str | None, store: str | None, model: st
 @click.option("--model", metavar="NAME", help="A model's name.")
 @json_option
 def resume(session_id: str, user: str | None, store: str | None, model: str | None, as_json: bool) -> None:
-    """Go on with a stored session. Fails where there is none."""
+    """Continue a stored session. Fails if there is none."""
     existing(session_id, user, store)
     converse(session_id, user=user, store=store, model=model, as_json=as_json)
 
@@ -185,7 +185,7 @@ def existing(session_id: str, user: str | None, store: str | None) -> Any:
     """A stored session, open until the command ends; `SessionNotFound` where there is none, which is not made then."""
     found = manager_of(store).get_session(session_id, user)
     if found is None:
-        raise SessionNotFound(f"there is no session {session_id!r} here: `sessile session list` shows those there are")
+        raise SessionNotFound(f"there is no session {session_id!r} in this store: `sessile session list` lists the stored ones")
     return click.get_current_context().with_resource(found)
 
 

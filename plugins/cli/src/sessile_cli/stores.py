@@ -43,7 +43,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
 
 
 def _check_there(url: str) -> None:
-    """Refuse a store on disk that does not exist: a copy of it would be empty, and look as if all was done."""
+    """Refuse a store on disk that does not exist. Copying it would copy nothing and still look like a success."""
     from sessile.store import find_store
 
     store, release = find_store(url)  # nothing is made before the first commit

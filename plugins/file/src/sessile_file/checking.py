@@ -1,4 +1,4 @@
-"""What killed processes left in a store's folder: folders in which no commit came to its end, and markers of no session."""
+"""Finds what killed processes left in a store's folder: folders without a complete commit, and markers without a session."""
 
 from __future__ import annotations
 

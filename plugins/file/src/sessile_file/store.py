@@ -69,7 +69,7 @@ class FileSessionStore:
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)
         self._known = Recent[str, Known](_CACHED)
-        self._strange: set[str] = set()  # names of folders of no session that were come upon
+        self._strange: set[str] = set()  # names of folders that hold no session
         self._closed = False
 
     @classmethod
@@ -99,7 +99,10 @@ class FileSessionStore:
         folder = self._folder(session_id)
         known = self._refresh(folder)
         if known is None and session_id in self._strange:
-            raise CorruptStore(f"{self.path / session_id} is of no session, as its name says: look into it, and remove it")
+            raise CorruptStore(
+                f"{self.path / session_id} is not the folder of a session with this name (it was copied or renamed): check its "
+                "content, then remove it"
+            )
         return known.header if known else None
 
     @_explained
@@ -228,7 +231,9 @@ class FileSessionStore:
         try:
             yield
         except (PermissionError, IsADirectoryError) as error:
-            raise CorruptStore(f"{folder.path} cannot be read ({error.strerror}): mend that, or delete the session") from error
+            raise CorruptStore(
+                f"{folder.path} cannot be read ({error.strerror}): fix its permissions, or delete the session"
+            ) from error
 
     def _to_delete(self, folder: Folder, session_id: str, expected: int | None) -> Known | None:
         """The header to delete; `Conflict` where it is not at that version, or (None) can be read."""

@@ -17,7 +17,7 @@ _HIDDEN = "unknown: this user may not ask (INFO)"
 
 
 async def check(index: Index, version: str, repair: bool) -> dict[str, Any]:
-    """What there is to know, as a dict. repair: make the indexes again, and take out what they say wrong."""
+    """The facts that `sessile doctor` shows. repair: rebuild the indexes and remove wrong entries."""
     client = index.client
     begin = time.perf_counter()
     await maybe(client.ping())

@@ -60,7 +60,7 @@ def explained(url: str, prefix: str) -> Iterator[None]:
     except exceptions.NoPermissionError as error:
         raise _forbidden(url, prefix, error) from error
     except _REFUSED as error:
-        raise StoreError(f"{shown(url)} refuses this user or password ({error}): check what the URL says of them") from error
+        raise StoreError(f"{shown(url)} refuses this user or password ({error}): check both in the URL") from error
     except _GONE as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise StoreError(f"{shown(url)}: {error}. To trust its certificate, add ssl_ca_certs=FILE to the URL") from error
@@ -108,7 +108,7 @@ def _forbidden(url: str, prefix: str, error: exceptions.RedisError) -> StoreErro
 
 
 async def check_version(client: Any, url: str, *, cluster: bool) -> str:
-    """The version of the server, "" where it does not tell. `StoreError` where that lacks what is used here."""
+    """The server's version; "" if unknown. Raises `StoreError` for a version that is too old."""
     version = await _version(client, cluster)
     if version and tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise StoreError(f"{shown(url)} is Redis {version}: {'.'.join(map(str, OLDEST))} or later is needed")

@@ -192,7 +192,7 @@ class RedisEngine:
         return done
 
     async def _broken_version(self, session_id: str) -> str:
-        """What a header that cannot be read has as its version. `Conflict` where it can be read."""
+        """The version stored in an unreadable header. Raises `Conflict` if the header can be read."""
         try:
             header = await self.load(session_id)
         except CorruptStore:

@@ -31,7 +31,7 @@ class _Channel:
 
 
 class Feed:
-    """What is told on channels. It lives on sessile's background event loop, and connects when it is first used.
+    """Receives messages on Redis channels. It runs on sessile's background event loop and connects on first use.
 
     connect: makes an async client, for this alone. timeout: seconds for the answer to a subscription.
     """

@@ -38,7 +38,7 @@ class Connection:
         self.keys = Recent[str, int](_KEYS)
         self._file: tuple[object, ...] = ()  # what the connection is to (see `_file_at_path`)
         self._read_only = False  # may it not be written?
-        self._frozen = False  # is it read as a file that nobody changes?
+        self._frozen = False  # is it opened as immutable?
         self._wal = path.with_name(path.name + "-wal")
         self._look_again = 0.0
         self._closed = False
@@ -103,7 +103,7 @@ class Connection:
         return file is not None
 
     def _file_at_path(self) -> tuple[object, ...] | None:
-        """Which file there is, and as it is where it is read as one that nobody changes; None for none."""
+        """The identity of the file at the path, with its size and time if it is opened as immutable; None if there is none."""
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -197,7 +197,7 @@ class Connection:
             return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
         if "readonly" in text:
             self._read_only = True
-            return StoreError(f"{str(self.path)!r} may only be read: nothing was written. Give this process the right to write")
+            return StoreError(f"{str(self.path)!r} is read-only: nothing was written. Give this process write permission")
         return StoreError(f"{str(self.path)!r}: {text}")
 
 

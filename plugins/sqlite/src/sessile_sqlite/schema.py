@@ -113,7 +113,7 @@ def check_schema(connection: sqlite3.Connection, table: str) -> None:
 
 
 def version(path: Path, table: str) -> int:
-    """How far the tables in a file have come, without changing anything; 0 for none."""
+    """The schema version of the tables in a file; 0 without tables. Changes nothing."""
     with closing(sqlite3.connect(path)) as connection:
         return _version(connection, table)
 

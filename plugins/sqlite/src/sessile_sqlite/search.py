@@ -15,7 +15,7 @@ PIECE = 1000  # entries that are indexed in one transaction
 def search(
     db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int, offset: int
 ) -> list[tuple[str, Entry]]:
-    """(log id, entry) of the messages that have all words of `text`, best first; whether they count is not looked at."""
+    """(log id, entry) of the messages that have all words of `text`, best first. Includes messages that were reverted."""
     from sqlite_utils import Database  # slow to import, and seldom needed
 
     wanted = " ".join(f'"{word}"' for word in words(text))  # quoted, as some may be operators of FTS5

@@ -50,9 +50,9 @@ class SQLiteSessionStore:
         self, path: str | os.PathLike[str] = "sessions.db", table_name: str = "sessions", *, lock_timeout: Seconds = 30.0
     ) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", table_name) or _is_keyword(table_name):
-            raise InvalidInput(f"table_name {table_name!r} is no plain name: use letters, digits and '_', and no word of SQL")
+            raise InvalidInput(f"table_name {table_name!r} is not valid: use letters, digits and '_', but no SQL keyword")
         if os.fspath(path) == ":memory:":  # which other libraries take for a database in memory
-            raise InvalidInput("':memory:' is the name of no file here: use memory:// for sessions that end with the process")
+            raise InvalidInput("':memory:' is not supported as a path: use memory:// for sessions that end with the process")
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
@@ -76,7 +76,7 @@ class SQLiteSessionStore:
 
     @staticmethod
     def usual_url(home: Path) -> str:
-        """Where this store lies when nobody says where."""
+        """The default URL of this store."""
         return f"sqlite:///{quote(str(home / 'sessions.db'))}"
 
     # -- the seven methods
@@ -274,7 +274,7 @@ class SQLiteSessionStore:
 
 @functools.lru_cache(maxsize=1000)
 def _is_keyword(name: str) -> bool:
-    """Is this a word that SQL has for itself, or SQLite for its own tables?"""
+    """Is this an SQL keyword, or a name that SQLite reserves?"""
     with closing(sqlite3.connect(":memory:")) as db:
         try:
             db.execute(f"CREATE TABLE {name} (x)")

@@ -28,7 +28,7 @@ _FIRST = 1.0  # seconds that a store is asked again that never answered: its add
 
 
 def overtaken(session_id: str, found: Header | None) -> Conflict:
-    """The error of a change to a session that is not any more as its user has seen it."""
+    """The `Conflict` for a session that changed since its handle last read it."""
     return Conflict(
         f"session {session_id!r} was changed by somebody else since this handle last read it: look what is new (such as "
         "session.messages), then do it again",
@@ -47,7 +47,7 @@ class Retrying:
         self._give_up = 0.0
 
     async def lost(self, conflict: Conflict) -> bool:
-        """Stand back after a conflict, each caller for another time: one that never does would always win.
+        """Wait a random time after a conflict, so that no caller always wins.
 
         Returns whether it has waited, so that what the conflict holds is old. `Conflict` when the time is over.
         """
@@ -107,7 +107,7 @@ class Commits:
             await self.face.pause(pause)
 
     def retrying(self, what: str) -> Retrying:
-        """What a commit does that loses to others. what: it commits to, in an error's words."""
+        """The retry policy after conflicts. what: names the target in error messages, such as "session 's'"."""
         return Retrying(self.face, self.timeout, what)
 
     async def load(self, session_id: str) -> Header | None:

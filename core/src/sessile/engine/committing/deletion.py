@@ -85,7 +85,7 @@ async def finish(commits: Commits, gone: Header) -> None:
 
 
 async def clear(commits: Commits, found: Header) -> None:
-    """Make room where a deletion, a fork or a copy was cut short: what is there is no session for anybody."""
+    """Remove what an interrupted deletion, fork or copy left under this id."""
     if found.status == PENDING:
         try:
             found = await commits.change(found, status=DELETED)
@@ -98,8 +98,8 @@ async def clear(commits: Commits, found: Header) -> None:
 async def _delete_family(commits: Commits, root: Header, token: int | None) -> bool:
     """Delete a session and all that inherits from it. False where somebody else deleted it meanwhile.
 
-    It is marked after those below it: where this is cut short, doing it again goes on. Then it cannot be forked any more, and
-    those that were forked until then are looked for.
+    The descendants are marked first, so an interrupted call can be repeated. Once the root is marked it cannot be forked,
+    and the descendants are looked for once more.
     """
     root = await commits.until_free(root, token)  # before anything goes
     for header in await _below(commits, root):
@@ -151,7 +151,7 @@ async def _below(commits: Commits, root: Header) -> list[Header]:
 
 
 async def delete_broken(commits: Commits, session_id: str, *, only: Only | None = None) -> bool:
-    """Delete a session whose header cannot be read, and what nobody inherits of the logs that were made for its id.
+    """Delete a session whose header cannot be read, and all entries of its logs that no fork needs.
 
     only: where it can be read by now, delete it only while this is true of its header.
     """

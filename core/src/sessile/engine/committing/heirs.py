@@ -1,8 +1,8 @@
-"""Heirs: who inherits from a log. A record a log, which is there while somebody does.
+"""Heirs: the forks that still read a log. Each log that has forks has one record, which lists them.
 
 The record of log X is the hidden session `~heirs:X` without entries, whose state says of each log that inherits from X how
-many entries of it: {log: stop}. A fork is in the records of all logs that it inherits from before it is a session for
-anybody, so that whoever deletes a session knows what of its log has to stay. It is no part of the session's own header,
+many entries of it: {log: stop}. A fork is in the records of all logs that it inherits from before it becomes
+visible, so that a delete knows which entries the forks still need. The record is separate from the session's header,
 which a fork therefore never changes.
 
 In stores that let sessions expire, what a session inherits lives as long as the session. The store lets a header and its own
@@ -49,7 +49,7 @@ async def heirs(commits: Commits, log: str) -> dict[str, int]:
 
 
 async def claim(commits: Commits, ancestor: Ancestor, child: str, *, first: bool) -> bool:
-    """Enter a log as an heir of an ancestor's. False where nobody has inherited from that and it may not be the first."""
+    """Record that `child` inherits from the ancestor's log. Returns False if the log has no record and `first` is False."""
 
     async def entered(record: Header | None) -> dict[str, JSON] | None:
         if record is None and not first:
@@ -78,8 +78,8 @@ async def release(commits: Commits, log: str, child: str) -> None:
 async def settle(commits: Commits, log: str) -> None:
     """Drop what nobody inherits of a log whose session was seen dead.
 
-    An heir that is dead counts until it is taken out of the record by a commit: one that forked in the meantime would be
-    overlooked else. All of it stays where the record cannot be read: who inherits is not known then.
+    A deleted heir still counts until a commit removes it from the record. Otherwise a fork that registers at the same time would
+    be overlooked. If the record cannot be read, everything is kept, as nobody knows who inherits.
     """
     keep = 0
 
@@ -142,7 +142,7 @@ def how_it_went(commits: Commits) -> str:
 
 
 async def keep_inherited(commits: Commits, header: Header) -> dict[str, Any]:
-    """Let what a session inherits live as long as the session will after its next commit; the header fields that say so."""
+    """Extend the expiry of the inherited logs to that of the session after its next commit. Returns the header fields to set."""
     ttl = commits.can.ttl
     if not header.ancestors or (ttl is None and header.kept is None):
         return {}

@@ -72,7 +72,7 @@ class Tip:
         return await self.commits.load(self.session_id)
 
     async def refresh_for_change(self, on_conflict: str | None = None) -> Header:
-        """As `refresh`, for a change of what it shows now. Under "raise", `Conflict` where that is another than it has shown."""
+        """As `refresh`, before a change. With on_conflict="raise": `Conflict` if the session changed since the last read."""
         shown = self._header
         header = await self.refresh()
         if (on_conflict or self.on_conflict) == "raise" and shown is not None and header.version != shown.version:
@@ -80,7 +80,10 @@ class Tip:
         return header
 
     def _overtaken(self, shown: Header, found: Header | None) -> Conflict:
-        """The error under "raise" where a session is not as this handle has shown it; as often as it is tried without a look."""
+        """The `Conflict` for on_conflict="raise": the session changed since this handle read it.
+
+        It is raised again and again until the caller reads.
+        """
         self.see(found)  # it may be gone
         self._header = shown
         return overtaken(self.session_id, found)
@@ -91,7 +94,7 @@ class Tip:
         return self._header
 
     def see(self, stored: Header | None) -> Header:
-        """Take a header that the store has for the newest. None, and one that is no session, for none."""
+        """Remember `stored` as the newest header. None, or a pending or deleted header, means there is no session."""
         seen = self._header
         if stored is not None and stored.status in UNSEEN:
             stored = None
@@ -148,7 +151,7 @@ class Tip:
                 change = make(header)
             except Exception as error:
                 failure = error
-            if change is None:  # nothing to do, or nothing that can be done; but that may be long past
+            if change is None:  # nothing to do, or `make` failed; but the header may be out of date, so look again first
                 known, header, newest = header, header if newest else await self.refresh(), True
                 if header.version != known.version:
                     continue
@@ -176,7 +179,7 @@ class Tip:
         """Called after each commit of its own."""
 
     async def _newest(self, found: Header | None, *, late: bool) -> Header:
-        """The header to commit behind after a conflict with the one that was found. late: is that an old one by now?"""
+        """The header for the next attempt after a conflict. late: `found` may be out of date, so load it again."""
         if found is not None and found.status in UNSEEN:
             await clear(self.commits, found)
             found = None

@@ -27,7 +27,7 @@ _PAUSE = 0.02  # seconds between two attempts
 _acquired: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("the leases that this code has", default=())
 
 
-_entered: WeakSet[Lease] = WeakSet()  # those that keep others who share their handle waiting
+_entered: WeakSet[Lease] = WeakSet()  # leases whose handle's `alone` lock is held
 
 
 def _begin_in_child() -> None:
@@ -113,7 +113,7 @@ class Lease:
         return Change(fields={"lease": self._written[-1]})
 
     def renew(self) -> Any:
-        """Hold on for as long again; awaited with an `AsyncSession`. `LeaseLost` where it is over already."""
+        """Extend the lease by its original duration. Awaited with an `AsyncSession`. Raises `LeaseLost` if it has ended."""
         return self._renew() if self._h.face.awaits else run(self._renew())
 
     async def _renew(self) -> None:

@@ -24,7 +24,7 @@ _own: contextvars.ContextVar[Running] = contextvars.ContextVar("the streamed tur
 
 
 class Running:
-    """A turn that is being streamed, as who closes its session sees it."""
+    """A turn that is being streamed, for the code that closes its session."""
 
     def __init__(self, h: Handle, interrupt: Callable[[], bool]) -> None:
         self._h = h
@@ -95,7 +95,7 @@ def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="sessile-stream")
     try:
         thread.start()
-    except RuntimeError:  # there are too many: nobody waits for this one
+    except RuntimeError:  # no more threads can be started: `close` must not wait for this turn
         running.end()
         raise
     silent = True

@@ -26,13 +26,13 @@ from sessile.store.waist import Query
 
 @attrs.define
 class _Left:
-    """What stayed, as it could not be read or written, or others used it all the time."""
+    """The sessions that were skipped: unreadable, not writable, or in use by others."""
 
     found: list[tuple[str, Exception]] = attrs.field(factory=list)
 
     @contextmanager
     def passed_by(self, session_id: str, *, but: type[StoreError] = StoreUnavailable) -> Iterator[None]:
-        """Go on where this session, or what belongs to it, turns out to be so. but: what is raised all the same."""
+        """Record this session's error and continue. but: errors of this type are still raised."""
         try:
             yield
         except (StoreUnavailable, but):
@@ -115,7 +115,7 @@ def _said_of(count: int, done: str) -> tuple[str, str]:
 async def _each(
     commits: Commits, found: list[tuple[str, str]], left: _Left, work: Callable[[Commits, str, str], Awaitable[bool]]
 ) -> int:
-    """Do it with the sessions of these (session id, log), and no other that has one of the ids by now; returns how many.
+    """Call `work` for each (session id, log), skipping ids that belong to a newer session. Returns how many it did.
 
     Those that are used exclusively come last, and are waited for together. `LockTimeout` where the store itself is locked.
     """

@@ -38,7 +38,7 @@ _check_query = Arguments(Query.__init__, skip=1)
 class SessionManager:
     """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`.
 
-    timeout: seconds after which a call gives up that others keep waiting, or a store that does not answer.
+    timeout: seconds to wait for other writers, or for a store that does not answer, before a call fails.
 
     A manager that `user` returns is bound to one user: a call that names another raises `AccessDenied`.
     """
@@ -116,7 +116,8 @@ class SessionManager:
         if asked.reserved:
             raise InvalidInput(f"prefix {asked.prefix!r} is of sessile's own records, which are no sessions: ask for another one")
         if asked.status in UNSEEN:
-            raise InvalidInput(f"status {asked.status!r} is of what is no session for anybody: use one of {', '.join(STATUSES)}")
+            use = ", ".join(STATUSES)
+            raise InvalidInput(f"status {asked.status!r} is internal (a session being made or deleted): use one of {use}")
         return asked
 
     def each(self, **query: Any) -> Iterator[Header]:

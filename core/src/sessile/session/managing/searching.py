@@ -48,7 +48,7 @@ class _Range:
 
 
 class Search:
-    """One search. What it has learned of a session or a fork, it does not ask for again.
+    """One search, with a cache of the sessions and forks it has loaded.
 
     user_id: whose sessions it is in; None: everybody's.
     """
