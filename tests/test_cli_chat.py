@@ -176,7 +176,7 @@ def test_odd_lines_in_a_terminal(chat: list[str], url: str, tmp_path: Path) -> N
         ("/history x", "takes a number of messages, not 'x'"),
         ("/history -1", "takes a number of messages"),
         ("/history ²", "takes a number of messages"),
-        ("/usr is full", "unknown command '/usr': /help lists the commands, and //usr is full says it"),
+        ("/usr is full", "unknown command '/usr': /help lists the commands; type //usr is full to send it"),
         ("//usr is full", "/usr is full"),
         (b"caf\xe9", "caf"),  # the editor of the line takes no half of a character: what it shows is what is said
         ("/history 1", "assistant: caf"),

@@ -429,7 +429,7 @@ def test_conflicting_state_follows_the_policy(url: str, policy: Any, expected: s
 def test_conflicting_state_can_raise(url: str) -> None:
     one, two = Session("s", store=url), Session("s", store=url)
     one.set_state("k", "a")
-    with pytest.raises(Conflict, match="state key 'k' is 'a' by somebody else's change"):
+    with pytest.raises(Conflict, match="state key 'k' was set to 'a' by somebody else"):
         two.set_state("k", "b", policy="raise")
     assert one.get_state("k") == "a"
 

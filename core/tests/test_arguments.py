@@ -293,13 +293,13 @@ def test_an_unknown_keyword_is_neither_stored_nor_handed_on(face: Any, tmp_path:
         ("chat", "temperature", "has no parameter 'temperature'"),
         ("chat", "h", "has no parameter 'h'"),
         ("stream", "h", "has no parameter 'h'"),
-        ("stream", "mood", "goes into metadata={'mood': …}"),
+        ("stream", "mood", "pass metadata={'mood': …}"),
         ("run_agent", "agnet", "has no parameter 'agnet'"),
         ("add_message", "metdata", "did you mean 'metadata'"),
         ("add_message", "contents", "did you mean 'content'"),
         ("get_history", "limt", "did you mean 'limit'"),
         ("Agent", "modle", "did you mean 'model'"),
-        ("Agent", "temperature", "goes into options={'temperature': …}"),
+        ("Agent", "temperature", "pass options={'temperature': …}"),
     ):
         given = {"Agent": ["A"], "add_message": ["user", "x"], "get_history": [], "run_agent": ["a", "x"]}.get(name, ["x"])
         error = outcome(getattr(target, name), *given, **{keyword: 1})
@@ -339,8 +339,8 @@ def test_metadata_beside_a_message_is_stored(face: Any, tmp_path: Path) -> None:
         ({"memory": {"provider": "rag"}}, NotInstalled, "no memory named 'rag'"),
         ({"knowledge": {"vector_store": {"provider": "chroma"}}}, NotInstalled, "no knowledge named 'chroma'"),
         ({"agent_url": "https://user:secret@host/agent"}, NotInstalled, "agent_url needs a plugin"),
-        ({"memory": "held"}, InvalidInput, "memory is not taken by plugin 'Holder-"),
-        ({"agent_url": "held://x"}, InvalidInput, "agent_url is not taken by plugin 'Holder-"),
+        ({"memory": "held"}, InvalidInput, "memory is not supported by plugin 'Holder-"),
+        ({"agent_url": "held://x"}, InvalidInput, "agent_url is not supported by plugin 'Holder-"),
         ({"headers": {"Authorization": "secret"}}, InvalidInput, "headers are sent to an agent_url"),
         ({"store": MemorySessionStore(), "backend": "sqlite"}, InvalidInput, "pass one of them"),
         ({"store": "file:x", "backend": "sqlite"}, InvalidInput, "pass one of them"),

@@ -43,6 +43,7 @@ REFUSED: dict[str, Callable[[SessionManager, Path], Any]] = {
     "delete_user": lambda ann, path: ann.delete_user("bob"),
     "sweep": lambda ann, path: ann.sweep(repair=True, older_than=0),
     "search": lambda ann, path: ann.search("fox", user_id="bob"),
+    "message": lambda ann, path: ann.message("x", user_id="bob"),
 }
 # What it does without being told anybody: only its own sessions show, change or go.
 OWN: dict[str, Callable[[SessionManager], Any]] = {
@@ -51,6 +52,7 @@ OWN: dict[str, Callable[[SessionManager], Any]] = {
     "exists": lambda ann: [name for name in ("ann-1", "ann-2", "bob-1", "bob-2") if ann.exists(name)],
     "get_sessions_for_user": lambda ann: sorted(session.session_id for session in ann.get_sessions_for_user("ann")),
     "search": lambda ann: sorted({hit.session_id for hit in ann.search("fox")} | {"ann-2"}),
+    "message": lambda ann: sorted({hit.session_id for said in _said(ann) if (hit := ann.message(said.id))} | {"ann-2"}),
     "archive_inactive": lambda ann: ["ann-1", "ann-2"][: ann.archive_inactive(days=0)],
     "delete_inactive": lambda ann: ["ann-1", "ann-2"][: ann.delete_inactive(days=0)],
     "delete_archived": lambda ann: ann.archive_inactive(days=0) and ["ann-1", "ann-2"][: ann.delete_archived()],
@@ -60,6 +62,12 @@ OWN: dict[str, Callable[[SessionManager], Any]] = {
     "delete cascade": lambda ann: ["ann-1", "ann-2"] if ann.delete("ann-1", cascade=True) else [],
 }
 REST = {"save", "get_session", "create_session", "import_session", "close", "user", "sweep"}  # below
+
+
+def _said(ann: SessionManager) -> list[Any]:
+    """A message of every session, whosever it is, that has one."""
+    everybody = SessionManager(ann.store)
+    return [said for header in everybody.each() for said in Session(header.session_id, store=ann.store).messages[:1]]
 
 
 def of(manager: SessionManager, user: str) -> Any:

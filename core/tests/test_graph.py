@@ -202,7 +202,7 @@ def test_merging_brings_both_sides_together_once(new: Callable[..., Session]) ->
     assert (texts(ours), texts(theirs)) == ("a b c e", "a b d")
     assert ours.merge(theirs, policy="theirs").get_state("both") == 2
     assert ours.merge(theirs, policy=lambda key, a, b: [a, b]).get_state("both") == [1, 2]
-    with pytest.raises(Conflict, match="state key 'both' is 2 by somebody else's change, not 1"):
+    with pytest.raises(Conflict, match="state key 'both' was set to 2 by somebody else while you set it to 1"):
         ours.merge(theirs, policy="raise")
     assert merged.verify()
     stranger = new("stranger")
@@ -329,7 +329,7 @@ def test_editing_and_answering_anew_are_forks() -> None:
     assert texts(session.edit(session.messages[1].id, "quiet")) == "a quiet"
     assert texts(session.regenerate()) == "a a#1 b b#4"
     assert session.store.load("s") == before
-    with pytest.raises(InvalidInput, match="does not count"):
+    with pytest.raises(InvalidInput, match="is not in the current history"):
         session.edit("nothing", "x")
     with pytest.raises(InvalidInput, match="no turn to answer"):
         Session("empty", store=session.store).regenerate()

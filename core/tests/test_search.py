@@ -69,8 +69,8 @@ def test_an_unknown_status_is_refused(manager: SessionManager) -> None:
     [
         ({"prefix": "~"}, "prefix '~' is of sessile's own records"),
         ({"prefix": "~heirs:"}, "prefix '~heirs:' is of"),
-        ({"status": "deleted"}, "status 'deleted' is of what is no session"),
-        ({"status": "pending"}, "status 'pending' is of"),
+        ({"status": "deleted"}, "status 'deleted' is internal"),
+        ({"status": "pending"}, "status 'pending' is internal"),
         ({"nope": 1}, "has no parameter 'nope': it has user_id, status, "),
         ({"prefixes": "a"}, "has no parameter 'prefixes': did you mean 'prefix'"),
     ],

@@ -245,7 +245,7 @@ def test_a_policy_is_given_the_whole_key_and_raises_before_anything_is_stored(st
     session.set_state({"k": 1, "user:k": 1})
     other = Session("s", store=store)
     other.set_state("user:k", "theirs")
-    with pytest.raises(Conflict, match="state key 'user:k' is 'theirs'"):
+    with pytest.raises(Conflict, match="state key 'user:k' was set to 'theirs'"):
         session.set_state({"k": 2, "user:k": "ours", "temp:t": 5}, policy="raise")
     assert session.get_state("temp:t") is None
     assert other.state == {"k": 1, "user:k": "theirs"}

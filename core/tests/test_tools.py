@@ -300,7 +300,7 @@ def test_what_a_partial_fixes_is_neither_shown_nor_taken() -> None:
     ("function", "error"),
     [
         (7, "a function, or a Tool"),
-        (dict, "tool 'dict' does not tell its parameters"),
+        (dict, "tool 'dict' has no readable signature"),
         (lambda: 1, "no name that a model could call"),
     ],
 )

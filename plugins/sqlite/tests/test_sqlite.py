@@ -48,14 +48,14 @@ def test_two_tables_in_one_file_do_not_meet(tmp_path: Path) -> None:
     Session("s", store=two).add_message("user", "in two")
     assert [m.content for m in Session("s", store=one).messages] == ["in one"]
     assert Session("s", store=f"sqlite:///{tmp_path / 'x.db'}?table_name=chats").message_count == 1
-    with pytest.raises(InvalidInput, match="no plain name"):
+    with pytest.raises(InvalidInput, match="is not valid"):
         SQLiteSessionStore(tmp_path / "x.db", table_name="x; DROP TABLE y")
 
 
 @pytest.mark.parametrize("store", [":memory:", Path(":memory:"), "sqlite:///:memory:", "sqlite:///:memory:?table_name=chats"])
 def test_a_database_in_memory_is_refused(store: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match="':memory:' is the name of no file here: use memory://"):
+    with pytest.raises(InvalidInput, match="':memory:' is not supported as a path: use memory://"):
         SessionManager(store) if str(store).startswith("sqlite") else SQLiteSessionStore(store)
     assert not list(tmp_path.iterdir())
 
@@ -380,7 +380,7 @@ def test_a_file_that_may_only_be_read_is_read(tmp_path: Path, in_use: bool) -> N
         reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert reader.stdout is not None
         assert reader.stdout.readline() == "['one'] ['s']\n"
-        assert re.search(r"x #\?\.db.* may only be read: nothing was written", reader.stdout.readline())
+        assert re.search(r"x #\?\.db.* is read-only: nothing was written", reader.stdout.readline())
         assert re.search(r"^$|x #\?\.db", reader.stdout.readline())  # there is nothing to migrate
         assert reader.stdout.readline() == "['one'] []\n"
         for name in (folder, *(os.path.join(folder, name) for name in os.listdir(folder))):
@@ -396,7 +396,7 @@ def test_a_file_that_may_only_be_read_is_read(tmp_path: Path, in_use: bool) -> N
 
 @pytest.mark.parametrize("name", ["select", "Order", "sqlite_master", "a-b", "", "1a"])
 def test_a_table_name_that_sql_has_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"table_name .* is no plain name"):
+    with pytest.raises(InvalidInput, match=r"table_name .* is not valid"):
         SQLiteSessionStore(tmp_path / "x.db", table_name=name)
 
 

@@ -131,10 +131,10 @@ async def get_state(h: Handle) -> WriteThrough:
     return WriteThrough(await states.get_state(h), h, _STATE)
 
 
-async def set_state(h: Handle, key: Mapping[str, JSON]) -> None:
-    """Make a dict (`key`) the session's state, as `Session.set_state` does."""
-    if not (isinstance(key, WriteThrough) and key.is_joined(h)):
-        await states.set_state(h, copied(key))
+async def set_state(h: Handle, state: Mapping[str, JSON]) -> None:
+    """Make a dict the session's state, as `Session.set_state` does."""
+    if not (isinstance(state, WriteThrough) and state.is_joined(h)):
+        await states.set_state(h, copied(state))
 
 
 async def get_metadata(h: Handle) -> WriteThrough:

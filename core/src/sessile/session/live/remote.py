@@ -64,7 +64,8 @@ class Elsewhere:
             raise Closed(f"session {self.session_id!r} is closed: open it again")
         name = self.names[verb]
         self.closed = name == "close"
-        result = await self.face.call(self.remote.perform, name, named(verb, args, kwargs))
+        known = getattr(getattr(type(self.session), name), "verb", verb)  # of `session.state = …`, that is `set_state`
+        result = await self.face.call(self.remote.perform, name, named(known, args, kwargs))
         if name in ("state", "metadata"):  # a dict that nobody could commit to, so that it must not look as if
             return MappingProxyType(result)
         return self._another(result) if hasattr(result, "perform") else result
