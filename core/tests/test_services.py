@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
-from sessile.errors import Closed, InvalidInput, NotInstalled, PluginError
+from sessile.errors import AccessDenied, Closed, InvalidInput, NotInstalled, PluginError
 from sessile.plugins import steer
 
 closed: list[str] = []
+made: list[Any] = []
 
 
 class Memory:
     """A service that counts what is said."""
 
     def __init__(self, session: Any, option: Any) -> None:
+        time.sleep(0.01)  # it connects
         if option == "bad":
             raise ValueError("no such memory")
-        self.session, self.option = session, option
+        self.session, self.option, self.user = session, option, session.user_id
+        made.append(self)
 
     def close(self) -> None:
         closed.append("memory")
@@ -52,6 +57,7 @@ class Plugin:
 @pytest.fixture(autouse=True)
 def _nothing_closed() -> None:
     closed.clear()
+    made.clear()
 
 
 def test_a_service_is_made_once_of_the_option_and_closed_in_reverse() -> None:
@@ -86,12 +92,99 @@ def test_services_of_an_async_session() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("face", [Session, AsyncSession])
-def test_a_bad_option_is_an_error_where_it_is_passed(face: Any) -> None:
+@pytest.mark.parametrize("options", [{"memory": "bad"}, {"knowledge": True, "memory": "bad"}])
+def test_a_bad_option_is_an_error_where_the_session_is_opened(options: dict[str, Any]) -> None:
+    async def open_async() -> None:
+        async with AsyncSession("s", store=MemorySessionStore(), plugins=[Plugin()], **options):
+            raise AssertionError("it was opened")
+
     with pytest.raises(ValueError, match="no such memory"):
-        face("s", store=MemorySessionStore(), plugins=[Plugin()], memory="bad")
+        Session("s", store=MemorySessionStore(), plugins=[Plugin()], **options)
     with pytest.raises(ValueError, match="no such memory"):
-        face("s", store=MemorySessionStore(), plugins=[Plugin()], knowledge=True, memory="bad")
+        asyncio.run(open_async())
+
+
+def test_a_service_is_made_for_the_sessions_own_user() -> None:
+    store = MemorySessionStore()
+    Session("s", user_id="ann", store=store).create()
+
+    async def main() -> None:
+        session = AsyncSession("s", store=store, plugins=[Plugin()], memory=True)
+        with pytest.raises(InvalidInput, match="not open yet, so its memory cannot be made"):
+            session.memory  # noqa: B018
+        assert await session.exists()
+        assert session.memory.user == "ann"
+        bobs = AsyncSession("s", user_id="bob", store=store, plugins=[Plugin()], memory=True)
+        with pytest.raises(AccessDenied):
+            await bobs.exists()
+        with pytest.raises(InvalidInput):
+            bobs.memory  # noqa: B018
+        async with AsyncSession("s", store=store, plugins=[Plugin()], memory=True) as again:
+            assert again.memory.user == "ann"
+
+    asyncio.run(main())
+
+
+class Telling(Memory):
+    """One that tells another as it is closed."""
+
+    def close(self) -> None:
+        closed.append("telling")
+        self.session.knowledge.session.memory.close()
+
+
+class Own(Memory):
+    def __init__(self, session: Any, option: Any) -> None:
+        super().__init__(session, option)
+        session.service("memory")
+
+
+async def awaited(session: Any, option: Any) -> Memory:
+    return Memory(session, option)
+
+
+def registering(target: str) -> Any:
+    class Registers:
+        @hookimpl
+        def register(self, registry: Any) -> None:
+            Plugin().register(registry)
+            registry.add("service", "memory", f"{__name__}:{target}")
+
+    return Registers()
+
+
+def test_a_service_that_is_closed_is_not_made_again(caplog: pytest.LogCaptureFixture) -> None:
+    session = Session("s", store=MemorySessionStore(), plugins=[registering("Telling")], memory=True, knowledge=True)
+    session.close()
+    assert closed == ["knowledge", "telling"]
+    assert "its knowledge is not there any more" in caplog.text
+
+
+def test_a_service_that_comes_too_late_is_closed() -> None:
+    store = MemorySessionStore()
+    for number in range(20):
+        session = Session("s", store=store, plugins=[Plugin()])
+
+        def ask(session: Session = session) -> None:
+            with suppress(Closed):
+                session.memory  # noqa: B018
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        if number % 2:
+            time.sleep(0.005)  # while it is being made
+        session.close()
+        thread.join()
+    assert made
+    assert len(closed) == len(made)
+
+
+@pytest.mark.parametrize(("target", "why"), [("Own", "making it asks for memory itself"), ("awaited", "its factory is async")])
+def test_a_factory_that_cannot_work_is_named(target: str, why: str) -> None:
+    with Session("s", store=MemorySessionStore(), plugins=[registering(target)]) as session:
+        for _ in range(2):
+            with pytest.raises(PluginError, match=f"{registering(target).__class__.__name__}.*{why}"):
+                session.memory  # noqa: B018
 
 
 def test_a_service_that_nobody_gives_and_one_that_was_refused() -> None:
@@ -122,6 +215,8 @@ def test_an_agent_hands_its_knowledge_to_the_session_that_it_opens(tmp_path: Pat
             assert agent.session.knowledge.option == ["a.txt"]
         with Session("s", store=MemorySessionStore()) as session, pytest.raises(InvalidInput, match="pass it to the Session"):
             session.Agent("A", knowledge=["a.txt"])
+        with pytest.raises(InvalidInput, match="pass it to the Session"):
+            Session("s", store=MemorySessionStore(), agents={"a": Agent("A", model="echo", knowledge=["a.txt"])})
     finally:
         monkeypatch.delenv("SESSILE_PLUGINS")
         steer((), ())

@@ -67,6 +67,8 @@ class Handle(Tip):
         self.options = dict(options or {})  # of services, by their names
         self.services: dict[str, Any] = {}  # in the order they were made (see `services.py`)
         self.making = new_lock(reentrant=True)  # held while a service is made; a service may ask for another one
+        self.being_made: set[str] = set()  # the names of those
+        self.closing = False  # are the services being closed?
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes the public session object for a sibling handle

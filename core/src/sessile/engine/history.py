@@ -14,7 +14,7 @@ from sessile.drive.arguments import Count
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
 from sessile.engine.state import own_values, with_values
-from sessile.errors import Conflict, InvalidInput
+from sessile.errors import InvalidInput
 from sessile.log.encoding import JSON, copied, json_value
 from sessile.log.entries import MESSAGE, Entry
 from sessile.log.header import Header
@@ -95,28 +95,15 @@ async def commit(
     if metadata is not None:
         fields["metadata"] = json_value(dict(metadata), "metadata")
 
-    version = 0  # of the header that it is committed behind
-
     def make(header: Header) -> Change | None:
-        nonlocal version
-        version = header.version
-        if expected is not None and header.version != expected:
-            raise Conflict(
-                f"session {h.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it again",
-                header,
-            )
         changed = with_values(header, sets)
         every = [*(changed.drafts if changed else ()), *drafts]  # a point behind a message has all that came with it
         return Change(every, {**fields, **(changed.fields if changed else {})}) if every or fields else None
 
-    stored = await h.commit(make, on_conflict=None if expected is None else "rebase")
-    if not version:  # a session's first one is random
-        version = (await h.open()).version
-    elif stored or fields:  # not as last seen: that may be another thread's
-        version += 1
+    after, stored = await h.commit_behind(make, expected=expected)
     new = handed_out(from_entry(entry) for entry in stored if entry.kind == MESSAGE)
     await observe(h, new)
-    return Committed(version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])
+    return Committed(after.version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])
 
 
 async def append(h: Handle, kind: str, body: JSON = None) -> Entry:

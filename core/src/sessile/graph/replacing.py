@@ -72,7 +72,8 @@ async def replace_tail(h: Handle, after: Message | str | None, messages: Iterabl
     else:
         last, gone = await behind(h, header, after)
         turn = last.turn if gone and gone[0].turn == last.turn else None  # else what is left of the turn would stay open
-    new = [draft(one, turn) for one in said]
+    asked = next((index for index, one in enumerate(said) if one.role == "user"), len(said))
+    new = [draft(one, turn if index < asked else None) for index, one in enumerate(said)]  # a question ends the turn
 
     async def prepare(header: Header) -> Change | None:
         return await _instead(h, header, gone, new) if gone else Change(new) if new else None

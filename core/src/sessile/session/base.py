@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeVar
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
-from sessile.drive.faces import Blocking, Face, run
+from sessile.drive.faces import Face
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
-from sessile.engine.services import close_services, service
+from sessile.engine.services import service
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
@@ -73,6 +73,9 @@ class BaseSession:
             store = db
         active = with_extra(() if adapter is None else (adapter,), with_extra(plugins), option="db")
         refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
+        for speaker in (agent, *(agents or {}).values()):
+            if (given := getattr(speaker, "knowledge", None)) is not None and given is not knowledge:
+                raise InvalidInput("knowledge is the session's where an agent speaks in one: pass it to the Session")
         if headers is not None:
             raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
         session_id = new_id() if session_id is None else check_id(session_id)
@@ -105,17 +108,9 @@ class BaseSession:
         self.agents: dict[str, Agent] = dict(agents or {})
         self._owner, self._view = self, None
         self._begin()
-        try:
-            for name, option in self._handle.options.items():
-                if option is not None and option is not False:  # so that a bad option is an error here
-                    self.service(name)
-        except BaseException:
-            run(close_services(self._handle, Blocking()))
-            release()
-            raise
 
     def _begin(self) -> None:
-        """What a face does at once: the blocking one looks whose session it is."""
+        """What a face does at once: the blocking one looks whose session it is, and makes its services."""
 
     @property
     def session_id(self) -> str:

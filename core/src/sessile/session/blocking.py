@@ -12,6 +12,7 @@ from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.faces import Blocking, HasHandle, run
 from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
+from sessile.engine.services import close_services, make_services
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
@@ -84,7 +85,9 @@ class Session(BaseSession):
     def _begin(self) -> None:
         try:
             run(self._handle.open())
+            make_services(self._handle)
         except BaseException:
+            run(close_services(self._handle, self._handle.face))
             self._handle.release()
             raise
 

@@ -13,7 +13,7 @@ from typing import Any
 from sessile.engine.committing.commits import Commits, Retrying, overtaken
 from sessile.engine.committing.deletion import clear, finish
 from sessile.engine.committing.heirs import how_it_went, keep_inherited
-from sessile.errors import AccessDenied, Closed, Conflict, SessionNotFound
+from sessile.errors import AccessDenied, Closed, Conflict, LeaseLost, SessionNotFound
 from sessile.log.entries import Entry
 from sessile.log.header import DEFAULT_USER, DELETED, UNSEEN, Header
 from sessile.log.ids import RESERVED, new_log_id
@@ -137,28 +137,38 @@ class Tip:
         Returns the entries as stored. Raises `Conflict` under "raise", or when `timeout` is over. leased: do not look
         who has the session's lease.
         """
+        return (await self.commit_behind(make, on_conflict=on_conflict, leased=leased))[1]
+
+    async def commit_behind(
+        self, make: Make, *, on_conflict: str | None = None, expected: int | None = None, leased: bool = False
+    ) -> tuple[Header, list[Entry]]:
+        """As `commit`. Returns the header after it as well: the newest one where there was nothing to do.
+
+        expected: the version that the session must be at, else `Conflict`, whatever on_conflict says.
+        """
         header = self._header
         if header is None or self.closed:
             header = await self.open()
-        shown = header if (on_conflict or self.on_conflict) == "raise" else None
+        shown = header
+        refused = expected is None and (on_conflict or self.on_conflict) == "raise"
         again: Retrying | None = None
-        newest = False
+        is_newest = False
         while True:
             if not leased and (header.lease is not None or self.token is not None):
-                header = self.see(await self.commits.until_free(header, self.token))
-            change, failure = None, None
-            try:
-                change = make(header)
-            except Exception as error:
-                failure = error
-            if change is None:  # nothing to do, or `make` failed; but the header may be out of date, so look again first
-                known, header, newest = header, header if newest else await self.refresh(), True
+                header = await self._until_free(header)
+            change, failure = self._made(make, header, expected)
+            if change is None:  # nothing to do, or it cannot be done; but the header may be out of date, so look again first
+                known = header
+                header = header if is_newest else await self.refresh()
+                is_newest = True
                 if header.version != known.version:
                     continue
+                if isinstance(failure, Conflict) and self.on_conflict == "raise":
+                    self._header = shown  # the caller has not seen the newest one
                 if failure is not None:
                     raise failure
-                return []
-            if shown is not None and header.version != shown.version:
+                return header, []
+            if refused and header.version != shown.version:
                 raise self._overtaken(shown, header)
             entries, fields = stamp(header, change, round(time.time(), 6))
             if header.ancestors:
@@ -166,14 +176,40 @@ class Tip:
             try:
                 after = await self.commits.put(header, entries, fields)
             except Conflict as conflict:
-                if shown is not None:
+                if refused:
                     raise self._overtaken(shown, conflict.header) from conflict
                 again = again or self.commits.retrying(f"session {self.session_id!r}")
-                header, newest = await self._newest(conflict.header, late=await again.lost(conflict)), True
+                header, is_newest = await self._newest(conflict.header, late=await again.lost(conflict)), True
             else:
                 self._header = after
                 self._committed(header, after, entries)
-                return entries
+                return after, entries
+
+    def _made(self, make: Make, header: Header, expected: int | None) -> tuple[Change | None, Exception | None]:
+        """What to commit behind a header, or why nothing can be."""
+        if expected is not None and header.version != expected:
+            return None, Conflict(
+                f"session {self.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it "
+                "again",
+                header,
+            )
+        try:
+            return make(header), None
+        except Exception as error:
+            return None, error
+
+    async def _until_free(self, header: Header) -> Header:
+        """Wait while others have the lease. `LeaseLost` where the one of this handle is over."""
+        lost_with: int | None = None
+        while True:
+            token = self.token
+            try:
+                return self.see(await self.commits.until_free(header, token))
+            except LeaseLost:
+                if token == lost_with:
+                    raise
+                lost_with = token  # another task of this handle may have got it since the header was read
+                header = await self.refresh()
 
     def _committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
         """Called after each commit of its own."""
@@ -192,7 +228,12 @@ class Tip:
         again = self.commits.retrying(f"session {self.session_id!r}")
         while True:
             header = await self.refresh_for_change(on_conflict)
-            change = await prepare(header)
+            try:
+                change = await prepare(header)
+            except Conflict:
+                if (on_conflict or self.on_conflict) == "raise" or self._header is header:
+                    raise
+                continue  # another task or thread of this handle has read on while this one prepared
             try:
                 return await self.commit(functools.partial(self._unless_changed, header, change), on_conflict="raise")
             except Conflict as conflict:
