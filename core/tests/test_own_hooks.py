@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sessile import AsyncSession, MemorySessionStore, Session, hookimpl
-from sessile.errors import InvalidInput, NotRegistered, PluginError
+from sessile.errors import Closed, InvalidInput, NotRegistered, PluginError
 from sessile.plugins import hookspec
 
 specs = types.ModuleType("specs_of_a_plugin")
@@ -187,3 +187,56 @@ def test_plugins_that_need_one_that_is_found_later_wait_for_it(tmp_path: Path) -
     error = "NotRegistered: kind 'nobodys' of 'x' does not exist: use one of"
     assert plugins.startswith(f"[('aaa', 'active', ''), ('bbb', 'active', ''), ('ccc', 'broken', \"{error}")
     assert results == "[1.0]"
+
+
+class Both:
+    """A hook of the core, and one that another plugin brings."""
+
+    def on_user_message(self, content: str) -> None:
+        pass
+
+    def score(self, text: str) -> float:
+        return 1.5
+
+
+class Only:
+    def score(self, text: str) -> float:
+        return 2.5
+
+
+@pytest.mark.parametrize("plugins", [[Both(), Only(), Quality()], [Quality(), Both(), Only()], [Only(), Quality(), Both()]])
+def test_plugins_of_a_session_come_in_any_order(plugins: list[Any]) -> None:
+    with Session("s", store=MemorySessionStore(), plugins=plugins, strict=True) as session:
+        assert sorted(session.hook("score", text="four")) == [1.5, 2.5, 4.0]
+        hooks = {name: info.hooks for info in session.plugins.infos() for name in [info.name.partition("-")[0]]}
+        assert hooks["Both"] == ("on_user_message", "score")
+
+
+def bringing(name: str, text: str) -> Any:
+    module = types.ModuleType(name)
+    exec(f"from sessile.plugins import hookspec\n@hookspec\n{text}: 'about'", module.__dict__)
+
+    class Brings:
+        @hookimpl
+        def register(self, registry: Any) -> None:
+            registry.hooks(module)
+
+    return Brings()
+
+
+def test_an_argument_may_have_any_name() -> None:
+    class Named:
+        def rerank(self, name: str, arguments: int) -> list[Any]:
+            return [name, arguments]
+
+    plugins = [bringing("named", "def rerank(session, name, arguments)"), Named()]
+    with Session("s", store=MemorySessionStore(), plugins=plugins) as session:
+        assert session.hook("rerank", name="a", arguments=1) == [["a", 1]]
+    with pytest.raises(Closed):
+        session.hook("rerank", name="a", arguments=1)
+
+
+@pytest.mark.parametrize("arguments", ["*, q", "q=1", "*q", "**q", "hook_name"])
+def test_an_argument_that_cannot_reach_an_implementation_is_refused(arguments: str) -> None:
+    with pytest.raises(InvalidInput, match=r"hook 'rerank' of module 'odd' has (the|an) argument"):
+        Session("s", store=MemorySessionStore(), plugins=[bringing("odd", f"def rerank({arguments})")])

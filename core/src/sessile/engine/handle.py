@@ -198,7 +198,7 @@ class Handle(Tip):
         self.adopt(handle)
         return handle
 
-    async def hook(self, name: str, **arguments: Any) -> list[Any]:
+    async def hook(self, name: str, /, **arguments: Any) -> list[Any]:
         """Call a hook with this session's arguments filled in."""
         if not self.plugins.implementations(name):
             return []

@@ -79,8 +79,9 @@ async def set_metadata(h: Handle, metadata: Mapping[str, JSON]) -> None:
     await set_fields(h, metadata=json_value(dict(metadata), "metadata"))
 
 
-async def change_metadata(h: Handle, values: Mapping[str, JSON], gone: Iterable[str] = ()) -> None:
-    """Set some keys of the session's metadata, and remove others, in one commit; what others set meanwhile stays."""
+async def update_metadata(h: Handle, values: Mapping[str, JSON], remove: Iterable[str] = ()) -> None:
+    """Set some keys of the session's metadata and remove others, in one commit; what others set meanwhile stays."""
+    values, gone = json_value(dict(values), "metadata"), frozenset(remove)
 
     def changed(header: Header) -> Change | None:
         metadata = {key: value for key, value in {**header.metadata, **values}.items() if key not in gone}
@@ -169,12 +170,13 @@ async def extract_topics(h: Handle, history: Iterable[Mapping[str, Any]] | None 
     return [word for word, _ in words.most_common(limit + len(_COMMON)) if word not in _COMMON][:limit]
 
 
-async def call_hook(h: Handle, /, hook_name: str, **arguments: Any) -> list[Any]:
+async def hook(h: Handle, /, hook_name: str, **arguments: Any) -> list[Any]:
     """Call a hook that a plugin added with `registry.hooks`. Returns the results that are not None.
 
     arguments: all that the hook has, by their names; `session` and `session_id` are given by themselves. `NotRegistered` for a
     hook that no plugin has brought (the core calls its own), `InvalidInput` for other arguments.
     """
+    h.check_open()
     specs = h.plugins.specs
     if hook_name not in specs.of_plugins():
         there = ", ".join(sorted(specs.of_plugins())) or "none"
@@ -224,7 +226,7 @@ async def _let_go(h: Handle) -> None:
 async def _give_back(h: Handle) -> None:
     try:
         if h.lease is not None:
-            await h.lease.release()
+            await h.lease.give_back()
     finally:
         h.closed = True
         await h.face.call(h.release)

@@ -159,7 +159,7 @@ _STATE = _Kind(
     InvalidState,
     states.is_shared,
 )
-_METADATA = _Kind("metadata", lifecycle.change_metadata, "`await session.set_metadata({**metadata, key: value})`")
+_METADATA = _Kind("metadata", lifecycle.update_metadata, "`await session.update_metadata({key: value})`")
 
 
 def _refuse(name: str, verbs: str) -> Callable[[Any, Any], None]:

@@ -12,6 +12,7 @@ MAX_ID = 255  # characters, of session and user ids
 RESERVED = "~"  # ids that begin so are sessile's own records, such as the state that a user's sessions share
 USER_STATE = f"{RESERVED}user:"  # and the user: the id of the state that a user's sessions share
 APP_STATE = f"{RESERVED}app"  # of the state that all share, with ":" and the application where that has a name
+HEIRS = f"{RESERVED}heirs:"  # and a log: the id of the record of who inherits from it
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[a-z0-9_.@=+-]")
 _PART_UP = re.compile(r"(?<![^/\\])(\.\.?)(?![^/\\])")  # "." and ".." as parts of a path

@@ -1,4 +1,4 @@
-"""A set of plugins that are active: how they are loaded and ordered, and how their hooks are called."""
+"""A set of plugins that are active: how they are found, loaded and ordered. How their hooks are called is in `calling.py`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import functools
 import importlib.util
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from sessile.drive.faces import Face, is_async, suited
-from sessile.drive.shown import shorten
-from sessile.errors import InvalidInput, NotInstalled, NotRegistered, PluginError
-from sessile.plugins import builtin, hookspecs
-from sessile.plugins.hook_results import CHECKS
+from sessile.drive.faces import is_async
+from sessile.errors import InvalidInput, NotInstalled, NotRegistered
+from sessile.plugins import builtin
+from sessile.plugins.calling import HookCalls
 from sessile.plugins.marking import Implementation, Specs, find_hooks, merged, specs_of
 from sessile.plugins.registry import Registry
 
@@ -41,7 +40,7 @@ class PluginInfo:
     error: str = ""
 
 
-class Plugins:
+class Plugins(HookCalls):
     """A set of active plugins and their registry.
 
     blocked: names of plugins that are not to be active. extra: modules, paths of files, or objects with hooks, whose
@@ -68,10 +67,31 @@ class Plugins:
         if base is None:
             self._add(builtin, PluginInfo("builtin", "active"), by_name=False)
             self._discover(_entry_points() if discover else ())
-        for plugin in extra:
-            info = self.add(plugin)
-            if info.status == "broken":  # somebody asked for just this one
+        self._add_all([*extra])
+
+    def _add_all(self, plugins: Sequence[object]) -> None:
+        """Make these active, and none that is broken: somebody asked for just them. Some may bring hooks that others have."""
+        modules = self.registry.hook_modules
+        infos = [self.add(plugin) for plugin in plugins]
+        if self.registry.hook_modules != modules:
+            infos = [self._look_again(plugin, info) for plugin, info in zip(plugins, infos, strict=True)]
+        for info in infos:
+            if info.status == "broken":
                 raise InvalidInput(f"plugin {info.name!r} cannot be used: {info.error}")
+
+    def _look_again(self, plugin: object, info: PluginInfo) -> PluginInfo:
+        """Find what a plugin has of hooks that another one has brought after it was added."""
+        if info.status == "broken" and self._infos.get(info.name) is info:
+            del self._infos[info.name]
+            return self.add(plugin)
+        if info.status != "active":
+            return info
+        plugin = load_local(plugin) if isinstance(plugin, str) else plugin
+        found = find_hooks(plugin, info.name, by_name=True, specs=self.specs)
+        for hook in found.keys() - {*info.hooks}:
+            self._hooks[hook] = merged(self._hooks.get(hook, []), [found[hook]])
+        self._order.clear()
+        return self._known(attrs.evolve(info, hooks=tuple(sorted(found))))
 
     def _discover(self, entry_points: Sequence[metadata.EntryPoint]) -> None:
         """Load plugins. Those that need a kind or a hook of one that is found later are tried again behind it."""
@@ -192,121 +212,6 @@ class Plugins:
     def _in_order(self, hook: str) -> list[Implementation]:
         own = self._hooks.get(hook, [])
         return own if self._base is None else merged(self._base._in_order(hook), own)
-
-    async def call(self, face: Face, hook: str, arguments: Mapping[str, Any], *, strict: bool = False) -> list[Any]:
-        """Call a hook's implementations in order and return their results that are not None.
-
-        Each is called with the arguments it names, and its failure is reported (`strict`: raised as `PluginError`): an
-        exception, or a result that the hook cannot have. With a firstresult hook the first result ends the call.
-        """
-        first = hook in self.specs.first_result
-
-        async def inside() -> list[Any]:
-            results: list[Any] = []
-            for impl in self.implementations(hook):
-                result = None if impl.wrapper else await self._result(face, hook, impl, arguments, strict)
-                if result is not None:
-                    results.append(result)
-                    if first:
-                        break
-            return results
-
-        return await self._wrapped(face, hook, arguments, strict, inside) if self.implementations(hook) else []
-
-    async def fold(
-        self, face: Face, hook: str, name: str, value: Any, arguments: Mapping[str, Any], *, strict: bool = False
-    ) -> Any:
-        """Hand `value` through a hook's implementations as argument `name`: each gets a copy of what the one before returned."""
-
-        async def inside() -> Any:
-            folded = value
-            for impl in self.implementations(hook):
-                if not impl.wrapper:
-                    result = await self._result(face, hook, impl, {**arguments, name: copy(folded)}, strict)
-                    folded = folded if result is None else result
-            return folded
-
-        return await self._wrapped(face, hook, {**arguments, name: copy(value)}, strict, inside)
-
-    async def _result(self, face: Face, hook: str, impl: Implementation, arguments: Mapping[str, Any], strict: bool) -> Any:
-        """What an implementation returned, checked; None where it failed."""
-        try:
-            return _checked(hook, await _invoke(face, impl, arguments))
-        except Exception as error:
-            self.report(impl, hook, error, strict)
-
-    async def _wrapped(
-        self, face: Face, hook: str, arguments: Mapping[str, Any], strict: bool, inside: Callable[[], Awaitable[Any]]
-    ) -> Any:
-        """The result of `inside` once the hook's wrappers, entered first and left last, had a look at it or changed it."""
-        entered: list[tuple[Implementation, Generator[None, Any, Any]]] = []
-        try:
-            for impl in self.implementations(hook):
-                if impl.wrapper:
-                    try:
-                        generator = await _invoke(face, impl, arguments)
-                        await face.call(_enter, generator)
-                        entered.append((impl, generator))
-                    except Exception as error:
-                        self.report(impl, hook, error, strict)
-            result = await inside()
-            while entered:
-                impl, generator = entered.pop()
-                try:
-                    changed = await face.call(_leave, generator, copy(result))
-                    result = result if changed is None else _changed(hook, result, changed)
-                except Exception as error:
-                    self.report(impl, hook, error, strict)
-            return result
-        finally:
-            for _, generator in entered:
-                generator.close()
-
-    def report(self, impl: Implementation, hook: str, error: Exception, strict: bool) -> None:
-        """Log a hook's failure with the plugin's name; raise it under `strict`."""
-        failure = PluginError(impl.plugin_name, hook, error)
-        if strict:
-            raise failure from error
-        logger.error("%s", failure, exc_info=error)
-
-
-async def _invoke(face: Face, impl: Implementation, arguments: Mapping[str, Any]) -> Any:
-    return await face.call(impl.function, **{n: _given(impl, n, arguments[n]) for n in impl.wanted if n in arguments})
-
-
-def _given(impl: Implementation, name: str, value: Any) -> Any:
-    """An argument as an implementation can use it: sessions and turns in the face of its function."""
-    return suited(impl.function, value) if name in ("session", "turn") else value
-
-
-def _checked(hook: str, result: Any) -> Any:
-    check = None if result is None else CHECKS.get(hook)
-    return check(result) if check else result
-
-
-def _changed(hook: str, before: Any, after: Any) -> Any:
-    """What a wrapper made of a hook's result, in the form that the hook has: a list of results, or what was folded."""
-    if hook in hookspecs.FOLDED:
-        return _checked(hook, after)
-    if not isinstance(after, list):
-        raise InvalidInput(f"a wrapper of {hook} returns the list of results that it got, or another: not {shorten(after)}")
-    return [_checked(hook, result) for result in after]
-
-
-def _enter(generator: Generator[None, Any, Any]) -> None:
-    try:
-        next(generator)
-    except StopIteration:
-        raise InvalidInput("a wrapper yields once: this one did not") from None
-
-
-def _leave(generator: Generator[None, Any, Any], result: Any) -> Any:
-    try:
-        generator.send(result)
-    except StopIteration as stop:
-        return stop.value
-    generator.close()
-    raise InvalidInput("a wrapper yields once: this one did so again")
 
 
 @functools.cache

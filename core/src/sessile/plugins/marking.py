@@ -51,6 +51,8 @@ class Specs:
                     f"hooks that there are already: {', '.join(sorted(there))}" if found else "no function marked with hookspec"
                 )
                 raise InvalidInput(f"module {module.__name__!r} has {what}")
+            for spec in found:
+                _check_arguments(module, spec)
             specs += found
         self.names = tuple(spec.__name__ for spec in specs)
         self.first_result = frozenset(spec.__name__ for spec in specs if spec.sessile_spec["firstresult"])
@@ -63,6 +65,16 @@ class Specs:
     def of_plugins(self) -> frozenset[str]:
         """The names that plugins have brought."""
         return frozenset(self.names) - frozenset(hookspecs.HOOKS)
+
+
+def _check_arguments(module: ModuleType, spec: FunctionType) -> None:
+    """Each argument has to reach the implementations, which are called with them by name."""
+    where = f"hook {spec.__name__!r} of module {module.__name__!r}"
+    for name, parameter in inspect.signature(spec).parameters.items():
+        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.default is not parameter.empty:
+            raise InvalidInput(f"{where} has the argument {str(parameter)!r}: write its name alone, without a star or a default")
+        if name == "hook_name":
+            raise InvalidInput(f"{where} has an argument 'hook_name', as session.hook has itself: choose another name")
 
 
 def _is_spec(value: object) -> bool:

@@ -104,6 +104,10 @@ class Registry:
         """The registered names of a kind, aliases left out."""
         return sorted({entry.name for entry in self.entries if entry.kind == kind})
 
+    def has(self, kind: str, name: str) -> bool:
+        """Is a name or alias registered?"""
+        return any(entry.kind == kind and name in (entry.name, *entry.aliases) for entry in self.entries)
+
     def find(self, kind: str, name: str) -> Registration:
         """The registration of a name or alias; `NotInstalled`, with what to do, where there is none."""
         for entry in self.entries:
@@ -156,7 +160,7 @@ def refuse_untaken(registry: Registry, **options: Any) -> None:
     `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
     """
     for option, value in options.items():
-        if value is None or value is False or option in registry.names("service"):
+        if value is None or value is False or registry.has("service", option):
             continue
         kind = _OPTION_KINDS.get(option, option)
         try:

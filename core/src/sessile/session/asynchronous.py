@@ -136,6 +136,7 @@ class AsyncSession(BaseSession):
     create = awaited(lifecycle.create)
     metadata = property(awaited(write_through.get_metadata), write_through.refuse_metadata)
     set_metadata = awaited(lifecycle.set_metadata)
+    update_metadata = awaited(lifecycle.update_metadata)
     title = property(awaited(lifecycle.get_title), write_through.refuse_title)
     set_title = awaited(lifecycle.set_title)
     status = property(awaited(lifecycle.get_status))
@@ -146,7 +147,7 @@ class AsyncSession(BaseSession):
     extract_topics = awaited(lifecycle.extract_topics)
     archive = awaited(lifecycle.archive)
     delete = awaited(lifecycle.delete)
-    hook = awaited(lifecycle.call_hook)
+    hook = awaited(lifecycle.hook)
     close = awaited(lifecycle.close)
 
     # the session as a graph

@@ -21,7 +21,6 @@ from sessile.session.agent import Agent
 from sessile.session.base import BaseSession, names_of_verbs
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
-from sessile.store.documents import DocumentStore
 from sessile.store.memory import HeldSession
 from sessile.transfer import archives, saving
 
@@ -144,6 +143,7 @@ class Session(BaseSession):
     exists = blocking(lifecycle.exists)
     create = blocking(lifecycle.create)
     set_metadata = blocking(lifecycle.set_metadata)
+    update_metadata = blocking(lifecycle.update_metadata)
     metadata = property(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
     set_title = blocking(lifecycle.set_title)
     title = property(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
@@ -155,7 +155,7 @@ class Session(BaseSession):
     extract_topics = blocking(lifecycle.extract_topics)
     archive = blocking(lifecycle.archive)
     delete = blocking(lifecycle.delete)
-    hook = blocking(lifecycle.call_hook)
+    hook = blocking(lifecycle.hook)
     close = blocking(lifecycle.close)
 
     # the session as a graph
@@ -197,11 +197,8 @@ class Session(BaseSession):
 Session._plain, Session._names = Session, names_of_verbs(Session)
 
 
-def _session_over(held: HeldSession, session_id: str) -> Session:
-    """The session in a store of its own, whatever its status is."""
+def session_over(held: HeldSession, session_id: str) -> Session:
+    """The session in a store of its own, whatever its status is: what a document store is given to save."""
     header = held.load(session_id)
     assert header is not None
     return Session(store=held)._handle.sibling(header).session  # type: ignore[no-any-return]
-
-
-DocumentStore.session_over = staticmethod(_session_over)

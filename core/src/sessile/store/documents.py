@@ -7,7 +7,8 @@ methods cannot compare and set, so what a store promises to many writers holds w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -92,8 +93,6 @@ class _Locks:
 
 class DocumentStore:
     """The store waist over a document-style store. A log that outlives its session is a document `~log:<log>`."""
-
-    session_over: ClassVar[Callable[[HeldSession, str], Any]]  # makes the `Session` that `save` is given (see `sessile.session`)
 
     def __init__(self, documents: Any) -> None:
         self._documents = documents
@@ -196,7 +195,9 @@ class DocumentStore:
             raise Closed("this store is closed: pass the document store to a new Session or SessionManager")
 
     async def _keep(self, session_id: str, held: _Document) -> None:
-        await self._documents.save(DocumentStore.session_over(held, session_id))
+        # by its name, as what plugins register: sessions are in a layer above this one
+        session_over = import_module("sessile.session.blocking").session_over
+        await self._documents.save(session_over(held, session_id))
 
 
 def _kept(log: str) -> str:

@@ -109,7 +109,7 @@ def _parts(url: str, plugins: Plugins) -> tuple[list[Registration], str, Registr
     try:
         return [], url, plugins.registry.find("store", scheme)
     except NotInstalled:
-        if outer not in plugins.registry.names("wrapper"):
+        if not plugins.registry.has("wrapper", outer):
             raise
     wrappers, url, registration = _parts(inner, plugins)
     return [plugins.registry.find("wrapper", outer), *wrappers], url, registration

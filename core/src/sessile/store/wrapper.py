@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from sessile.drive.faces import Awaiting, Blocking, Face, run
-from sessile.errors import Conflict
+from sessile.drive.shown import shorten
+from sessile.errors import Conflict, CorruptStore, InvalidInput
 from sessile.log.encoding import JSON
 from sessile.log.entries import Entry
 from sessile.log.header import Header
-from sessile.store.waist import Page, Query
+from sessile.log.ids import HEIRS
+from sessile.store.columns import readable
+from sessile.store.documents import DocumentStore, is_document_store
+from sessile.store.waist import METHODS, Page, Query, is_store
 
 
 class StoreWrapper:
@@ -21,13 +26,23 @@ class StoreWrapper:
     Override `entry_in`, `entry_out`, `changes_in` and `header_out`; each `_out` undoes its `_in`. Entries may change in
     `body` and `raw`, header fields in `title`, `state` and `metadata`: by the others stores find what they are asked for.
     Hashes are computed before `entry_in`, so `verify` checks that `entry_out` restores the entry. If `entry_out` is
-    overridden, the wrapped store's search index is not used: it holds the changed text.
+    overridden, the wrapped store's search index is not used: it holds the changed text. The records of who inherits from a log
+    stay as they are, so that a sweep without the wrapper does no harm.
+
+    For metrics, caches or guards override the seven methods themselves. An `AsyncSession` then calls them in worker threads.
+
+    store: a store, or a document store (`SessionStore`); `InvalidInput` for anything else. header_out: raises `CorruptStore`
+    for what cannot be read; such a session is left out of lists, and can be deleted.
 
     Registered as `registry.add("wrapper", "vault", "my_package:Vault")`, "vault+sqlite:///chat.db" opens one around another,
     called with that store. Who makes a wrapper closes it, and the store with it.
     """
 
     def __init__(self, store: Any) -> None:
+        if not is_store(store):
+            if not is_document_store(store):
+                raise InvalidInput(f"store is {shorten(store)}, around which nothing can be put: pass an opened store")
+            store = DocumentStore(store)
         self.store = store
         self._calls = _Calls(self, Blocking())
 
@@ -70,15 +85,23 @@ class StoreWrapper:
 
     @property
     def asynchronous(self) -> _Calls:
-        """The same methods, to be awaited."""
+        """The same methods, to be awaited; none where a subclass has overridden one of the seven, which is used then."""
+        if _overridden(self, *METHODS):
+            raise AttributeError("asynchronous")
         return _Calls(self, Awaiting())
 
     def __getattr__(self, name: str) -> Any:
         """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
-        if name in ("store", "_calls"):  # of one that is not made yet, as while it is copied
+        if name in ("store", "_calls", "asynchronous"):  # of one that is not made yet, as while it is copied
+            raise AttributeError(name)
+        if name == "load_last" and _overridden(self, "load", "read"):
             raise AttributeError(name)
         found = getattr(self._calls, name)
         return (lambda *args: run(found(*args))) if name == "load_last" else found
+
+
+def _overridden(wrapper: StoreWrapper, *methods: str) -> bool:
+    return any(getattr(type(wrapper), name) is not getattr(StoreWrapper, name) for name in methods)
 
 
 class _Calls:
@@ -90,18 +113,30 @@ class _Calls:
         self._store = face.native(wrapper.store)
 
     def _out(self, header: Header | None) -> Header | None:
-        return None if header is None else self._wrapper.header_out(header)
+        return None if header is None else self._header_out(header)
+
+    def _header_out(self, header: Header) -> Header:
+        return header if header.session_id.startswith(HEIRS) else self._wrapper.header_out(header)
 
     async def load(self, session_id: str) -> Header | None:
         return self._out(await self._face.call(self._store.load, session_id))
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
         entries = [self._wrapper.entry_in(entry) for entry in entries]
-        changes = self._wrapper.changes_in(session_id, changes)
+        if not session_id.startswith(HEIRS):
+            changes = self._wrapper.changes_in(session_id, changes)
         await self._conditional(self._store.commit, session_id, expected=expected, entries=entries, changes=changes)
 
     async def delete(self, session_id: str, *, expected: int | None) -> None:
+        if expected is None:  # what cannot be read through the wrapper can be in the store
+            expected = await self._version_of_broken(session_id)
         await self._conditional(self._store.delete, session_id, expected=expected)
+
+    async def _version_of_broken(self, session_id: str) -> int | None:
+        header = None
+        with suppress(CorruptStore):
+            header = await self._face.call(self._store.load, session_id)
+        return header.version if header is not None and readable(self._header_out, header) is None else None
 
     async def _conditional(self, method: Any, session_id: str, **how: Any) -> None:
         try:
@@ -115,7 +150,8 @@ class _Calls:
 
     async def find(self, query: Query) -> Page[Header]:
         page: Page[Header] = await self._face.call(self._store.find, query)
-        return attrs.evolve(page, items=[*map(self._wrapper.header_out, page.items)])
+        found = [readable(self._header_out, header) for header in page.items]
+        return attrs.evolve(page, items=[header for header in found if header is not None])
 
     async def prune(self, log: str, keep: int) -> None:
         await self._face.call(self._store.prune, log, keep)

@@ -19,15 +19,13 @@ from sessile.engine.committing.commits import Commits, Fields
 from sessile.errors import Conflict, CorruptStore
 from sessile.log.encoding import JSON
 from sessile.log.header import DELETED, PENDING, Ancestor, Header
-from sessile.log.ids import RESERVED, owner_of
+from sessile.log.ids import HEIRS, owner_of
 from sessile.store.waist import MARGIN
-
-PREFIX = f"{RESERVED}heirs:"  # how the ids of these records begin
 
 
 def record_of(log: str) -> str:
     """The id of a log's record."""
-    return PREFIX + log
+    return HEIRS + log
 
 
 async def is_dead(commits: Commits, log: str) -> bool:
@@ -118,7 +116,7 @@ async def tidy(commits: Commits, record: Header, *, repair: bool) -> bool:
             record = await commits.change(record, state=_without(record, void))
         except Conflict:  # somebody is at it
             return True
-        log = record.session_id.removeprefix(PREFIX)
+        log = record.session_id.removeprefix(HEIRS)
         if await is_dead(commits, log):
             await settle(commits, log)
         elif not record.state:

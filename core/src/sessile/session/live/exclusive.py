@@ -60,7 +60,18 @@ class Lease:
     def token(self) -> int | None:
         return self._written[-1]["token"] if self._written else None
 
-    async def acquire(self) -> None:
+    def acquire(self) -> Any:
+        """What `with` does at its beginning. Awaited with an `AsyncSession`.
+
+        `LockTimeout` where others have the lease all the time, `InvalidInput` where this very task or thread has it already.
+        """
+        return self.take() if self._h.face.awaits else run(self.take())
+
+    def release(self) -> Any:
+        """Give the lease back, if it is still held, as `with` does at its end. Awaited with an `AsyncSession`."""
+        return self.give_back() if self._h.face.awaits else run(self.give_back())
+
+    async def take(self) -> None:
         """Wait for the lease and take it. `LockTimeout` where others have it all the time.
 
         `InvalidInput` where this very task, or thread, has it already: it would wait for itself.
@@ -83,7 +94,7 @@ class Lease:
         except BaseException:
             with suppress(SessileError):
                 await h.refresh()  # a cancelled commit may have landed
-            await self.release()
+            await self.give_back()
             raise
         _acquired.set((*_acquired.get(), self))
 
@@ -122,13 +133,13 @@ class Lease:
         await self._h.commit(lambda header: self._write(token))
         del self._written[:-1]
 
-    async def release(self) -> None:
+    async def give_back(self) -> None:
         """Give the lease back, if it is still held."""
         h, written = self._h, self._written
         if self not in _entered:
             return
 
-        def give_back(header: Header) -> Change | None:
+        def given_back(header: Header) -> Change | None:
             return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease in written else None
 
         h.lease, h.token, self._written = None, None, []
@@ -136,7 +147,7 @@ class Lease:
         try:
             if written and not h.closed:
                 with suppress(SessionNotFound):  # deleted, and its lease with it
-                    await h.commit(give_back, on_conflict="rebase", leased=True)
+                    await h.commit(given_back, on_conflict="rebase", leased=True)
         finally:
             _entered.discard(self)
             h.alone.release()
@@ -144,20 +155,20 @@ class Lease:
     def __enter__(self) -> Lease:
         if self._h.face.awaits:
             raise InvalidInput("an AsyncSession is used exclusively with `async with session.exclusive()`, not with `with`")
-        run(self.acquire())
+        run(self.take())
         return self
 
     def __exit__(self, *_: object) -> None:
-        run(self.release())
+        run(self.give_back())
 
     async def __aenter__(self) -> Lease:
         if not self._h.face.awaits:
             raise InvalidInput("a Session is used exclusively with `with session.exclusive()`, not with `async with`")
-        await self.acquire()
+        await self.take()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.release()
+        await self.give_back()
 
 
 def _current_task() -> Any:

@@ -14,12 +14,12 @@ import attrs
 
 from sessile.engine.committing.commits import Commits
 from sessile.engine.committing.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
-from sessile.engine.committing.heirs import PREFIX, is_dead, record_of, settle, tidy
+from sessile.engine.committing.heirs import is_dead, record_of, settle, tidy
 from sessile.engine.handle import Handle
 from sessile.engine.lifecycle import archive_if
 from sessile.errors import Conflict, CorruptStore, LockTimeout, SessionNotFound, StoreError, StoreUnavailable
 from sessile.log.header import DELETED, PENDING, Header
-from sessile.log.ids import APP_STATE, RESERVED, USER_STATE, owner_of
+from sessile.log.ids import APP_STATE, HEIRS, RESERVED, USER_STATE, owner_of
 from sessile.plugins.discovery import installed
 from sessile.store.waist import Query
 
@@ -68,14 +68,14 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
             if owner is None and not bound:
                 left.add(session_id, error)
             continue
-        if session_id.startswith(PREFIX) and not await _is_empty(commits):
+        if session_id.startswith(HEIRS) and not await _is_empty(commits):
             left.add(session_id, error)  # who inherits is not known: what they need stays
             continue
         with left.passed_by(session_id):
             gone = await delete_broken(commits, session_id, only=query.matches if user_id is not None else None)
             count += gone and not session_id.startswith(RESERVED)
-            if session_id.startswith(PREFIX):
-                await settle(commits, session_id.removeprefix(PREFIX))
+            if session_id.startswith(HEIRS):
+                await settle(commits, session_id.removeprefix(HEIRS))
     left.check(*_said_of(count, "deleted"))
     return count
 
@@ -190,7 +190,7 @@ async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:
     left = _Left()
     async for header in _to_sweep(commits, older_than):
         with left.passed_by(header.session_id):
-            if header.session_id.startswith(PREFIX):
+            if header.session_id.startswith(HEIRS):
                 count += await tidy(commits, header, repair=repair)
             else:
                 count += 1
@@ -207,5 +207,5 @@ async def _to_sweep(commits: Commits, older_than: float) -> AsyncIterator[Header
         query = Query(status=status, before=long_ago, limit=1000)
         for header in await find_all(commits, query, prefixes=("", RESERVED)):
             yield header
-    for record in await find_all(commits, Query(limit=1000), prefixes=(PREFIX,)):
+    for record in await find_all(commits, Query(limit=1000), prefixes=(HEIRS,)):
         yield record

@@ -83,13 +83,20 @@ class SessionManager:
         """
         user_id = self._whose(user_id) or DEFAULT_USER
         session = self._open(Session, session_id, user_id, metadata=metadata, **options)
-        run(lifecycle.create_new(session._handle, title))
+        try:
+            run(lifecycle.create_new(session._handle, title))
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def get_session(self, session_id: str, user_id: str | None = None, **options: Any) -> Session | None:
         """Open a stored session; None where there is none. `AccessDenied` where it is not this user's (None: anybody's)."""
         session = self._open(Session, session_id, self._whose(user_id), **options)
-        return session if run(session._handle.open()).version else None
+        if run(session._handle.open()).version:
+            return session
+        session.close()
+        return None
 
     def _open(self, kind: type[Session], session_id: str | None, user_id: str | None, **options: Any) -> Session:
         if given := options.keys() & {"store", "backend", "db"}:
