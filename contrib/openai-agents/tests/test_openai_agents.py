@@ -165,13 +165,80 @@ def test_calls_that_are_made_at_once_are_one_message_for_everybody() -> None:
     assert said[-1].text == "bye"
 
 
-@pytest.mark.parametrize("arguments", ["null", "[1]", '"x"', '{"a": NaN}', '{"a": 1e999}', "{", ""])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "null",
+        "[1]",
+        '"x"',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        "{",
+        "",
+        '{"a": "\\ud83d"}',
+        "[" * 3000 + "]" * 3000,
+        '{"a":' * 900 + "1" + "}" * 900,
+    ],
+    ids=range(10),
+)
 def test_odd_arguments_of_a_call_are_kept(arguments: str) -> None:
     async def main() -> None:
         session = SessileSession("s", store=MemorySessionStore())
         item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
         await session.add_items([item])
         assert await session.get_items() == [item]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("raw", ['{"text":  "Hello"}', "<msg>Hello</msg>", "17", "[1]", '{"openai-agents": 3}'])
+def test_another_frameworks_original_is_left_alone(raw: str) -> None:
+    store = MemorySessionStore()
+    parts = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "data:x"}}]
+    with SessileBlocking("s", store=store) as session:
+        session.commit(messages=[{"role": "user", "content": "Hello", "raw": raw}])
+        session.add_message("user", parts, raw=raw)
+
+    async def main() -> None:
+        adapted = SessileSession("s", store=store)
+        items = [
+            {"role": "user", "content": "Hello"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "what is this?"},
+                    {"type": "input_image", "image_url": "data:x", "detail": "auto"},
+                ],
+            },
+        ]
+        assert await adapted.get_items() == items
+        assert [await adapted.pop_item() for _ in range(3)] == [items[1], items[0], None]
+
+    asyncio.run(main())
+
+
+def test_a_pop_is_one_commit_whatever_others_say_in_between() -> None:
+    store = MemorySessionStore()
+    call = {"type": "function_call", "name": "f", "arguments": "{}"}
+
+    async def main() -> None:
+        ours, other = SessileSession("s", store=store), SessileSession("s", store=store)
+        await ours.add_items([{"role": "user", "content": "1"}, {"role": "user", "content": "2"}])
+        read = ours.session.get_history
+        said = iter([[{**call, "call_id": name} for name in "abc"], [{"role": "user", "content": "meanwhile"}]])
+
+        async def read_while_others_speak(limit: int) -> Any:
+            found = await read(limit)
+            if items := next(said, None):
+                await other.add_items(items)
+            return found
+
+        ours.session.get_history = read_while_others_speak  # type: ignore[method-assign]
+        before = await other.session.version
+        assert (await ours.pop_item())["content"] == "meanwhile"
+        assert await other.session.version == before + 3  # two of the other's, and one
+        assert (await ours.pop_item())["call_id"] == "c"
+        assert [item.get("call_id", item.get("content")) for item in await other.get_items()] == ["1", "2", "a", "b"]
 
     asyncio.run(main())
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from agents.memory import SessionSettings
 
 from sessile import AsyncSession, Message
+from sessile.errors import Conflict
 
 __all__ = ["SessileSession"]
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _CALL, _OUTPUT = "function_call", "function_call_output"
+_ITEMS = "openai-agents"  # the key of items in `raw`, which may be another framework's
 
 
 class SessileSession:
@@ -40,35 +43,25 @@ class SessileSession:
         most = limit if limit is not None else self.session_settings.limit if self.session_settings else None
         most = None if most is None else max(0, most)
         items = [item for said in await self.session.get_history(most) for item in to_items(said)]
-        return items if most is None else items[len(items) - min(most, len(items)) :]
+        return items if most is None else items[max(0, len(items) - most) :]
 
     async def add_items(self, items: Sequence[Any]) -> None:
         """Append items in one commit: all of them or none."""
         await self.session.add_messages(to_messages(items))
 
     async def pop_item(self) -> Any:
-        """Take back the last item, in one commit, and return it; None where there is none.
-
-        If the last message holds several items, the session is locked (`exclusive`) while one is removed.
-        """
-        last = await self.session.get_history(1)
-        if last and len(to_items(last[0])) > 1:
-            async with self.session.exclusive():
-                return await self._pop_part()
-        popped = await self.session.pop()
-        *rest, item = to_items(popped[0]) if popped else [None]
-        if rest:  # somebody else was first, and this is another message
-            await self.add_items(rest)
-        return item
-
-    async def _pop_part(self) -> Any:
-        """Take back the last item, while nobody else can say or take back anything."""
-        *before, last = [None, *await self.session.get_history(2)]
-        if last is None:
-            return None
-        *rest, item = to_items(last)
-        await self.session.replace_tail(before[-1], to_messages(rest))
-        return item
+        """Take back the last item, in one commit, and return it; None where there is none."""
+        while True:
+            version = await self.session.version
+            *before, last = [None, None, *await self.session.get_history(2)]
+            if last is None:
+                return None
+            *rest, item = to_items(last)  # several items may be one message for others
+            try:
+                await self.session.replace_tail(before[-1], to_messages(rest), expected=version)
+            except Conflict:  # somebody else was first
+                continue
+            return item
 
     async def clear_session(self) -> None:
         """Take back all items. They stay in the log, until the session is deleted."""
@@ -108,40 +101,37 @@ def _belongs(group: Sequence[Mapping[str, Any]], item: Mapping[str, Any]) -> boo
 
 def _message(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = group[-1]
-    said: dict[str, Any] = {"role": "assistant", "raw": json.dumps(group, ensure_ascii=False)}
+    said: dict[str, Any] = {"role": "assistant", "raw": json.dumps({_ITEMS: group}, ensure_ascii=False)}
     if _kind(last) == "output":
         return {**said, "role": "tool", "content": _text(last.get("output")), "tool_call_id": str(last.get("call_id", ""))}
     if _kind(last) == "input":
         said["role"] = _ROLES[str(last["role"])]
     said["content"] = "".join(_text(item.get("content")) for item in group if _kind(item) in ("input", "message"))
-    if calls := [_call(item) for item in group if _kind(item) == "call"]:
-        said["tool_calls"] = calls
+    if calls := [item for item in group if _kind(item) == "call"]:  # arguments that are no JSON object stay text
+        named = [(str(item.get("call_id", "")), str(item.get("name", "")), item.get("arguments") or "{}") for item in calls]
+        said["tool_calls"] = [dict(zip(("id", "name", "arguments"), call, strict=True)) for call in named]
     return said
-
-
-def _call(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool call, whose arguments are an object: as text where a model wrote something else."""
-    text = item.get("arguments") or "{}"
-    try:
-        arguments = json.loads(text)
-        json.dumps(arguments, allow_nan=False)
-    except (TypeError, ValueError):
-        arguments = None
-    arguments = arguments if isinstance(arguments, dict) else {"_text": str(text)}
-    return {"id": str(item.get("call_id", "")), "name": str(item.get("name", "")), "arguments": arguments}
 
 
 def to_items(said: Message) -> list[Any]:
     """The items a message was made from. For a message of another framework: equivalent items."""
-    if said.raw is not None:
-        return list(json.loads(said.raw))
+    with suppress(ValueError, TypeError, LookupError, RecursionError):  # none, or of another framework
+        return list(json.loads(said.raw or "{}")[_ITEMS])
     if said.role == "tool":
         return [{"type": _OUTPUT, "call_id": said.tool_call_id, "output": said.text}]
-    items: list[Any] = [{"role": said.role, "content": said.text}] if said.text or not said.tool_calls else []
+    content = said.text if isinstance(said.content, str) or said.role == "assistant" else [*map(_input_part, said.content or ())]
+    items: list[Any] = [{"role": said.role, "content": content}] if content or not said.tool_calls else []
     for call in said.tool_calls:
         arguments = json.dumps(call["arguments"], ensure_ascii=False)
         items.append({"type": _CALL, "call_id": call["id"], "name": call["name"], "arguments": arguments})
     return items
+
+
+def _input_part(part: Any) -> dict[str, Any]:
+    """A part of a content as the SDK sends it: a text, or a picture by its URL."""
+    url = part.get("image_url") if isinstance(part, Mapping) else None
+    url = url.get("url") if isinstance(url, Mapping) else url
+    return {"type": "input_image", "image_url": url, "detail": "auto"} if url else {"type": "input_text", "text": _text(part)}
 
 
 def _text(content: Any) -> str:

@@ -142,13 +142,19 @@ def _tool_call(call: JSON) -> dict[str, JSON]:
     inner = call.get("function") or call
     arguments = inner.get("arguments") or {} if isinstance(inner, dict) else None
     if isinstance(arguments, str):
-        try:
-            arguments = json_value(from_json(arguments), "arguments", InvalidMessage)
-        except ValueError:
-            arguments = {"_text": arguments}  # a model's broken JSON: the tool's check will answer it
+        arguments = _parsed(arguments)
     if not isinstance(arguments, dict) or not isinstance(inner.get("name"), str):
         raise InvalidMessage(f"a tool call has a name and a dict of arguments: {shorten(call, 80)} has not")
     return {"id": str(call.get("id") or new_id()), "name": inner["name"], "arguments": arguments}
+
+
+def _parsed(arguments: str) -> dict[str, JSON]:
+    """A call's arguments, from text; what is no object of values that can be stored is kept as it is, for the tool's check."""
+    try:
+        found = json_value(from_json(arguments), "arguments", InvalidMessage)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"_text": arguments}
 
 
 _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {

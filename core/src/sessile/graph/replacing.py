@@ -42,11 +42,12 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
     await h.commit_after(prepare)
 
 
-async def pop(h: Handle, n: Count = 1) -> list[Message]:
+async def pop(h: Handle, n: Count = 1, *, expected: int | None = None) -> list[Message]:
     """Take back the last `n` messages, and return them, oldest first: all there are, where there are fewer.
 
     One commit. Messages that others add meanwhile stay (a watcher may receive such a message twice). A
     tool's call may be parted from its results, and a turn from its reply, so that it is open (`revert` never does that).
+    expected: the `version` that the session must be at, else `Conflict`.
     """
     gone: list[Message] = []
 
@@ -55,15 +56,18 @@ async def pop(h: Handle, n: Count = 1) -> list[Message]:
         return await _instead(h, header, gone, []) if gone else None
 
     h.unanswered = None
-    await h.commit_after(prepare)
+    await h.commit_after(prepare, expected=expected)
     return handed_out(gone)
 
 
-async def replace_tail(h: Handle, after: Message | str | None, messages: Iterable[Any]) -> list[Message]:
+async def replace_tail(
+    h: Handle, after: Message | str | None, messages: Iterable[Any], *, expected: int | None = None
+) -> list[Message]:
     """Replace every message after `after` (a message or its id; None: the whole history). Returns the new messages.
 
     One commit; what others say meanwhile stays, before these. `InvalidInput` where `after` does not count, `Conflict` where
-    somebody else takes back some of the same meanwhile. Observers are not told of them.
+    somebody else takes back some of the same meanwhile, or the session is not at the version `expected`. Observers are not told
+    of them.
     """
     said = as_messages(messages)
     header = await h.refresh_for_change()
@@ -79,7 +83,7 @@ async def replace_tail(h: Handle, after: Message | str | None, messages: Iterabl
         return await _instead(h, header, gone, new) if gone else Change(new) if new else None
 
     h.unanswered = None
-    entries = await h.commit_after(prepare)
+    entries = await h.commit_after(prepare, expected=expected)
     return handed_out(map(from_entry, entries[len(entries) - len(new) :]))
 
 

@@ -187,16 +187,19 @@ class Tip:
 
     def _made(self, make: Make, header: Header, expected: int | None) -> tuple[Change | None, Exception | None]:
         """What to commit behind a header, or why nothing can be."""
+        try:
+            self._check_expected(header, expected)
+            return make(header), None
+        except Exception as error:
+            return None, error
+
+    def _check_expected(self, header: Header, expected: int | None) -> None:
         if expected is not None and header.version != expected:
-            return None, Conflict(
+            raise Conflict(
                 f"session {self.session_id!r} is at version {header.version}, not at {expected}: look what is new, then do it "
                 "again",
                 header,
             )
-        try:
-            return make(header), None
-        except Exception as error:
-            return None, error
 
     async def _until_free(self, header: Header) -> Header:
         """Wait while others have the lease. `LeaseLost` where the one of this handle is over."""
@@ -222,12 +225,17 @@ class Tip:
         return await self.refresh() if late or found is None else self.see(found)
 
     async def commit_after(
-        self, prepare: Callable[[Header], Awaitable[Change | None]], *, on_conflict: str | None = None
+        self,
+        prepare: Callable[[Header], Awaitable[Change | None]],
+        *,
+        on_conflict: str | None = None,
+        expected: int | None = None,
     ) -> list[Entry]:
-        """As `commit`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
+        """As `commit_behind`, for a change that takes reading to prepare: prepared anew when somebody committed meanwhile."""
         again = self.commits.retrying(f"session {self.session_id!r}")
         while True:
             header = await self.refresh_for_change(on_conflict)
+            self._check_expected(header, expected)
             try:
                 change = await prepare(header)
             except Conflict:
