@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sessile import MemorySessionStore, Session
-from sessile.errors import InvalidInput
+from sessile import MemorySessionStore, Session, SessionManager, hookimpl
+from sessile.errors import InvalidInput, SessionExists
 from sessile.session.hierarchy import HierarchicalSessionStore
 from sessile.session.managing.default import DefaultSessionStore
 
@@ -98,3 +98,41 @@ def test_a_folder_is_taken_as_it_is_called(tmp_path: Path) -> None:
 def test_options_that_cannot_be_kept_are_refused(options: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         DefaultSessionStore(MemorySessionStore(), **options)
+
+
+def test_what_is_said_to_a_session_that_was_deleted_begins_a_new_one() -> None:
+    store = DefaultSessionStore(MemorySessionStore())
+    store.add_user_message("s", "one")
+    SessionManager(store.manager.store).delete("s")
+    assert store.add_user_message("s", "two")
+    assert store.get_chat_history("s") == [{"role": "user", "content": "two"}]
+
+
+def test_what_a_manager_does_not_open_is_closed() -> None:
+    manager = SessionManager(MemorySessionStore())
+    manager.create_session(session_id="taken").close()
+    opened: list[str] = []
+
+    class Opens:
+        @hookimpl
+        def on_session_close(self, session_id: str) -> None:
+            opened.remove(session_id)
+
+        @hookimpl
+        def register(self, registry: Any) -> None:
+            registry.add("service", "memory", f"{__name__}:Memory")
+
+    Memory.opened = opened
+    assert manager.get_session("nope", plugins=[Opens()], memory=True) is None
+    with pytest.raises(SessionExists):
+        manager.create_session(session_id="taken", plugins=[Opens()], memory=True)
+    assert opened == []
+    found = manager.get_session("taken", plugins=[Opens()], memory=True)
+    assert (found is not None, opened) == (True, ["taken"])
+
+
+class Memory:
+    opened: list[str]
+
+    def __init__(self, session: Any, option: Any) -> None:
+        self.opened.append(session.session_id)

@@ -11,8 +11,8 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, MemorySessionStore, Session, tool
-from sessile.engine.committing.heirs import PREFIX
 from sessile.errors import Conflict, SessionNotFound
+from sessile.log.ids import HEIRS
 
 Verb = Callable[[Any], Any]
 
@@ -44,7 +44,30 @@ VERBS: dict[str, Verb] = {
     "edit": lambda s: s.edit(s.first, "mine"),
     "regenerate": lambda s: s.regenerate(),
     "delete": lambda s: s.delete(),
+    "commit": lambda s: s.commit(messages=[("user", "mine")]),
+    "append": lambda s: s.append("my.note", {}),
+    "pop": lambda s: s.pop(),
+    "replace_tail": lambda s: s.replace_tail(None, [("user", "mine")]),
+    "clear": lambda s: s.clear(),
+    "set_title": lambda s: s.set_title("new"),
+    "update_metadata": lambda s: s.update_metadata({"k": "mine"}),
+    "create_checkpoint": lambda s: s.create_checkpoint("c"),
 }
+# These change nothing of what the session shows, or build on whatever is there.
+EXEMPT = {
+    "update_state", "increment_state", "update_preference",  # the change is made of the newest value
+    "create", "save_state", "restore_state",  # what is there stays, or is what a plugin says
+    "fork", "merge", "merge_sessions",  # another session
+    "close", "hook", "save", "export", "to_dict",
+    "entries", "exists", "message", "message_count", "messages", "metadata", "state", "status", "version", "parent",
+    "checkpoints", "children", "created_at", "diff", "extract_topics", "get_context", "get_duration", "get_history",
+    "get_preference", "get_preferences", "get_state", "list_versions", "snapshots", "tree", "updated_at", "verify",
+}  # fmt: skip
+
+
+def test_every_verb_is_told_of() -> None:
+    assert {*Session.verbs()} <= {*VERBS, *EXEMPT}
+    assert not {*VERBS} & EXEMPT
 
 
 @pytest.fixture(params=FACES)
@@ -119,7 +142,7 @@ BUSY: dict[str, tuple[str, Verb]] = {
     "a message": ("s", lambda s: s.add_message("user", "x")),
     "a revert": ("s", lambda s: s.revert(0)),
     "a deletion": ("s", lambda s: s.delete()),
-    "a fork": (PREFIX, lambda s: s.fork()),
+    "a fork": (HEIRS, lambda s: s.fork()),
 }
 
 

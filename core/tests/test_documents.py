@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,25 @@ def test_sessions_over_one_document_store_are_in_one_store() -> None:
     assert sorted(message.text for message in merged.messages) == ["one", "three", "two"]
     with pytest.raises(InvalidInput, match="in another store"):
         session.merge(Session("s", store=Documents()))
+
+
+def test_a_program_that_only_copies_needs_to_import_nothing_else(tmp_path: Path) -> None:
+    with Session("s", store=url_of("sqlite", tmp_path)) as session:
+        session.add_message("user", "hello")
+    code = (
+        "import sys\n"
+        "from sessile import copy_store, SessionStore\n"
+        "saved = []\n"
+        "class Documents(SessionStore):\n"
+        "    async def save(self, session): saved.append([said.text for said in session.messages])\n"
+        "    async def get(self, session_id): return None\n"
+        "    async def delete(self, session_id): pass\n"
+        "    async def list_for_user(self, user_id): return []\n"
+        "try: copy_store(sys.argv[1], Documents())\n"
+        "except Exception as error: print(type(error).__name__)\n"  # as it keeps nothing
+        "print(saved)\n"
+    )
+    run = [sys.executable, "-c", code, url_of("sqlite", tmp_path)]
+    out = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert "AttributeError" not in out
+    assert "[]" in out

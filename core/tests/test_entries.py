@@ -281,3 +281,65 @@ def test_a_look_that_began_before_the_first_commit_takes_it_for_no_deletion() ->
     session.message_count  # noqa: B018  a first look: nothing is there
     store.happens = lambda: session.add_message("user", "begun meanwhile")
     assert session.message_count == 1
+
+
+@pytest.mark.parametrize("how", ["replace_tail", "pop"])
+def test_what_others_say_meanwhile_stays_in_its_order(how: str) -> None:
+    store = Interrupted()
+    session, other = Session("s", store=store), Session("s", store=store)
+    session.add_messages([("user", "a"), ("user", "b")])
+    store.once = lambda: other.add_messages([("user", text) for text in "xyz"])
+    if how == "pop":
+        popped = [said.text for said in session.pop()]
+        assert popped == ["z"]
+        assert [said.text for said in session.messages] == ["a", "b", "x", "y"]
+    else:
+        session.replace_tail(session.messages[0], [("user", "c")])
+        assert [said.text for said in session.messages] == ["a", "x", "y", "z", "c"]
+
+
+def test_a_point_behind_a_message_of_a_commit_has_its_state() -> None:
+    session = Session("s", store=MemorySessionStore())
+    done = session.commit(messages=[("user", "a"), ("user", "b")], state={"k": 1}, entries=[("my.note", {"n": 1})])
+    fork = session.fork(done.messages[0])
+    assert (fork.state, [entry.body for entry in fork.entries()]) == ({"k": 1}, [{"n": 1}])
+
+
+def test_a_plugins_entry_behind_an_undo_survives_the_redo() -> None:
+    session = Session("s", store=MemorySessionStore())
+    session.add_message("user", "a")
+    session.undo()
+    session.append("my.note", {"n": 1})
+    session.redo()
+    assert ([said.text for said in session.messages], [entry.body for entry in session.entries()]) == (["a"], [{"n": 1}])
+
+
+def test_a_question_in_a_tail_begins_something_new() -> None:
+    sent: list[list[str]] = []
+
+    class Model:
+        def generate(self, request: Request) -> str:
+            sent.append([said.text for said in request.messages if said.role != "system"])
+            return f"reply {len(sent)}"
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Model()))
+    session.chat("one")
+    session.chat("two")
+    session.replace_tail(session.messages[2], [("assistant", "better"), ("user", "and then?"), ("assistant", "then")])
+    assert [said.open for said in session.messages] == [False] * 6
+    session.chat("three")
+    assert sent[-1] == ["one", "reply 1", "two", "better", "and then?", "then", "three"]
+
+
+def test_the_same_question_begins_a_new_turn_where_the_tail_was_replaced() -> None:
+    class Fails:
+        def generate(self, request: Request) -> str:
+            raise ValueError("no")
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Fails()))
+    with pytest.raises(ValueError, match="no"):
+        session.chat("one")
+    session.replace_tail(None, [("user", "other"), ("assistant", "yes")])
+    session.agent = Agent(model="echo")
+    session.chat("one")
+    assert [said.text for said in session.messages] == ["other", "yes", "one", "one"]

@@ -270,3 +270,30 @@ def test_a_copy_in_a_dict_is_used_by_nobody_else() -> None:
         copy = Session.from_dict(session.to_dict(), timeout=0.1)
         copy.add_message("user", "y")
     assert [message.text for message in copy.messages] == ["x", "y"]
+
+
+def test_who_comes_too_late_ends_nobody_elses_lease() -> None:
+    store = MemorySessionStore()
+    late, other = Session("s", store=store), Session("s", store=store)
+    late.add_message("user", "one")
+    with late.exclusive(lease=0.05):
+        time.sleep(0.06)
+        lease = other.exclusive(lease=60)
+        lease.acquire()
+    other.add_message("user", "two")  # it has the lease still
+    with pytest.raises(LockTimeout):
+        Session("s", store=store, timeout=0.05).add_message("user", "three")
+    lease.release()
+    Session("s", store=store, timeout=0.05).add_message("user", "three")
+
+
+def test_a_lease_without_with_is_awaited_by_an_async_session() -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            lease = session.exclusive()
+            await lease.acquire()
+            await session.add_message("user", "one")
+            await lease.renew()
+            await lease.release()
+
+    asyncio.run(main())

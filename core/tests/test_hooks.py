@@ -604,3 +604,34 @@ def test_plugins_of_one_class_may_have_other_hooks() -> None:
     assert say(Plain()) == ["user", "closed"]
     del Plain.on_user_message
     assert say(Plain()) == ["closed"]
+
+
+def test_a_plugin_that_is_added_later_is_called() -> None:
+    class Counts:
+        said = 0
+
+        def on_user_message(self) -> None:
+            self.said += 1
+
+    plugins = Plugins(discover=False)
+    assert plugins.implementations("on_user_message") == []
+    counts = Counts()
+    plugins.add(counts)
+    assert [impl.function for impl in plugins.implementations("on_user_message")] == [counts.on_user_message]
+
+
+def test_what_an_observer_changes_nobody_else_sees() -> None:
+    class Changes:
+        def on_user_message(self, message: Any, metadata: Any) -> None:
+            message.metadata["k"].append("changed")
+            metadata["k"].append("changed, too")
+
+    seen: list[Any] = []
+
+    class Sees:
+        def on_user_message(self, message: Any) -> None:
+            seen.append(message.metadata["k"][:1])
+
+    with Session("s", store=MemorySessionStore(), plugins=[Changes(), Sees()]) as session:
+        said = session.add_message("user", "hello", k=[1])
+        assert (said.metadata, session.messages[0].metadata) == ({"k": [1]}, {"k": [1]})

@@ -19,13 +19,14 @@ from sessile import Agent, MemorySessionStore, Session
 from sessile.drive.faces import Blocking, run
 from sessile.engine.committing.commits import Commits
 from sessile.engine.committing.deletion import delete_session, mark
-from sessile.engine.committing.heirs import PREFIX, claim, settle
+from sessile.engine.committing.heirs import claim, settle
 from sessile.engine.handle import Handle
 from sessile.engine.history import add_message, get_history
 from sessile.errors import CorruptStore, SessileError
 from sessile.graph.forks import begin_pending, fork
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Header
+from sessile.log.ids import HEIRS
 from sessile.plugins.discovery import installed
 from sessile.session.managing.erasing import sweep
 from sessile.store.waist import Query
@@ -207,7 +208,7 @@ def check_swept(world: World) -> None:
                 needed[row.log] = max(needed.get(row.log, 0), row.stop)
                 heirs.setdefault(row.log, {})[header.log] = row.stop
     assert {log: len(world.store.entries(log)) for log in world.store.logs()} == needed
-    records = {h.session_id.removeprefix(PREFIX): h.state for h in headers if h.session_id.startswith(PREFIX)}
+    records = {h.session_id.removeprefix(HEIRS): h.state for h in headers if h.session_id.startswith(HEIRS)}
     assert records == heirs
 
 

@@ -335,3 +335,17 @@ def test_a_blocking_session_works_inside_an_event_loop() -> None:
         return session_with(AsyncScripted("fine")).chat("x")
 
     assert asyncio.run(main()) == "fine"
+
+
+def test_a_result_that_no_call_precedes_is_not_sent() -> None:
+    sent: list[str] = []
+
+    class Model:
+        def generate(self, request: Request) -> str:
+            sent.extend(said.role for said in request.messages)
+            return "fine"
+
+    with Session("s", store=MemorySessionStore(), agent=Agent(model=Model())) as session:
+        session.add_messages([("user", "one"), {"role": "tool", "content": "lost", "tool_call_id": "x"}, ("assistant", "two")])
+        session.chat("three")
+    assert sent == ["user", "assistant", "user"]

@@ -189,3 +189,28 @@ def test_what_was_joined_and_then_changed_inside_is_assigned(store: MemorySessio
     held["a"]["inside"] = 1
     setattr(session, what, held)
     assert getattr(session, what) == getattr(Session("s", store=store), what) == {"a": {"inside": 1}}
+
+
+def test_keys_of_metadata_that_others_set_meanwhile_stay() -> None:
+    store = MemorySessionStore()
+
+    async def main() -> None:
+        async with AsyncSession("s", store=store, metadata={"a": 1, "gone": 1}) as one, AsyncSession("s", store=store) as other:
+            await one.create()
+            await other.exists()
+            await one.update_metadata({"b": 2}, remove=["gone", "never there"])
+            await other.update_metadata({"c": 3})
+            assert await one.metadata == {"a": 1, "b": 2, "c": 3}
+
+    asyncio.run(main())
+
+
+def test_what_was_joined_is_assigned_anew_where_others_changed_it() -> None:
+    store = MemorySessionStore()
+    session = Session("s", store=store)
+    held = session.state
+    held |= {"a": 1}
+    Session("s", store=store).set_state("a", 2)
+    assert session.get_state("a") == 2
+    session.state = held
+    assert session.state == {"a": 1}

@@ -1,0 +1,120 @@
+"""Tasks and threads that share a handle: versions, what is taken back, and a lease that one of them has."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sessile import AsyncSession, MemorySessionStore, Session
+from sessile.errors import Conflict
+
+
+@pytest.fixture
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_switching_often")
+def test_each_commit_has_a_version_of_its_own() -> None:
+    store = MemorySessionStore()
+    for number in range(300):
+        session = Session(f"s{number}", store=store)
+        done: list[int] = []
+        barrier = threading.Barrier(3)
+
+        def say(session: Session = session, done: list[int] = done, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            done.append(session.commit(messages=[("user", "x")]).version)
+
+        threads = [threading.Thread(target=say) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(done) == [session.version - 2, session.version - 1, session.version]
+
+
+def test_what_tasks_take_back_at_once_is_taken_back_once() -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            added: list[str] = []
+            popped: Counter[str] = Counter()
+
+            async def say(name: str) -> None:
+                for number in range(40):
+                    await session.add_message("user", f"{name}{number}")
+                    added.append(f"{name}{number}")
+
+            async def take() -> None:
+                for _ in range(20):
+                    popped.update(message.text for message in await session.pop())
+
+            async def read() -> None:
+                for _ in range(40):
+                    await session.get_history(3)
+                    await session.increment_state("n")
+
+            await asyncio.gather(*[read() for _ in range(3)], *map(say, "abc"), *[take() for _ in range(5)])
+            left = [message.text for message in await session.messages]
+            assert sorted([*popped.elements(), *left]) == sorted(added)
+
+    asyncio.run(main())
+
+
+class Meanwhile(MemorySessionStore):
+    """Right before a commit something else happens, once, which may raise."""
+
+    once: Callable[[], None] | None = None
+
+    def commit(self, session_id: str, **how: Any) -> None:
+        meanwhile, self.once = self.once, None
+        if meanwhile is not None:
+            meanwhile()
+        super().commit(session_id, **how)
+
+
+def test_a_lease_that_another_thread_has_taken_meanwhile_is_no_lost_one() -> None:
+    store = Meanwhile()
+    session, other = Session("s", store=store), Session("s", store=store)
+    session.add_message("user", "one")
+    lease = session.exclusive(lease=30)
+
+    def meanwhile() -> None:
+        other.add_message("user", "two")
+        found = store.load("s")
+        lease.acquire()  # by another thread of the same handle; what was found knows nothing of it
+        raise Conflict("somebody else was first", found)
+
+    store.once = meanwhile
+    session.add_message("user", "three")
+    assert [message.text for message in session.messages] == ["one", "two", "three"]
+    lease.release()
+    other.add_message("user", "four")
+
+
+def test_a_refused_version_is_no_look() -> None:
+    store = MemorySessionStore()
+    session = Session("s", store=store, on_conflict="raise")
+    session.add_message("user", "one")
+    seen = session.version
+    Session("s", store=store).add_message("user", "two")
+    for change in (
+        session.pop,
+        lambda: session.commit(title="t", expected=seen),
+        lambda: session.pop(expected=seen),
+        lambda: session.replace_tail(None, [], expected=seen),
+        session.pop,
+    ):
+        with pytest.raises(Conflict):
+            change()
+    assert [message.text for message in session.messages] == ["one", "two"]
+    assert [message.text for message in session.pop(expected=session.version)] == ["two"]
