@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent / "api.md"
 PATHS = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
-TWINS = ("AsyncSession",)  # its methods are those of `Session`
+TWINS = {"AsyncSession": "Session"}  # has the same methods, and just its own are listed
 HOMES: dict[str, str] = {}  # where the methods of a class are listed: once
 ABOUT = """# The public names
 
@@ -42,23 +42,34 @@ def _name(path: str, name: str, value: Any) -> Iterator[str]:
         return
     made = f"({', '.join(base.__name__ for base in value.__bases__)})" if _is_error(value) else _signature(value)
     yield f"- `{name}{made}`{_about(value)}"
-    if inspect.isclass(value) and not _is_error(value) and path == HOMES.setdefault(name, path) and name not in TWINS:
-        yield from _methods(value)
+    if inspect.isclass(value) and not _is_error(value) and path == HOMES.setdefault(name, path):
+        twin = TWINS.get(name)
+        yield from _members(value, but=[*dir(import_module(path).__getattr__(twin))] if twin else [])
 
 
 def _is_error(value: Any) -> bool:
     return inspect.isclass(value) and issubclass(value, BaseException)
 
 
-def _methods(cls: type) -> Iterator[str]:
-    for name in sorted(dir(cls)):
+def _members(cls: type, but: Sequence[str]) -> Iterator[str]:
+    for name in sorted({*dir(cls)} - {*but}):
         found = inspect.getattr_static(cls, name)
         if name.startswith("_") or not _is_own(cls, name):
             continue
         if isinstance(found, property):
-            yield f"  - `.{name}`{_about(found)}"
-        elif callable(getattr(cls, name)):
+            yield f"  - `.{name}{_result(found.fget)}`{_about(found)}"
+        elif callable(getattr(cls, name)) and not _refuses(found):
             yield f"  - `.{name}{_signature(getattr(cls, name))}`{_about(getattr(cls, name))}"
+
+
+def _result(getter: Any) -> str:
+    annotation = inspect.signature(getter).return_annotation
+    return "" if annotation is inspect.Signature.empty else f" -> {_Plain.of(annotation)}"
+
+
+def _refuses(method: Any) -> bool:
+    """Is it there to raise, as what changes a dict is in one that is read-only?"""
+    return inspect.isfunction(method) and method.__annotations__.get("return") == "NoReturn"
 
 
 def _is_own(cls: type, name: str) -> bool:
@@ -109,7 +120,12 @@ def _about(value: Any) -> str:
 
 
 def _first_line(value: Any) -> str:
-    return (inspect.getdoc(value) or "").partition("\n")[0].strip()
+    """The first sentence or line of what is said, whole: where a line ends within a sentence, up to the end of that."""
+    first = (inspect.getdoc(value) or "").partition("\n\n")[0]
+    line, _, rest = first.partition("\n")
+    if not rest or line.endswith((".", ":")):
+        return line.strip()
+    return re.split(r"(?<=\.)\s", " ".join(first.split()), maxsplit=1)[0]
 
 
 if __name__ == "__main__":

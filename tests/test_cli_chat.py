@@ -34,6 +34,15 @@ class Evil:
         request.emit("[2Jb\\r\\x9bc")
         return "z"
 
+class Formatted:
+    def generate(self, request):
+        for piece in ("# The he", "ading\\n\\nSome **bo", "ld** words\\x1b[2J.\\n\\n- one\\n", "- two\\n\\nThe end"):
+            request.emit(piece)
+        while "wait" in request.messages[-1].text:
+            time.sleep(0.05)
+            request.emit(" ")
+        return "# The heading\\n\\nSome **bold** words\\x1b[2J.\\n\\n- one\\n- two\\n\\nThe end"
+
 class Failing:
     def generate(self, request):
         if request.emit:
@@ -42,9 +51,18 @@ class Failing:
 
 @hookimpl
 def register(registry):
-    for model in (Slow, Evil, Failing):
+    for model in (Slow, Evil, Failing, Formatted):
         registry.add("model", model.__name__.lower(), f"sessile_local_models:{model.__name__}")
+
+@hookimpl(optionalhook=True)
+def session_title(message):
+    return "About\\nships" if "ships" in message.text else None
 """
+
+
+@pytest.fixture(autouse=True)
+def _a_terminal_that_shows_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
 
 
 @pytest.fixture
@@ -240,6 +258,40 @@ def test_colours_are_as_the_user_wants_them(chat: list[str], url: str, no_color:
     shown = terminal.until("1 ")
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)) is not no_color
     terminal.close()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_reply_is_shown_as_markdown(chat: list[str], url: str, interrupted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal([*chat, "formatted"])
+    if interrupted:
+        os.write(terminal.end, b"hello, wait\n")
+        shown = terminal.until("The end")
+        os.kill(terminal.process, signal.SIGINT)
+        shown += terminal.until("\n> ")
+    else:
+        shown = terminal.type("hello")
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", line) for line in re.split(r"\n|\x1b\[2K", shown)]
+    kept = [" ".join(line.split()) for line in lines]
+    places = [kept.index(line) for line in ("The heading", "Some bold words\\u001b[2J.", "• one", "• two", "The end")]
+    assert places == sorted(places)
+    assert "\x1b[1mbold\x1b[0m" in shown
+    assert "\x1b[2J" not in shown
+    assert ("[interrupted]" in kept) is interrupted
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is there again
+    terminal.type("/quit", "")
+    assert terminal.status() == 0
+    terminal.close()
+    assert Session("s", store=url).messages[-1].content.startswith("# The heading\n\nSome **bold**")
+
+
+def test_a_plugin_may_name_a_chat(chat: list[str], url: str) -> None:
+    for text, title in (("tell me of ships", "About ships"), ("tell me of trees", "tell me of trees")):
+        assert piped([*chat, "echo"], text.encode())[0] == 0
+        with Session("s", store=url) as session:
+            assert session.title == title
+            session.delete()
 
 
 def piped(command: list[str], data: bytes) -> tuple[int, list[str], str]:

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -193,3 +194,26 @@ def test_the_plugin_template_works(tmp_path: Path) -> None:
     plugin = template / "src" / "sessile_shout" / "plugin.py"
     command = [sys.executable, "-c", "from sessile_cli.main import entry; entry()", "-p", str(plugin), "shout", "hello"]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "HELLO!\n"
+
+
+def test_the_map_of_the_core_names_every_file() -> None:
+    core = ROOT / "core" / "src" / "sessile"
+    rows = re.findall(r"^\| (`[^|]+) \| (.+) \|$", (ROOT / "core" / "README.md").read_text(), re.MULTILINE)
+    named = set()
+    for places, text in rows:
+        folders = [place for place in re.findall(r"`([^`]+)`", places) if (core / place).is_dir()]
+        for file in re.findall(r"`(\w+\.py)`", f"{places} {text}"):
+            named.add(f"{folders[0] if folders else ''}{file}")
+    files = {
+        str(path.relative_to(core))
+        for path in core.rglob("*.py")
+        if path.name != "__init__.py" and not {"waist", "driving"} & {*path.parts}
+    }
+    assert named == files
+
+
+def test_names_in_docstrings_exist() -> None:
+    for path in (ROOT / "core" / "src").rglob("*.py"):
+        for name in re.findall(r"`(sessile(?:\.\w+)+)", path.read_text()):
+            if not name.endswith(".py"):
+                assert pkgutil.resolve_name(name) is not None, (path, name)

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from sessile.conversation.tools import Tool as Tool
     from sessile.conversation.tools import tool as tool
     from sessile.conversation.turn import Turn as Turn
+    from sessile.engine.history import Committed as Committed
+    from sessile.engine.state import Policy as Policy
+    from sessile.graph.integrity import Verification as Verification
+    from sessile.graph.merging import Diff as Diff
+    from sessile.graph.points import Point as Point
+    from sessile.graph.points import Snapshot as Snapshot
     from sessile.log.entries import Entry as Entry
     from sessile.log.header import Header as Header
     from sessile.log.ids import encode_id as encode_id
@@ -23,36 +29,48 @@ if TYPE_CHECKING:
     from sessile.session.agent import MemoryConfig as MemoryConfig
     from sessile.session.agent import Result as Result
     from sessile.session.agent import Runner as Runner
+    from sessile.session.live.exclusive import Lease as Lease
     from sessile.session.live.remote import RemoteHandle as RemoteHandle
     from sessile.session.managing.manager import SessionManager as SessionManager
+    from sessile.session.managing.searching import Hit as Hit
     from sessile.store.documents import SessionStore as SessionStore
     from sessile.store.memory import MemorySessionStore as MemorySessionStore
     from sessile.store.waist import Page as Page
     from sessile.store.waist import Query as Query
     from sessile.store.waist import Store as Store
+    from sessile.transfer.copying import Report as Report
     from sessile.transfer.copying import copy_store as copy_store
 
 _HOMES = {
     "AdapterFace": "session.adapters",
     "Agent": "session.agent",
     "AsyncSession": "session",
+    "Committed": "engine.history",
+    "Diff": "graph.merging",
     "Entry": "log.entries",
     "Header": "log.header",
+    "Hit": "session.managing.searching",
+    "Lease": "session.live.exclusive",
     "MemoryConfig": "session.agent",
     "MemorySessionStore": "store.memory",
     "Message": "conversation.messages",
     "Page": "store.waist",
+    "Point": "graph.points",
+    "Policy": "engine.state",
     "Query": "store.waist",
     "RemoteHandle": "session.live.remote",
+    "Report": "transfer.copying",
     "Request": "conversation.model",
     "Result": "session.agent",
     "Runner": "session.agent",
     "Session": "session",
     "SessionManager": "session.managing.manager",
     "SessionStore": "store.documents",
+    "Snapshot": "graph.points",
     "Store": "store.waist",
     "Tool": "conversation.tools",
     "Turn": "conversation.turn",
+    "Verification": "graph.integrity",
     "both_faces": "session.adapters",
     "copy_store": "transfer.copying",
     "encode_id": "log.ids",

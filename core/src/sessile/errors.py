@@ -20,6 +20,7 @@ __all__ = [
     "Missing",
     "ModelError",
     "NotInstalled",
+    "NotRegistered",
     "PluginError",
     "ReadOnly",
     "SessileError",

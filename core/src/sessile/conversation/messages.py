@@ -190,7 +190,7 @@ def _checked_content(role: str, content: JSON, fields: Mapping[str, JSON]) -> JS
 def as_message(value: Any) -> Message:
     """A message from a `Message`, a dict such as {"role": "user", "content": "Hi"}, or a (role, content) pair.
 
-    Forms of other libraries are taken too: see `sessile.foreign`.
+    Forms of other libraries are taken too: see `conversation/foreign.py`.
     """
     value = to_plain(value)
     if isinstance(value, Mapping):

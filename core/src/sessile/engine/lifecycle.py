@@ -226,7 +226,7 @@ async def _let_go(h: Handle) -> None:
 async def _give_back(h: Handle) -> None:
     try:
         if h.lease is not None:
-            await h.lease.give_back()
+            await h.lease._release()
     finally:
         h.closed = True
         await h.face.call(h.release)

@@ -20,7 +20,7 @@ from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
 from sessile.session.agent import Agent
-from sessile.session.base import BaseSession, names_of_verbs
+from sessile.session.base import BaseSession, as_method, names_of_verbs
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
 from sessile.transfer import archives, saving
@@ -45,7 +45,7 @@ def awaited(
         result: T = await self._handle.perform(verb, args, kwargs)
         return result
 
-    method.verb = verb  # type: ignore[attr-defined]
+    as_method(method, verb)
     return method
 
 
@@ -59,7 +59,7 @@ def opening(
     async def opened(self: AsyncSession, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSession:
         return self._opened(await method(self, *args, **kwargs))
 
-    opened.verb = verb  # type: ignore[attr-defined]
+    as_method(opened, verb, "AsyncSession")
     return opened
 
 

@@ -265,6 +265,15 @@ class BaseSession:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
 
 
+def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None) -> None:
+    """Let a face's method say which verb it is, and have its signature, with `self` for the handle. returned: its result."""
+    signature = inspect.signature(verb)
+    handle, *others = signature.parameters.values()
+    me = handle.replace(name="self", annotation=inspect.Parameter.empty)
+    method.verb = verb
+    method.__signature__ = signature.replace(parameters=[me, *others], return_annotation=returned or signature.return_annotation)
+
+
 def names_of_verbs(face: type[BaseSession]) -> dict[Callable[..., Any], str]:
     """The verbs that a face has, and the names they have there."""
     found: dict[Callable[..., Any], str] = {}

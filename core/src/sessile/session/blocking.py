@@ -18,7 +18,7 @@ from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
 from sessile.session.agent import Agent
-from sessile.session.base import BaseSession, names_of_verbs
+from sessile.session.base import BaseSession, as_method, names_of_verbs
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
 from sessile.store.memory import HeldSession
@@ -39,7 +39,7 @@ def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
         result: T = run(self._handle.perform(verb, args, kwargs))
         return result
 
-    method.verb = verb  # type: ignore[attr-defined]
+    as_method(method, verb)
     return method
 
 
@@ -52,7 +52,7 @@ def opening(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]]) ->
         session: Session = method(self, *args, **kwargs).session
         return session
 
-    opened.verb = verb  # type: ignore[attr-defined]
+    as_method(opened, verb, "Session")
     return opened
 
 
@@ -66,7 +66,8 @@ class Session(BaseSession):
     session's, another one is refused with `AccessDenied`.
     store: a URL, a store instance, or None for $SESSILE_STORE, else the file store in ~/.sessile/sessions.
     backend: a store by name, in its usual place. agent, agents: who answers `chat`. middleware: around every turn,
-    outermost first (see `sessile.middleware`). plugins, db: more plugins for this session. metadata: of a new session.
+    outermost first (see CONTRIBUTING, "How to write a middleware"). plugins, db: more plugins for this session. metadata: of
+    a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
     strict: raise what plugins' hooks raise.
     on_conflict: "rebase" puts a message behind what others wrote meanwhile. "raise" raises `Conflict` from every verb that

@@ -16,6 +16,7 @@ from sessile_cli.failures import report, text_of
 from sessile_cli.files import refuse_existing
 from sessile_cli.options import json_option, store_option, user_option
 from sessile_cli.output import TITLE, content_of, message_json, one_line, print_json, say, status
+from sessile_cli.replies import new_reply
 
 _REMEMBERED = 200  # messages that are looked through for what was typed before
 HELP = """/help                 this
@@ -75,7 +76,8 @@ class _Listener:
     def on_user_message(self, session: Any, message: Any) -> None:
         first, self.begun = not self.begun, True
         if first and not session.title and session.message_count == 1:
-            session.title = one_line(message.text, TITLE)
+            titles = session.hook("session_title", message=message)
+            session.title = one_line(str(titles[0]) if titles else message.text, TITLE)
 
 
 def _serve(session: Any, listener: _Listener) -> int:
@@ -184,27 +186,22 @@ def _decoded(data: bytes) -> str:
 
 def _answer(session: Any, text: str) -> None:
     """Say something and show the answer as it comes; what was shown is stored, whatever ends it."""
-    shown = False
+    reply, note = new_reply(), ""
     with closing(session.stream(text)) as pieces:
         try:
             with status("thinking"):
                 first = next(pieces, "")
-            for piece in _then(first, pieces):
-                say(piece, nl=False)
-                shown = True
+            reply.add(first)
+            for piece in pieces:
+                reply.add(piece)
         except KeyboardInterrupt:
             pieces.close()
-            say(" [interrupted]", nl=False)
-        except Exception:
-            if shown:
-                click.echo()
+            note = " [interrupted]"
+        except BaseException:
+            if reply.shown:
+                reply.end()
             raise
-    click.echo()
-
-
-def _then(first: str, rest: Any) -> Any:
-    yield first
-    yield from rest
+    reply.end(note)
 
 
 def _command(session: Any, line: str) -> None:

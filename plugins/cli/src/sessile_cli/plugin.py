@@ -3,6 +3,13 @@
 from sessile import hookimpl
 
 
+@hookimpl
+def register(registry):
+    import sessile_cli.hooks
+
+    registry.hooks(sessile_cli.hooks)
+
+
 @hookimpl(tryfirst=True)
 def register_commands(cli):
     import sessile_cli.graph  # (this and the next add their commands to `session`)

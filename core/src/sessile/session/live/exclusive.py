@@ -65,20 +65,20 @@ class Lease:
 
         `LockTimeout` where others have the lease all the time, `InvalidInput` where this very task or thread has it already.
         """
-        return self.take() if self._h.face.awaits else run(self.take())
+        return self._acquire() if self._h.face.awaits else run(self._acquire())
 
     def release(self) -> Any:
         """Give the lease back, if it is still held, as `with` does at its end. Awaited with an `AsyncSession`."""
-        return self.give_back() if self._h.face.awaits else run(self.give_back())
+        return self._release() if self._h.face.awaits else run(self._release())
 
-    async def take(self) -> None:
+    async def _acquire(self) -> None:
         """Wait for the lease and take it. `LockTimeout` where others have it all the time.
 
         `InvalidInput` where this very task, or thread, has it already: it would wait for itself.
         """
         h = self._h
         self._task = _current_task()
-        if any(mine.is_of(h) and self._task in (None, mine._task) for mine in _acquired.get()):
+        if any(mine._is_of(h) and self._task in (None, mine._task) for mine in _acquired.get()):
             raise InvalidInput(
                 f"session {h.session_id!r} is used exclusively here already: a second lease would wait for the first"
             )
@@ -94,7 +94,7 @@ class Lease:
         except BaseException:
             with suppress(SessileError):
                 await h.refresh()  # a cancelled commit may have landed
-            await self.give_back()
+            await self._release()
             raise
         _acquired.set((*_acquired.get(), self))
 
@@ -103,7 +103,7 @@ class Lease:
             raise in_use(self._h.session_id, self._timeout)
         await self._h.face.pause(_PAUSE)
 
-    def is_of(self, h: Handle) -> bool:
+    def _is_of(self, h: Handle) -> bool:
         """Is it held, and by this handle or a view of it?"""
         return self.token is not None and self._h.alone is h.alone
 
@@ -133,7 +133,7 @@ class Lease:
         await self._h.commit(lambda header: self._write(token))
         del self._written[:-1]
 
-    async def give_back(self) -> None:
+    async def _release(self) -> None:
         """Give the lease back, if it is still held."""
         h, written = self._h, self._written
         if self not in _entered:
@@ -155,20 +155,20 @@ class Lease:
     def __enter__(self) -> Lease:
         if self._h.face.awaits:
             raise InvalidInput("an AsyncSession is used exclusively with `async with session.exclusive()`, not with `with`")
-        run(self.take())
+        run(self._acquire())
         return self
 
     def __exit__(self, *_: object) -> None:
-        run(self.give_back())
+        run(self._release())
 
     async def __aenter__(self) -> Lease:
         if not self._h.face.awaits:
             raise InvalidInput("a Session is used exclusively with `with session.exclusive()`, not with `async with`")
-        await self.take()
+        await self._acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.give_back()
+        await self._release()
 
 
 def _current_task() -> Any:

@@ -256,7 +256,7 @@ class SessionManager:
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
         """Messages that contain all words of `text`: best first where the store has an index, else newest session first.
 
-        Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.words`). At most
+        Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.store.words`). At most
         `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
         A message that forks inherit is found once: in the session in which it was said; where that is gone, or counts it no
         more, in the oldest fork that counts it.

@@ -1,7 +1,7 @@
 """The messages that have all words of a text: from the index of a store that has one, else by reading all its sessions.
 
-Both ways compare words as `words.py` takes them out of a text, find the same, and leave out what cannot be read: one broken
-session, or one that is deleted meanwhile, hides nothing of the others.
+Both ways compare words as `sessile.store.words` takes them out of a text, find the same, and leave out what cannot be read:
+one broken session, or one that is deleted meanwhile, hides nothing of the others.
 
 However many forks inherit a message, it is found once: in the session in which it was said. Where that is gone, or does not
 count it any more, it is found in the oldest fork that counts it.

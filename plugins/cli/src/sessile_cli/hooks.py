@@ -1,0 +1,16 @@
+"""Hooks of the command line's own, for other plugins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessile import Message
+from sessile.plugins import hookspec
+
+
+@hookspec(firstresult=True)
+def session_title(session: Any, session_id: str, message: Message) -> str | None:
+    """A chat has begun with this message, and its session has no title: returns one, or None for the message's first words.
+
+    Implement it with `@hookimpl(optionalhook=True)`: without sessile-cli there is no such hook.
+    """

@@ -1,0 +1,96 @@
+"""How a reply is shown while it arrives: as Markdown in a terminal that can show it, piece by piece elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import click
+
+from sessile_cli.output import say, visible
+
+
+class Reply(Protocol):
+    """A reply that is being shown."""
+
+    shown: bool  # has anything been?
+
+    def add(self, piece: str) -> None:
+        """Show the next piece."""
+
+    def end(self, note: str = "") -> None:
+        """End the reply with a new line. note: what is shown behind it."""
+
+
+def new_reply() -> Reply:
+    """How the next reply is shown on standard output."""
+    if not sys.stdout.isatty():
+        return Plain()
+    from rich.console import Console
+
+    console = Console()
+    return Plain() if console.is_dumb_terminal else Rendered(console)
+
+
+class Plain:
+    """Shows each piece as it is."""
+
+    shown = False
+
+    def add(self, piece: str) -> None:
+        say(piece, nl=False)
+        self.shown = True
+
+    def end(self, note: str = "") -> None:
+        say(note)
+
+
+class Rendered:
+    """Shows a reply as Markdown. Blocks that are complete stay; the one that is arriving is drawn anew with each piece."""
+
+    shown = False
+
+    def __init__(self, console: Any) -> None:
+        from markdown_it import MarkdownIt
+        from rich.live import Live
+
+        self._console = console
+        self._parser = MarkdownIt().enable("table").enable("strikethrough")
+        self._arriving = ""  # the text behind the blocks that are complete
+        self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+    def add(self, piece: str) -> None:
+        if not self.shown:
+            self._live.start()
+            self.shown = True
+        self._arriving += piece
+        self._keep_complete_blocks()
+        self._live.update(_markdown(self._arriving), refresh=True)
+
+    def _keep_complete_blocks(self) -> None:
+        """Print all blocks but the last, which may go on."""
+        starts = [
+            token.map[0] for token in self._parser.parse(self._arriving) if token.map and not token.level and token.nesting >= 0
+        ]
+        if len(starts) > 1:
+            lines = self._arriving.splitlines(keepends=True)
+            self._print("".join(lines[: starts[-1]]))
+            self._console.print()
+            self._arriving = "".join(lines[starts[-1] :])
+
+    def _print(self, text: str) -> None:
+        if text.strip():
+            self._console.print(_markdown(text))
+
+    def end(self, note: str = "") -> None:
+        if self.shown:
+            self._live.stop()
+        self._print(self._arriving)
+        if note or not self.shown:
+            click.echo(visible(note))
+
+
+def _markdown(text: str) -> Any:
+    from rich.markdown import Markdown
+
+    return Markdown(visible(text), hyperlinks=False)
