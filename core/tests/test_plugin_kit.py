@@ -6,16 +6,23 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
 from sessile import AsyncSession, Session, hookimpl
 from sessile.plugins.registry import Registry
+from sessile.store import Entry, StoreWrapper
 from sessile.testing import PluginConformance
 
 KIT = PluginConformance()
 FACES = (Session, AsyncSession)
+
+
+def defect(**methods: Any) -> Any:
+    return type("Defect", (), methods)()
 
 
 class TestRight(PluginConformance):
@@ -25,11 +32,52 @@ class TestRight(PluginConformance):
     def plugin(self) -> Any:
         return Right()
 
+    service_options = {"memory": {"top": 3}}  # noqa: RUF012
+
+
+class Held:
+    """A service, which is told what it was made of."""
+
+    def __init__(self, session: Any, option: Any) -> None:
+        assert option in (None, {"top": 3})
+
+    async def close(self) -> None: ...
+
+
+class Open(Held):
+    def close(self) -> None:  # type: ignore[override]
+        raise ValueError("cannot close")
+
+
+shared = Held(None, None)
+
+
+def hand_out(session: Any, option: Any) -> Held:
+    return shared
+
+
+class Forgets(StoreWrapper):
+    def entry_out(self, entry: Entry) -> Entry:
+        return attrs.evolve(entry, raw=None)
+
+
+def adding(kind: str, target: str) -> Any:
+    return defect(register=lambda self, registry: registry.add(kind, "thing", f"{__name__}:{target}"))
+
+
+def bringing_undocumented() -> Any:
+    module = ModuleType("undocumented")
+    exec("from sessile.plugins import hookspec\n@hookspec\ndef thing(session): ...", module.__dict__)
+    return defect(register=lambda self, registry: registry.hooks(module))
+
 
 class Right:
     @hookimpl
     def register(self, registry: Registry) -> None:
         registry.add("model", "kit-echo", "sessile.conversation.model:EchoModel")
+        registry.add("service", "memory", f"{__name__}:Held")
+        registry.add("service", "notes", f"{__name__}:Held")
+        registry.add("wrapper", "reversed", "tests.wrapping:Reversed")
 
     async def on_agent_start(self, session_id: str) -> list[Any]:
         return [{"role": "system", "content": session_id}]
@@ -68,10 +116,6 @@ class TestInstalled(PluginConformance):
         return "sqlite"
 
 
-def defect(**methods: Any) -> Any:
-    return type("Defect", (), methods)()
-
-
 def twice(self: Any) -> Iterator[None]:
     yield
     yield
@@ -100,11 +144,22 @@ DEFECTS: list[tuple[str, Any]] = [
     ("runs", defect(on_agent_start=lambda self: [{"content": "x"}])),
     ("runs", defect(on_agent_message=hookimpl(wrapper=True)(twice))),
     ("commands", defect(register_commands=lambda self, cli: None)),
+    ("services", adding("service", "Open")),
+    ("services", adding("service", "hand_out")),
+    ("services", adding("service", "defect")),
+    ("wrappers", adding("wrapper", "Forgets")),
+    ("wrappers", adding("wrapper", "defect")),
+    ("own hooks", bringing_undocumented()),
 ]
 CHECKS: dict[str, Any] = {
     "loads": lambda plugin: KIT.test_it_is_active_and_what_it_registers_loads(plugin),
     "runs": lambda plugin: [KIT.test_its_hooks_run_in_a_session_and_return_what_they_may(plugin, face) for face in FACES],
     "commands": lambda plugin: KIT.test_it_adds_its_commands(plugin),
+    "services": lambda plugin: [KIT.test_its_services_are_made_once_and_closed(plugin, face) for face in FACES],
+    "wrappers": lambda plugin: [
+        KIT.test_what_is_stored_through_its_wrappers_is_read_through_them(plugin, face) for face in FACES
+    ],
+    "own hooks": lambda plugin: KIT.test_its_own_hooks_say_what_they_are_for(plugin),
 }
 
 

@@ -38,8 +38,13 @@ def installed() -> Plugins:
     return found
 
 
-def with_extra(extra: Sequence[object], base: Plugins | None = None, *, option: str = "plugins") -> Plugins:
-    """The plugins of a set (default: the installed ones), and some more for one session. option: what an error calls them."""
+def with_extra(extra: Sequence[object] | Plugins, base: Plugins | None = None, *, option: str = "plugins") -> Plugins:
+    """The plugins of a set (default: the installed ones), and some more for one session; a whole set stands for itself.
+
+    option: what an error calls them.
+    """
+    if isinstance(extra, Plugins):
+        return extra
     base = base or installed()
     try:
         return Plugins(extra=extra, base=base) if extra else base

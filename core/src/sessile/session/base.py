@@ -55,7 +55,7 @@ class BaseSession:
         memory: Any = None,
         knowledge: Any = None,
         middleware: Sequence[Callable[..., Any]] = (),
-        plugins: Sequence[object] = (),
+        plugins: Sequence[object] | Plugins = (),
         db: Any = None,
         metadata: Mapping[str, Any] | None = None,
         agent_url: str | None = None,

@@ -66,8 +66,8 @@ class Session(BaseSession):
     session's, another one is refused with `AccessDenied`.
     store: a URL, a store instance, or None for $SESSILE_STORE, else the file store in ~/.sessile/sessions.
     backend: a store by name, in its usual place. agent, agents: who answers `chat`. middleware: around every turn,
-    outermost first (see CONTRIBUTING, "How to write a middleware"). plugins, db: more plugins for this session. metadata: of
-    a new session.
+    outermost first (see CONTRIBUTING, "How to write a middleware"). plugins, db: more plugins for this session, or (a `Plugins`)
+    the whole set. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
     strict: raise what plugins' hooks raise.
     on_conflict: "rebase" puts a message behind what others wrote meanwhile. "raise" raises `Conflict` from every verb that

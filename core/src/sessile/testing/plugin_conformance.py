@@ -10,9 +10,9 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pytest
@@ -75,11 +75,13 @@ class PluginConformance:
     allowed_imports: packages beside the standard library that its module may import when plugins are discovered.
     max_modules: how many modules it may bring in then, those of the standard library included.
     seconds: how long a test may take.
+    service_options: what its "memory" and "knowledge" are made of in the tests, by these names (default: None).
     """
 
     seconds = 60.0
     allowed_imports: tuple[str, ...] = ()
     max_modules = 40
+    service_options: Mapping[str, Any] = MappingProxyType({})
 
     @pytest.fixture
     def plugin(self) -> Any:
@@ -91,6 +93,27 @@ class PluginConformance:
         for entry in found.registry.entries:
             if entry.plugin == found.info.name:
                 assert callable(entry.load()), f"{entry.kind} {entry.name!r} is {entry.target}, which cannot be called"
+
+    @capability("registers")
+    @both_faces
+    def test_its_services_are_made_once_and_closed(self, plugin: Any, face: Any) -> None:
+        found = Watched(plugin)
+        for name in _registered(found, "service"):
+            asyncio.run(_hold(face, found, name, self.service_options.get(name)))
+
+    @capability("registers")
+    @both_faces
+    def test_what_is_stored_through_its_wrappers_is_read_through_them(self, plugin: Any, face: Any) -> None:
+        found = Watched(plugin)
+        for name in _registered(found, "wrapper"):
+            asyncio.run(_store_through(face, found.registry.load("wrapper", name)(MemorySessionStore())))
+
+    @capability("registers")
+    def test_its_own_hooks_say_what_they_are_for(self, plugin: Any) -> None:
+        found = Watched(plugin)
+        for module in {*found.registry.hook_modules} - {*installed().registry.hook_modules}:
+            for name, function in vars(module).items():
+                assert not hasattr(function, "sessile_spec") or function.__doc__, f"hook {name!r} has no docstring"
 
     @capability("hooks")
     @both_faces
@@ -141,6 +164,45 @@ class PluginConformance:
         assert len(modules) <= self.max_modules, f"discovering it imports {len(modules)} modules: {modules}"
 
 
+def _registered(found: Watched, kind: str) -> list[str]:
+    """The names of a kind that the plugin under test registers."""
+    return [entry.name for entry in found.registry.entries if (entry.kind, entry.plugin) == (kind, found.info.name)]
+
+
+async def _hold(face: Any, plugins: Plugins, name: str, option: Any) -> None:
+    """Have a session with a service, and one forked from it with a service of its own."""
+    options = {name: option} if name in ("memory", "knowledge") else {}
+    session = face("conformance", store=MemorySessionStore(), plugins=plugins, strict=True, **options)
+    await _done(session.create())
+    made = session.service(name)
+    assert session.service(name) is made, f"service {name!r} was made twice"
+    child = await _done(session.fork())
+    assert child.service(name) is not made, f"service {name!r} is shared by a session and its fork"
+    await _done(child.close())
+    await _done(session.close())  # strict: raises what its close raises
+
+
+async def _store_through(face: Any, store: Any) -> None:
+    """Say, fork and read what was said, by handles that know nothing of it."""
+    said = {"role": "user", "content": "Grüße \U0001f600", "raw": "<original>"}
+    session = face("conformance", user_id="ann", store=store)
+    await _done(session.commit(messages=[said], state={"k": [1, None]}, metadata={"m": 1}, title="Title"))
+    child = await _done(session.fork(session_id="child"))
+    await _done(child.add_message("assistant", "hello"))
+    for session_id, count in (("conformance", 1), ("child", 2)):
+        found = face(session_id, user_id="ann", store=store)
+        messages = await _done(found.get_history())
+        assert ({**said, **messages[0]}, len(messages)) == ({**messages[0], **said}, count)
+        assert await _done(found.get_state()) == {"k": [1, None]}
+        assert await _done(found.verify())
+    await _done(session.delete())
+    assert await _done(face("child", user_id="ann", store=store).get_history())
+
+
+async def _done(result: Any) -> Any:
+    return await result if hasattr(type(result), "__await__") else result
+
+
 def _loading(plugin: Any) -> tuple[str, str]:
     """The package of a plugin, and the statements that load it as discovery does."""
     if isinstance(plugin, ModuleType):
@@ -162,8 +224,7 @@ def sessile_entry_points() -> Any:
 
 def _converse(face: Any, plugins: Plugins, *, strict: bool) -> None:
     """Take some turns in a new session with these plugins, save, restore and close it; what was said must be there."""
-    session = face("conformance", store=MemorySessionStore(), agent=Agent(model="echo"), strict=strict)
-    session._handle.plugins = plugins
+    session = face("conformance", store=MemorySessionStore(), agent=Agent(model="echo"), strict=strict, plugins=plugins)
     if face is Session:
         for step in _steps(session):
             with contextlib.suppress(Failure):
