@@ -18,7 +18,7 @@ import pytest
 from sessile import Agent, MemorySessionStore, Session
 from sessile.drive.faces import Blocking, run
 from sessile.engine.committing.commits import Commits
-from sessile.engine.committing.deletion import delete_session, mark
+from sessile.engine.committing.deletion import delete_session, mark_deleted
 from sessile.engine.committing.heirs import claim, settle
 from sessile.engine.handle import Handle
 from sessile.engine.history import add_message, get_history
@@ -389,13 +389,13 @@ async def has_claimed(*args: Any, **how: Any) -> bool:
 
 async def cuts_first(commits: Any, header: Header, *args: Any, **how: Any) -> Header | None:
     await settle(commits, header.log)
-    return await mark(commits, header, *args, **how)
+    return await mark_deleted(commits, header, *args, **how)
 
 
 OUT_OF_ORDER = {  # the scenario that shows the harm -> what is done in another order, or not at all
     "fork, delete the parent": {"sessile.graph.forks.is_dead": looks_at_nothing},
     "fork, sweep": {"sessile.graph.forks.begin_pending": claims_first, "sessile.graph.forks.claim": has_claimed},
-    "read, delete and begin anew": {"sessile.engine.committing.deletion.mark": cuts_first},
+    "read, delete and begin anew": {"sessile.engine.committing.deletion.mark_deleted": cuts_first},
 }
 
 

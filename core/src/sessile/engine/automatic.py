@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from sessile.conversation.turn import Turn
 from sessile.engine.handle import Handle
@@ -17,9 +18,16 @@ from sessile.log.lineage import pieces_backwards, snapshot_draft
 from sessile.log.stamping import Change
 
 
+class Turns(NamedTuple):
+    """How many turns had been taken at the last automatic snapshot, and now."""
+
+    before: int
+    now: int
+
+
 async def before_tools(h: Handle, names: list[str]) -> None:
     """Take a snapshot before risky tools run. With on_conflict="raise", raises `Conflict` if somebody changed the session."""
-    await _automatic(h, lambda turns: f"before {', '.join(names)}")
+    await _take_snapshot(h, lambda turns: f"before {', '.join(names)}")
 
 
 async def after_turn(h: Handle, turn: Turn) -> None:
@@ -28,37 +36,34 @@ async def after_turn(h: Handle, turn: Turn) -> None:
     If others keep committing first (or once, with on_conflict="raise"), no snapshot is taken: the turn itself succeeded.
     """
     with suppress(Conflict):
-        if h.checkpoint_interval and _due(h, await _turns(h, await h.open())):
-            await _automatic(h, lambda turns: f"after {turns[1]} turns" if _due(h, turns) else None)
+        if h.checkpoint_interval and _interval_passed(h, await _count_turns(h, await h.open())):
+            await _take_snapshot(h, lambda turns: f"after {turns.now} turns" if _interval_passed(h, turns) else None)
     for label in await h.hook("want_snapshot", turn=turn):
         with suppress(Conflict):
-            await _automatic(h, lambda turns, label=label: str(label))  # type: ignore[misc]
+            await _take_snapshot(h, lambda turns, label=label: str(label))  # type: ignore[misc]
 
 
-def _due(h: Handle, turns: tuple[int, int]) -> bool:
+def _interval_passed(h: Handle, turns: Turns) -> bool:
     before, now = (number // h.checkpoint_interval for number in turns)
     return now > before
 
 
-async def _automatic(h: Handle, label: Callable[[tuple[int, int]], str | None]) -> None:
-    """An automatic snapshot of this label, which depends on the turns that were taken (see `_turns`); None: none is made."""
+async def _take_snapshot(h: Handle, label: Callable[[Turns], str | None]) -> None:
+    """An automatic snapshot of this label, which depends on the turns (see `_count_turns`); None: none is made."""
 
-    async def mark(header: Header) -> Change | None:
-        turns = await _turns(h, header)
+    async def prepare(header: Header) -> Change | None:
+        turns = await _count_turns(h, header)
         text = label(turns)
         if text is None:
             return None
         kept = [*header.automatic, [header.depth, header.head]][-h.checkpoint_keep :]
-        return Change([snapshot_draft(header, text, {"automatic": True, "turns": turns[1]})], {"automatic": kept})
+        return Change([snapshot_draft(header, text, {"automatic": True, "turns": turns.now})], {"automatic": kept})
 
-    await h.commit_after(mark)
+    await h.commit_after(prepare)
 
 
-async def _turns(h: Handle, header: Header) -> tuple[int, int]:
-    """How many turns had been taken at the last automatic snapshot, and now.
-
-    They are counted from there: no handle needs to have seen them all. No further back than matters for the next one.
-    """
+async def _count_turns(h: Handle, header: Header) -> Turns:
+    """The turns, counted from the last automatic snapshot: no handle needs to have seen them all. No further back than matters for the next one."""
     before = start = 0
     if header.automatic:
         depth, position = header.automatic[-1]
@@ -69,7 +74,7 @@ async def _turns(h: Handle, header: Header) -> tuple[int, int]:
         count += len([entry for entry in await h.read(piece, MESSAGE) if _ends_turn(entry)])
         if count >= h.checkpoint_interval:
             break
-    return before, before + count
+    return Turns(before, before + count)
 
 
 def _ends_turn(entry: Entry) -> bool:

@@ -13,7 +13,7 @@ from sessile.conversation.past import KEPT, PastTurn
 from sessile.drive.arguments import Count
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
-from sessile.engine.state import own_values, with_values
+from sessile.engine.state import own_values, state_change
 from sessile.errors import InvalidInput
 from sessile.log.encoding import JSON, copied, json_value
 from sessile.log.entries import MESSAGE, Entry
@@ -96,14 +96,14 @@ async def commit(
         fields["metadata"] = json_value(dict(metadata), "metadata")
 
     def make(header: Header) -> Change | None:
-        changed = with_values(header, sets)
+        changed = state_change(header, sets)
         every = [*(changed.drafts if changed else ()), *drafts]  # a point behind a message has all that came with it
         return Change(every, {**fields, **(changed.fields if changed else {})}) if every or fields else None
 
     after, stored = await h.commit_behind(make, expected=expected)
     new = handed_out(from_entry(entry) for entry in stored if entry.kind == MESSAGE)
     await observe(h, new)
-    return Committed(after.version, new, [_handed_out(entry) for entry in stored if "." in entry.kind])
+    return Committed(after.version, new, [_entry_copy(entry) for entry in stored if "." in entry.kind])
 
 
 async def append(h: Handle, kind: str, body: JSON = None) -> Entry:
@@ -129,7 +129,7 @@ async def entries(h: Handle, kind: str | None = None, limit: Count | None = None
             found[:0] = [entry for entry in part if "." in entry.kind]
             if len(found) >= limit:
                 break
-    return [_handed_out(entry) for entry in (found if limit is None else found[max(0, len(found) - limit) :])]
+    return [_entry_copy(entry) for entry in (found if limit is None else found[max(0, len(found) - limit) :])]
 
 
 def own_draft(entry: object) -> Draft:
@@ -149,7 +149,7 @@ def check_kind(kind: object) -> str:
     return kind
 
 
-def _handed_out(entry: Entry) -> Entry:
+def _entry_copy(entry: Entry) -> Entry:
     return attrs.evolve(entry, body=copied(entry.body))
 
 

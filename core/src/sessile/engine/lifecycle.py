@@ -137,13 +137,13 @@ async def created_at(h: Handle) -> datetime:
 async def updated_at(h: Handle) -> datetime:
     """When the session was last changed (aware, UTC)."""
     header = await h.refresh()
-    return moment(header.updated_at or header.created_at)
+    return moment(header.changed_at)
 
 
 async def get_duration(h: Handle) -> float:
     """Seconds from the session's creation to its last change."""
     header = await h.refresh()
-    return max(0.0, (header.updated_at or header.created_at) - header.created_at)
+    return max(0.0, (header.changed_at) - header.created_at)
 
 
 async def get_context(h: Handle) -> dict[str, Any]:
@@ -156,7 +156,7 @@ async def get_context(h: Handle) -> dict[str, Any]:
         "title": header.title,
         "status": header.status,
         "created_at": moment(header.created_at).isoformat(),
-        "updated_at": moment(header.updated_at or header.created_at).isoformat(),
+        "updated_at": moment(header.changed_at).isoformat(),
         "message_count": header.count,
         "metadata": copied(header.metadata),
         "state": await get_state(h),

@@ -87,7 +87,7 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
     else:
         target = await tip_of(h, scope)
         await target.commit(
-            lambda header: _changed(header, {plain: changed(header.state.get(plain, default))}), on_conflict="rebase"
+            lambda header: state_change(header, {plain: changed(header.state.get(plain, default))}), on_conflict="rebase"
         )
     return copied(result[0])
 
@@ -126,7 +126,7 @@ async def merge_state(
             _resolved(await target.refresh(), seen, sets, policy, scope)
     for scope, sets, target, seen in targets:
         await target.commit(
-            lambda header, sets=sets, seen=seen, scope=scope: _changed(  # type: ignore[misc]
+            lambda header, sets=sets, seen=seen, scope=scope: state_change(  # type: ignore[misc]
                 header, _resolved(header, seen, sets, policy or "ours", scope), keep if not scope else None
             ),
             on_conflict=None if policy is None else "rebase",
@@ -175,18 +175,11 @@ def own_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: json_value(value, f"state[{key!r}]", InvalidState) for key, value in values.items()}
 
 
-def with_values(header: Header, sets: dict[str, Any]) -> Change | None:
-    """The change that sets these keys of a session's own state; None where they are so already."""
-    return _changed(header, sets)
+def state_change(header: Header, sets: dict[str, Any], keep: set[str] | None = None) -> Change | None:
+    """The change that sets these keys of a session's own state; None where they are so already.
 
-
-def replaced(header: Header, state: dict[str, Any]) -> Change | None:
-    """The change that makes this a session's own state, whole; None where it is so already."""
-    return _changed(header, state, keep=set(state))
-
-
-def _changed(header: Header, sets: dict[str, Any], keep: set[str] | None = None) -> Change | None:
-    """The change from a header's state to the one with these keys set; None where nothing changes."""
+    keep: the other keys that stay; None: all.
+    """
     gone = {k for k in header.state if keep is not None and k not in keep} | {k for k, v in sets.items() if v is ABSENT}
     values = {k: v for k, v in sets.items() if v is not ABSENT}
     state = {k: v for k, v in {**header.state, **values}.items() if k not in gone}

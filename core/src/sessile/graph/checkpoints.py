@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sessile.engine.handle import Handle
 from sessile.engine.lifecycle import moment
-from sessile.engine.state import replaced
+from sessile.engine.state import state_change
 from sessile.graph.merging import AnySession, merge
 from sessile.graph.points import Point, Snapshot, resolve, snapshots, snapshots_at
 from sessile.graph.snapshots import marked, revert, snapshot
 from sessile.log.header import Header
 from sessile.log.stamping import Change
-
-if TYPE_CHECKING:
-    pass
 
 
 async def create_checkpoint(h: Handle, label: str = "checkpoint") -> Snapshot:
@@ -53,7 +50,10 @@ async def restore_version(h: Handle, version: int) -> bool:
         nonlocal there
         found = next((s for s in await _versions(h, header) if s.metadata["version"] == version), None)
         there = found is not None
-        return replaced(header, (await resolve(h, header, found)).state) if there else None
+        if not there:
+            return None
+        state = (await resolve(h, header, found)).state
+        return state_change(header, state, keep=set(state))
 
     await h.commit_after(back)
     return there

@@ -15,7 +15,7 @@ from typing import Any
 from sessile.conversation.messages import Message
 from sessile.conversation.messages import message as message_of
 from sessile.engine.committing.commits import Commits
-from sessile.engine.committing.deletion import clear, find_all
+from sessile.engine.committing.deletion import clear_leftover, find_all
 from sessile.engine.committing.heirs import claim, is_dead, keep_inherited, release
 from sessile.engine.handle import Handle
 from sessile.engine.history import last_turn
@@ -29,7 +29,7 @@ from sessile.log.entries import FORK, MESSAGE, Entry, Segment
 from sessile.log.header import ACTIVE, PENDING, UNSEEN, Header
 from sessile.log.ids import check_id, new_id, new_log_id, owner_of
 from sessile.log.lineage import followed, inherited, pieces
-from sessile.log.stamping import Change, Draft, copy_of, stamp
+from sessile.log.stamping import Change, Draft, clock, copy_of, stamp
 from sessile.store.waist import Query, recency
 
 _PATIENCE = 30  # seconds that a fork of the same id may take before it is cleared away
@@ -61,7 +61,7 @@ async def begin_fork(h: Handle, header: Header, target: Target, session_id: str 
     """A session that goes on from a target of this one's, with `more` behind it. `SessionExists` where the id is taken."""
     name = new_id() if session_id is None else check_id(session_id)
     first, change = await _beginning(h, header, target, name, more)
-    entries, fields = stamp(first, change, round(time.time(), 6))
+    entries, fields = stamp(first, change, clock())
     pending = await begin_pending(h.commits, first, entries, {**fields, "status": PENDING})
     born = await bring_to_life(h.commits, pending, alive=[header.log] if header.version else [])
     return h.sibling(born)
@@ -76,7 +76,7 @@ async def _copy_for(h: Handle, header: Header, target: Target, session_id: str |
     state = [state_draft(target.state)] if target.state else []
     first = Header(session_id=name, log=new_log_id(name), app=header.app)
     change = Change([*state, *drafts], {**more.fields, "state": target.state})
-    return h.sibling(await begin_pending(h.commits, first, *stamp(first, change, round(time.time(), 6))))
+    return h.sibling(await begin_pending(h.commits, first, *stamp(first, change, clock())))
 
 
 async def _beginning(h: Handle, header: Header, target: Target, name: str, more: Change) -> tuple[Header, Change]:
@@ -114,7 +114,7 @@ async def begin_pending(commits: Commits, first: Header, entries: list[Entry], f
                 break
             await again.lost(lost)
             if found is not None:
-                await clear(commits, found)
+                await clear_leftover(commits, found)
     raise SessionExists(f"session {first.session_id!r} exists already: choose another session_id")
 
 
@@ -149,7 +149,7 @@ def swept_away(what: str) -> SessionExists:
 
 async def _give_up(commits: Commits, pending: Header) -> None:
     """Release a failed fork's claims, unless it became a session after all (its last commit landed, but the answer was lost)."""
-    await clear(commits, pending)
+    await clear_leftover(commits, pending)
     if not await is_dead(commits, pending.log):
         return
     for row in pending.ancestors:

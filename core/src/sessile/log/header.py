@@ -103,6 +103,11 @@ class Header:
         last = self.lineage[-1] if self.lineage else Segment(self.depth, 0)
         return (*self.lineage[:-1], Segment(last.depth, last.start, self.head))
 
+    @property
+    def changed_at(self) -> float:
+        """When it was last changed, or else created (seconds since 1970)."""
+        return self.updated_at or self.created_at
+
     def log_at(self, depth: int) -> str:
         """The id of the log at a depth: an ancestor's, or its own."""
         return self.log if depth == len(self.ancestors) else self.ancestors[depth].log

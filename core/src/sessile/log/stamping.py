@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,6 +78,11 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
         born = {**header.to_dict(), "created_at": header.created_at or now}
         changes = {**born, **changes}
     return entries, changes
+
+
+def clock() -> float:
+    """Seconds since 1970, to the microsecond."""
+    return round(time.time(), 6)
 
 
 def new_commit_id(entries: Sequence[Entry]) -> str:

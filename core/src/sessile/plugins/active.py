@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,8 +157,7 @@ class Plugins(HookCalls):
 
     def _add(self, plugin: object, info: PluginInfo, *, by_name: bool, patient: bool = False) -> PluginInfo:
         self._order.clear()
-        before = copy(self.registry)
-        before.entries = list(before.entries)
+        before = self.registry.copy()
         try:
             if info.name in self._infos:
                 raise InvalidInput("another plugin has this name: rename one of them, or block that one")
@@ -167,7 +165,7 @@ class Plugins(HookCalls):
                 return self._known(attrs.evolve(info, status="blocked"))
             found = self._hooks_of(plugin, info.name, by_name)
         except Exception as error:  # a broken plugin must not take the others down with it
-            vars(self.registry).update(vars(before))
+            self.registry.restore(before)
             if patient and isinstance(error, NotRegistered):
                 raise
             return self._broken(info, "register", error)

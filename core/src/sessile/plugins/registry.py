@@ -72,6 +72,17 @@ class Registry:
         self.hook_modules: tuple[ModuleType, ...] = base.hook_modules if base else ()
         self.plugin = ""  # whose register hook is running
 
+    def copy(self) -> Registry:
+        """The registry as it is now, for `restore`."""
+        other = Registry(self)
+        other.plugin = self.plugin
+        return other
+
+    def restore(self, before: Registry) -> None:
+        """Make it what it was when `before` was copied."""
+        self.entries, self.kinds, self.hook_modules = list(before.entries), before.kinds, before.hook_modules
+        self.plugin = before.plugin
+
     @checked
     def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
         """Register "module:attribute" under a name. The latest registration of a name wins."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -66,16 +66,10 @@ class BaseSession:
         checkpoint_interval: Count = 0,
         checkpoint_keep: Positive = 20,
     ) -> None:
-        adapter = adapter_of(db)
-        if db is not None and adapter is None:
-            if store is not None:
-                raise InvalidInput("store and db both say where the session is kept: pass one of them")
-            store = db
-        active = with_extra(() if adapter is None else (adapter,), with_extra(plugins), option="db")
+        store, adapters = _store_or_adapters(store, db)
+        active = with_extra(adapters, with_extra(plugins), option="db")
         refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
-        for speaker in (agent, *(agents or {}).values()):
-            if (given := getattr(speaker, "knowledge", None)) is not None and given is not knowledge:
-                raise InvalidInput("knowledge is the session's where an agent speaks in one: pass it to the Session")
+        _check_knowledge(knowledge, (agent, *(agents or {}).values()))
         if headers is not None:
             raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
         session_id = new_id() if session_id is None else check_id(session_id)
@@ -263,6 +257,26 @@ class BaseSession:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, user_id={self.user_id!r})"
+
+
+def _store_or_adapters(store: Any, db: Any) -> tuple[Any, tuple[object, ...]]:
+    """Where a session is kept, and the plugins that `db` is, which is a store or an object with hooks."""
+    if db is None:
+        return store, ()
+    adapter = adapter_of(db)
+    if adapter is not None:
+        return store, (adapter,)
+    if store is not None:
+        raise InvalidInput("store and db both say where the session is kept: pass one of them")
+    return db, ()
+
+
+def _check_knowledge(knowledge: Any, agents: Iterable[Any]) -> None:
+    """Refuse an agent's own knowledge, which nobody would look at."""
+    for agent in agents:
+        given = getattr(agent, "knowledge", None)
+        if given is not None and given is not knowledge:
+            raise InvalidInput("knowledge is the session's where an agent speaks in one: pass it to the Session")
 
 
 def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None) -> None:

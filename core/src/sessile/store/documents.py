@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
+from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
 from sessile.errors import Closed, CorruptStore, InvalidInput
 from sessile.log.encoding import JSON
@@ -168,7 +169,7 @@ class DocumentStore:
         self._closed = True
         close = getattr(self._documents, "close", None)
         result: Any = close() if close else None
-        if hasattr(type(result), "__await__"):
+        if is_awaitable(result):
             await result
 
     async def _held(self, session_id: str) -> _Document | None:

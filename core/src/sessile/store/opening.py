@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from sessile.drive.background import background
+from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidInput, NotInstalled
@@ -178,7 +179,7 @@ def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
                 return
             _opened.pop(key, None)
         result = slot[0].close()
-        if hasattr(type(result), "__await__"):
+        if is_awaitable(result):
             background(result)
 
     return release

@@ -17,7 +17,7 @@ import attrs
 from sessile.drive.arguments import checked
 from sessile.drive.faces import Blocking, run
 from sessile.engine.committing.commits import Commits
-from sessile.engine.committing.deletion import clear, everything
+from sessile.engine.committing.deletion import clear_leftover, ids_and_logs
 from sessile.engine.committing.heirs import keep_inherited
 from sessile.engine.handle import Handle
 from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Missing, SessionExists, SessionNotFound
@@ -60,7 +60,7 @@ class Copier:
 
     async def copy(self, user_id: str | None, since: float | datetime | None, progress: Progress) -> Report:
         """See `copy_store`."""
-        found = await everything(self.source, Query(user_id=user_id, after=since, limit=1000), prefixes=_COPIED)
+        found = await ids_and_logs(self.source, Query(user_id=user_id, after=since, limit=1000), prefixes=_COPIED)
         async with self._transplant:
             for number, (session_id, log) in enumerate(found):
                 progress(number, len(found))
@@ -103,7 +103,7 @@ class Copier:
         """Copy a session. False where it was there already."""
         there = await self.target.load(header.session_id)
         if there is not None and there.status in UNSEEN:  # cut short
-            await clear(self.target, there)
+            await clear_leftover(self.target, there)
             there = None
         if there is not None:
             return await self._bring_up(there, header)

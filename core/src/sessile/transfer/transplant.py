@@ -6,19 +6,18 @@ the log stays as long as somebody inherits from it, as that of any deleted sessi
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from sessile.engine.committing.commits import Commits
-from sessile.engine.committing.deletion import clear
+from sessile.engine.committing.deletion import clear_leftover
 from sessile.errors import Conflict, SessionNotFound
 from sessile.graph.forks import begin_pending, bring_to_life, swept_away
 from sessile.log.encoding import JSON
 from sessile.log.entries import Entry
 from sessile.log.header import PENDING, Ancestor, Header
 from sessile.log.ids import RESERVED, new_id, new_log_id
-from sessile.log.stamping import next_version
+from sessile.log.stamping import clock, next_version
 
 BATCH = 256  # entries written in one commit
 _OWNER = f"{RESERVED}copy:"  # how the ids of hidden owners begin
@@ -43,7 +42,7 @@ class Transplant:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or issubclass(kind, Exception):  # else it is cut short, and swept up some day
             for owner in self._owners.values():
-                await clear(self.commits, owner)
+                await clear_leftover(self.commits, owner)
 
     async def write_log(self, pages: Pages, user_id: str) -> str:
         """Write a log for a hidden owner, and return its id."""
@@ -79,7 +78,7 @@ class Transplant:
             with suppress(Exception):  # the error that led here says more
                 found = await self.commits.load(session_id)
                 if found is not None and found.log == pending.log:
-                    await clear(self.commits, found)
+                    await clear_leftover(self.commits, found)
             raise
         content = header.to_dict()
         fields = {name: content[name] for name in (*OF_THE_LOG, *_OF_THE_SESSION)}
@@ -92,12 +91,12 @@ class Transplant:
             raise swept_away(f"a log that session {session_id!r} inherits") from error
 
     async def _begin(self, first: Header) -> Header:
-        fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, _now(), new_id()), "status": PENDING}
+        fields: dict[str, JSON] = {**first.to_dict(), **next_version(first, clock(), new_id()), "status": PENDING}
         return await begin_pending(self.commits, first, [], fields)
 
     async def _append(self, header: Header, pages: Pages) -> Header:
         async for entries in pages:
-            fields = {**next_version(header, _now(), new_id()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
+            fields = {**next_version(header, clock(), new_id()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
             try:
                 header = await self.commits.put(header, entries, fields)
             except Conflict as lost:
@@ -108,7 +107,3 @@ class Transplant:
 def _named(header: Header) -> str:
     hidden = header.session_id.startswith(_OWNER)
     return "a log that is inherited" if hidden else f"session {header.session_id!r}"
-
-
-def _now() -> float:
-    return round(time.time(), 6)

@@ -15,12 +15,12 @@ from sessile.log.entries import Entry
 from sessile.log.header import Header
 from sessile.log.ids import new_log_id, owner_of
 from sessile.log.leases import in_use, may_commit
-from sessile.log.stamping import Change, ends_with, stamp
+from sessile.log.stamping import Change, clock, ends_with, stamp
 from sessile.store.capabilities import Capabilities
 from sessile.store.waist import Store, conflict
 
 # What to set in a header (None: nothing, as it is), asked of the newest one; of None where there is none.
-Fields = Callable[[Header | None], Awaitable[dict[str, JSON] | None]]
+HeaderChange = Callable[[Header | None], Awaitable[dict[str, JSON] | None]]
 
 _AT_ONCE = 2  # conflicts after which the next attempt does not wait
 _LONGEST = 0.05  # seconds
@@ -178,14 +178,14 @@ class Commits:
 
     async def change(self, before: Header, **fields: JSON) -> Header:
         """Set header fields, or store a first header. `Conflict` where somebody else committed first."""
-        entries, changes = stamp(before, Change(fields=fields), round(time.time(), 6))
+        entries, changes = stamp(before, Change(fields=fields), clock())
         return await self.put(before, entries, changes)
 
     async def change_newest(
         self,
         session_id: str,
         found: Header | None,
-        fields: Callable[[Header | None], Awaitable[dict[str, JSON] | None]],
+        fields: HeaderChange,
         what: str,
     ) -> Header | None:
         """Set what `fields` makes of the newest header (None: there is none); after a conflict it is asked again.

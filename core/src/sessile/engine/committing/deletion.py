@@ -47,15 +47,15 @@ async def delete_session(
         return await _delete_family(commits, header, token)
     if header.status in UNSEEN:
         if header.status == DELETED:
-            await finish(commits, header)
+            await finish_deletion(commits, header)
         return False
-    marked = await mark(commits, header, header.log, only=only, token=token)
+    marked = await mark_deleted(commits, header, header.log, only=only, token=token)
     if marked is not None:
-        await finish(commits, marked)
+        await finish_deletion(commits, marked)
     return marked is not None
 
 
-async def mark(
+async def mark_deleted(
     commits: Commits, header: Header, log: str, *, only: Only | None = None, token: int | None = None
 ) -> Header | None:
     """Make a session that has this log gone for everybody. Its header as it is marked; None where it is not there.
@@ -73,7 +73,7 @@ async def mark(
     return found if found is not None and found.log == log and found.status == DELETED else None
 
 
-async def finish(commits: Commits, gone: Header) -> None:
+async def finish_deletion(commits: Commits, gone: Header) -> None:
     """Bring the deletion of a session that is marked to its end. Anybody may, at any time, also at once with others."""
     if commits.can.verbatim:  # a document as it lies in a store: that store does it
         return
@@ -84,7 +84,7 @@ async def finish(commits: Commits, gone: Header) -> None:
     await commits.remove(gone)
 
 
-async def clear(commits: Commits, found: Header) -> None:
+async def clear_leftover(commits: Commits, found: Header) -> None:
     """Remove what an interrupted deletion, fork or copy left under this id."""
     if found.status == PENDING:
         try:
@@ -92,7 +92,7 @@ async def clear(commits: Commits, found: Header) -> None:
         except Conflict:  # it goes on, or has become a session by now
             return
     if found.status == DELETED:
-        await finish(commits, found)
+        await finish_deletion(commits, found)
 
 
 async def _delete_family(commits: Commits, root: Header, token: int | None) -> bool:
@@ -111,14 +111,14 @@ async def _delete_family(commits: Commits, root: Header, token: int | None) -> b
         if last and not found:
             break
         for header in _youngest_first(found):
-            family[header.log] = await mark(commits, header, header.log) or header
+            family[header.log] = await mark_deleted(commits, header, header.log) or header
         if not last:
-            last, marked = True, await mark(commits, root, root.log, token=token)
+            last, marked = True, await mark_deleted(commits, root, root.log, token=token)
     for header in _youngest_first(family.values()):
         if header.status == DELETED:
-            await finish(commits, header)
+            await finish_deletion(commits, header)
     if marked is not None:
-        await finish(commits, marked)
+        await finish_deletion(commits, marked)
     return marked is not None
 
 
@@ -168,10 +168,10 @@ async def delete_broken(commits: Commits, session_id: str, *, only: Only | None 
 
 async def find_all(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> list[Header]:
     """All headers that a query finds with each of these prefixes, newest change first."""
-    return [header async for page in pages(commits, query, prefixes=prefixes) for header in page]
+    return [header async for page in find_pages(commits, query, prefixes=prefixes) for header in page]
 
 
-async def pages(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> AsyncIterator[Sequence[Header]]:
+async def find_pages(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> AsyncIterator[Sequence[Header]]:
     """As `find_all`, as many at a time as the query's limit says."""
     for prefix in prefixes:
         cursor = None
@@ -183,7 +183,7 @@ async def pages(commits: Commits, query: Query, *, prefixes: Sequence[str] = (""
                 break
 
 
-async def everything(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> list[tuple[str, str]]:
+async def ids_and_logs(commits: Commits, query: Query, *, prefixes: Sequence[str] = ("",)) -> list[tuple[str, str]]:
     """The (session id, log) of all sessions that a query finds, also where they change meanwhile.
 
     A list begins with the newest change: a session that changes while its pages are read moves to one that was read already.
@@ -193,7 +193,7 @@ async def everything(commits: Commits, query: Query, *, prefixes: Sequence[str] 
     found: dict[str, str] = {}  # ids by log
     while True:
         known = len(found)
-        async for page in pages(commits, query, prefixes=prefixes):
+        async for page in find_pages(commits, query, prefixes=prefixes):
             found.update({h.log: h.session_id for h in page if h.log not in found and (not known or h.created_at <= begin)})
         if len(found) == known:
             return [(session_id, log) for log, session_id in found.items()]

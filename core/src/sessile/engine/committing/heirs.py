@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sessile.engine.committing.commits import Commits, Fields
+from sessile.engine.committing.commits import Commits, HeaderChange
 from sessile.errors import Conflict, CorruptStore
 from sessile.log.encoding import JSON
 from sessile.log.header import DELETED, PENDING, Ancestor, Header
@@ -124,7 +124,7 @@ async def tidy(commits: Commits, record: Header, *, repair: bool) -> bool:
     return True
 
 
-async def _change_record(commits: Commits, log: str, fields: Fields) -> Header | None:
+async def _change_record(commits: Commits, log: str, fields: HeaderChange) -> Header | None:
     """Change a log's record, as `Commits.change_newest` does."""
     name, what = record_of(log), f"what is known of the forks of session {owner_of(log)!r}"
     return await commits.change_newest(name, await commits.load(name), fields, what)

@@ -6,18 +6,17 @@ Here a commit meets a conflict: whoever loses looks at the newest header and mak
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sessile.engine.committing.commits import Commits, Retrying, overtaken
-from sessile.engine.committing.deletion import clear, finish
+from sessile.engine.committing.deletion import clear_leftover, finish_deletion
 from sessile.engine.committing.heirs import how_it_went, keep_inherited
 from sessile.errors import AccessDenied, Closed, Conflict, LeaseLost, SessionNotFound
 from sessile.log.entries import Entry
 from sessile.log.header import DEFAULT_USER, DELETED, UNSEEN, Header
 from sessile.log.ids import RESERVED, new_log_id
-from sessile.log.stamping import Change, stamp
+from sessile.log.stamping import Change, clock, stamp
 
 Make = Callable[[Header], Change | None]  # what to commit behind a header; None: nothing, as it is
 
@@ -63,7 +62,7 @@ class Tip:
         self.check_open()
         known, stored = self._header, await self._load(last)
         if stored is not None and stored.status == DELETED:  # but not to the end
-            await finish(self.commits, stored)
+            await finish_deletion(self.commits, stored)
         if stored is None and self._header is not known:  # another task has begun it while this one looked
             return await self.refresh(last)
         return self.see(stored)
@@ -121,7 +120,7 @@ class Tip:
             user_id=self.user_id or DEFAULT_USER,
             app=self.app or "",
             metadata=self.metadata,
-            created_at=round(time.time(), 6),
+            created_at=clock(),
         )
 
     def check_open(self) -> None:
@@ -170,7 +169,7 @@ class Tip:
                 return header, []
             if refused and header.version != shown.version:
                 raise self._overtaken(shown, header)
-            entries, fields = stamp(header, change, round(time.time(), 6))
+            entries, fields = stamp(header, change, clock())
             if header.ancestors:
                 fields.update(await keep_inherited(self.commits, header))
             try:
@@ -220,7 +219,7 @@ class Tip:
     async def _newest(self, found: Header | None, *, late: bool) -> Header:
         """The header for the next attempt after a conflict. late: `found` may be out of date, so load it again."""
         if found is not None and found.status in UNSEEN:
-            await clear(self.commits, found)
+            await clear_leftover(self.commits, found)
             found = None
         return await self.refresh() if late or found is None else self.see(found)
 
@@ -249,7 +248,7 @@ class Tip:
                     raise
                 await again.lost(conflict)
                 if conflict.header is not None and conflict.header.status in UNSEEN:
-                    await clear(self.commits, conflict.header)
+                    await clear_leftover(self.commits, conflict.header)
 
     def _unless_changed(self, header: Header, change: Change | None, now: Header) -> Change | None:
         if now.version != header.version:

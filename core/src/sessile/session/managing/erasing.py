@@ -13,7 +13,15 @@ from contextlib import contextmanager, suppress
 import attrs
 
 from sessile.engine.committing.commits import Commits
-from sessile.engine.committing.deletion import Only, clear, delete_broken, delete_session, everything, find_all, pages
+from sessile.engine.committing.deletion import (
+    Only,
+    clear_leftover,
+    delete_broken,
+    delete_session,
+    find_all,
+    find_pages,
+    ids_and_logs,
+)
 from sessile.engine.committing.heirs import is_dead, record_of, settle, tidy
 from sessile.engine.handle import Handle
 from sessile.engine.lifecycle import archive_if
@@ -58,9 +66,9 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
     bound: does the user ask? Then broken sessions whose user is not known are left out, without an error.
     """
     query = Query(user_id=user_id, limit=1000)
-    shared = await everything(commits, query, prefixes=(USER_STATE,) if user_id is not None else (USER_STATE, APP_STATE))
+    shared = await ids_and_logs(commits, query, prefixes=(USER_STATE,) if user_id is not None else (USER_STATE, APP_STATE))
     left = _Left()
-    count = await _each(commits, await everything(commits, query), left, _delete)
+    count = await _each(commits, await ids_and_logs(commits, query), left, _delete)
     await _each(commits, shared, left, _delete)
     await _finish_marked(commits, query, left, ("", *((USER_STATE,) if user_id is not None else (USER_STATE, APP_STATE))))
     async for session_id, error in _unreadable(commits):
@@ -83,7 +91,7 @@ async def delete_all_of(commits: Commits, user_id: str | None, *, bound: bool = 
 async def delete_found(commits: Commits, query: Query) -> int:
     """Delete the sessions that a query finds, as long as it still would; returns how many. A broken one stays."""
     left = _Left()
-    count = await _each(commits, await everything(commits, query), left, functools.partial(_delete, only=query.matches))
+    count = await _each(commits, await ids_and_logs(commits, query), left, functools.partial(_delete, only=query.matches))
     await _finish_marked(commits, query, left, ("",))
     left.check(*_said_of(count, "deleted"))
     return count
@@ -91,7 +99,7 @@ async def delete_found(commits: Commits, query: Query) -> int:
 
 async def _finish_marked(commits: Commits, query: Query, left: _Left, prefixes: Sequence[str]) -> None:
     """Bring to their end the deletions that were cut short, or that the store refused: no list shows those sessions."""
-    marked = await everything(commits, Query(user_id=query.user_id, status=DELETED, limit=1000), prefixes=prefixes)
+    marked = await ids_and_logs(commits, Query(user_id=query.user_id, status=DELETED, limit=1000), prefixes=prefixes)
     await _each(commits, marked, left, _delete)
 
 
@@ -100,7 +108,7 @@ async def archive_found(commits: Commits, queries: Iterable[Query]) -> int:
     left = _Left()
     count = 0
     for query in queries:
-        count += await _each(commits, await everything(commits, query), left, functools.partial(_archive, only=query.matches))
+        count += await _each(commits, await ids_and_logs(commits, query), left, functools.partial(_archive, only=query.matches))
     left.check(*_said_of(count, "archived"))
     return count
 
@@ -157,7 +165,7 @@ async def _unreadable(commits: Commits) -> AsyncIterator[tuple[str, CorruptStore
     unseen = {owner_of(log) for log in found}
     if not unseen:
         return
-    async for page in pages(commits, Query(limit=1000)):
+    async for page in find_pages(commits, Query(limit=1000)):
         unseen.difference_update(header.session_id for header in page)
     for session_id in sorted(unseen):
         if session_id.startswith(RESERVED) and not session_id.startswith((USER_STATE, APP_STATE)):
@@ -195,7 +203,7 @@ async def sweep(commits: Commits, *, repair: bool, older_than: float) -> int:
             else:
                 count += 1
                 if repair:
-                    await clear(commits, header)
+                    await clear_leftover(commits, header)
     left.check("of the sessions and records to sweep are broken", "all others were seen to")
     return count
 
