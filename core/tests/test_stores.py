@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -222,3 +224,24 @@ def test_a_manager_and_a_session_share_the_store_of_a_url(tmp_path: Path) -> Non
         assert manager.store is store
     Session("s", store=store).add_message("user", "still open")
     release()
+
+
+def test_a_store_that_no_url_names_goes_with_its_session() -> None:
+    gone = []
+    for _ in range(3):
+        session = Session(store="memory://")
+        session.add_message("user", "x")
+        child = session.fork()
+        session.close()
+        assert child.message_count == 1  # as it shares the store
+        gone.append(weakref.ref(child.store))
+        del session, child
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
+
+
+@pytest.mark.parametrize("url", ["redis:u:sEcret@h", "postgresql:u:sEcret@h/d", "mongodb:sEcret:sEcret@h"])
+def test_no_password_is_shown_of_an_address_without_slashes(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Session("s", store=url)
+    assert "sEcret" not in str(caught.value)

@@ -63,7 +63,10 @@ async def _take_snapshot(h: Handle, label: Callable[[Turns], str | None]) -> Non
 
 
 async def _count_turns(h: Handle, header: Header) -> Turns:
-    """The turns, counted from the last automatic snapshot: no handle needs to have seen them all. No further back than matters for the next one."""
+    """The turns, counted from the last automatic snapshot, so that no handle needs to have seen them all.
+
+    No further back than matters for the next snapshot.
+    """
     before = start = 0
     if header.automatic:
         depth, position = header.automatic[-1]

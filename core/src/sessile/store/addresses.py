@@ -73,6 +73,8 @@ def path_options(url: str, kinds: Mapping[str, Callable[[str], Any]]) -> tuple[s
 
 def shown(url: str) -> str:
     """A URL with passwords hidden. If the URL cannot be parsed, only its scheme is shown."""
+    if forgotten := re.fullmatch(r"(\w[\w+]*):(?!//)[^/]*:.*@.*", url):  # an address that lacks its slashes
+        return f"{forgotten[1]}:***"
     scheme, _, rest = url.partition("://")
     if "@" in rest and not rest.startswith("/") and not _ADDRESS.fullmatch(url):
         return f"{scheme}://***"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+import attrs
+
 from sessile.drive.background import background
 from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
@@ -26,7 +28,18 @@ from sessile.store.waist import METHODS, Store, is_store
 
 _lock = new_lock()
 _Key = tuple[object, ...]
-_opened: dict[_Key, list[Any]] = {}  # (process, registrations, URL) -> [store, users]
+
+
+@attrs.define(eq=False)
+class _Opened:
+    """A store that was opened here, and how many use it."""
+
+    store: Any
+    users: int = 0
+
+
+_opened: dict[_Key, _Opened] = {}  # by process, registrations and URL
+_unnamed: WeakValueDictionary[int, _Opened] = WeakValueDictionary()  # those that no URL names, by the store's id, while in use
 _openings: WeakValueDictionary[_Key, threading.RLock] = WeakValueDictionary()  # there while somebody opens the store
 
 
@@ -123,9 +136,12 @@ def _leave_open() -> None:
 def share_store(store: Any) -> Callable[[], None]:
     """One more user of a store: the function to call when done with it. A store that was not opened here stays open."""
     with _lock:
-        for key, slot in _opened.items():
-            if slot[0] is store:
-                return _releaser(key, slot)
+        opened = _unnamed.get(id(store))
+        if opened is not None and opened.store is store:
+            return _releaser(None, opened)
+        for key, opened in _opened.items():
+            if opened.store is store:
+                return _releaser(key, opened)
     return _leave_open
 
 
@@ -139,14 +155,15 @@ def _shared(url: str, plugins: Plugins) -> tuple[Store, Callable[[], None]]:
         opening = _openings.setdefault(key, threading.RLock())
     with opening:  # one opens it, others wait; `_lock` is free meanwhile, as a store may open another by its URL
         with _lock:
-            if slot := _opened.get(key):
-                return slot[0], _releaser(key, slot)
-        store = open_store(url, plugins)
-        if Capabilities.of(store).private:
-            key = (*key, object())
+            if opened := _opened.get(key):
+                return opened.store, _releaser(key, opened)
+        opened = _Opened(open_store(url, plugins))
         with _lock:
-            slot = _opened[key] = [store, 0]
-            return store, _releaser(key, slot)
+            if Capabilities.of(opened.store).private:  # gone with those who use it, closed or not
+                _unnamed[id(opened.store)] = opened
+                return opened.store, _releaser(None, opened)
+            _opened[key] = opened
+            return opened.store, _releaser(key, opened)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -163,9 +180,9 @@ def _working_directory() -> str:
         return ""
 
 
-def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
+def _releaser(key: _Key | None, opened: _Opened) -> Callable[[], None]:
     """Add one to a shared store's users. Returns the function that subtracts it; the last user's call closes the store."""
-    slot[1] += 1
+    opened.users += 1
     released = False
 
     def release() -> None:
@@ -174,11 +191,12 @@ def _releaser(key: _Key, slot: list[Any]) -> Callable[[], None]:
             if released:
                 return
             released = True
-            slot[1] -= 1
-            if slot[1]:
+            opened.users -= 1
+            if opened.users:
                 return
-            _opened.pop(key, None)
-        result = slot[0].close()
+            if key is not None:
+                _opened.pop(key, None)
+        result = opened.store.close()
         if is_awaitable(result):
             background(result)
 
