@@ -94,7 +94,7 @@ def test_list_show_start_resume_delete(url: str) -> None:
 def test_delete_takes_the_session_that_was_shown(url: str) -> None:
     manager = SessionManager(url)
     for again in (False, True):
-        manager.create_session("ann", "s").add_message("user", "shown")
+        manager.create_session("ann", session_id="s").add_message("user", "shown")
         command = [*COMMAND, "session", "delete", "s", "--store", url]
         asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert asking.stderr
@@ -102,7 +102,7 @@ def test_delete_takes_the_session_that_was_shown(url: str) -> None:
         assert question == "Delete session 's' with 1 messages?"
         manager.delete("s")
         if again:
-            manager.create_session("ann", "s").add_message("user", "another")
+            manager.create_session("ann", session_id="s").add_message("user", "another")
         out, err = asking.communicate("y\n")
         assert (asking.returncode, out) == (4, "")
         assert "is not there any more: nothing was deleted" in err
@@ -111,7 +111,7 @@ def test_delete_takes_the_session_that_was_shown(url: str) -> None:
 
 def test_a_user_may_delete_a_broken_session_of_theirs(url: str) -> None:
     manager = SessionManager(url)
-    manager.create_session("ann", "s")
+    manager.create_session("ann", session_id="s")
     with sqlite3.connect(manager.store.path) as db:
         db.execute("UPDATE sessions_details SET body = '{'")
     assert "'s'" in sessile("session", "show", "s", "--store", url, code=6).stderr

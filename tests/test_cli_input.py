@@ -76,7 +76,7 @@ def count_in(file: Path) -> int:
 )
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_no_text_drives_the_terminal(command: Command, url: str, args: list[str], form: list[str]) -> None:
-    with SessionManager(url).create_session("ann", "s", title=EVIL) as session:
+    with SessionManager(url).create_session("ann", session_id="s", title=EVIL) as session:
         session.add_messages([("user", EVIL), ("assistant", EVIL)])
         session.set_state(f"k{EVIL}", EVIL)
         session.snapshot(EVIL)
@@ -93,7 +93,7 @@ def test_no_text_drives_the_terminal(command: Command, url: str, args: list[str]
 def test_a_list_has_a_line_a_session_however_long_or_wide_its_title(command: Command, url: str) -> None:
     manager = SessionManager(url)
     for number, title in enumerate(("日本語" * 10, "long " * 10_000, "a\nb", "")):
-        manager.create_session("ann", f"s{number}", title=title)
+        manager.create_session("ann", session_id=f"s{number}", title=title)
     _, output, errors = command("session", "list", "--limit", "3")
     assert len(output.splitlines()) == 4
     assert "there are more" in errors

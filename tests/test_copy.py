@@ -66,7 +66,7 @@ def test_everything_comes_along(place: Any, source: str, target: str) -> None:
     here, there = place(source, "here"), place(target, "there")
     fill(here)
     steps: list[tuple[int, int]] = []
-    report = copy_store(here, there, check=True, progress=lambda done, total: steps.append((done, total)))
+    report = copy_store(here, there, verify=True, progress=lambda done, total: steps.append((done, total)))
     assert (report.problems, report.same) == ([], 0)
     assert report.sessions == 5  # three, and the two that hold shared state
     assert report.entries == 311  # with what the child inherited of the deleted one
@@ -233,7 +233,7 @@ def test_a_session_that_changes_while_a_store_is_copied_comes_along() -> None:
             Session("s5", store=here).add_message("user", "two")
             Session("s6", store=here).delete()
 
-    assert (report := copy_store(here, there, check=True, progress=meanwhile)).problems == []
+    assert (report := copy_store(here, there, verify=True, progress=meanwhile)).problems == []
     assert report.sessions == 1199
     assert [message.text for message in Session("s5", store=there).messages] == ["one", "two"]
 

@@ -175,6 +175,7 @@ class Place:
             "kind": "model",
             "target": "module:attribute",
             "plugins": installed(),
+            "values": {},
             "verb": "message_count",
             "remote": None,
         }

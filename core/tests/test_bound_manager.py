@@ -18,7 +18,7 @@ from sessile.errors import AccessDenied, InvalidInput
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionManager]:
     with SessionManager(url_of(request.param, tmp_path / "store")) as manager:
         for user in ("ann", "bob"):
-            session = manager.create_session(user, f"{user}-1", title=user)
+            session = manager.create_session(user, session_id=f"{user}-1", title=user)
             session.add_messages([("user", f"a brown fox of {user}"), ("assistant", "I see")])
             session.set_state("user:language", user)
             session.fork(session_id=f"{user}-2")
@@ -28,7 +28,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionM
 # What a bound manager does when it is told another user, or another's session: each raises AccessDenied.
 REFUSED: dict[str, Callable[[SessionManager, Path], Any]] = {
     "user": lambda ann, path: ann.user("bob"),
-    "create_session": lambda ann, path: ann.create_session("bob", "new"),
+    "create_session": lambda ann, path: ann.create_session("bob", session_id="new"),
     "create_session under another's id": lambda ann, path: ann.create_session(session_id="bob-1"),
     "get_session": lambda ann, path: ann.get_session("bob-1"),
     "get_session as": lambda ann, path: ann.get_session("bob-1", "bob"),

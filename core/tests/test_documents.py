@@ -30,7 +30,7 @@ class Slow(Documents):
 def test_sessions_of_all_users_cannot_be_listed() -> None:
     manager = SessionManager(Documents())
     for user in ("ann", "bob"):
-        manager.create_session(user, user).add_message("user", "a fox")
+        manager.create_session(user, session_id=user).add_message("user", "a fox")
     search = functools.partial(manager.search, "fox")
     for ask in (manager.list, lambda: [*manager.each()], manager.clear_all, manager.delete_inactive, search):
         with pytest.raises(InvalidInput, match="pass a user_id"):
@@ -67,7 +67,7 @@ def test_a_family_is_deleted_though_only_a_users_sessions_can_be_listed() -> Non
 def test_a_broken_document_is_deleted() -> None:
     documents = Documents()
     manager = SessionManager(documents)
-    manager.create_session("ann", "s").add_message("user", "x")
+    manager.create_session("ann", session_id="s").add_message("user", "x")
     documents.kept["s"]["header"] = "garbage"
     with pytest.raises(CorruptStore, match="document of session 's' cannot be read"):
         manager.get_session("s")

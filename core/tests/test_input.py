@@ -134,9 +134,9 @@ def test_another_users_session_is_refused(store: MemorySessionStore) -> None:
 
 def test_a_session_that_exists_is_not_created_again(store: MemorySessionStore) -> None:
     manager = SessionManager(store)
-    manager.create_session("ann", "s").add_message("user", "x")
+    manager.create_session("ann", session_id="s").add_message("user", "x")
     with pytest.raises(errors.SessionExists, match="open it with Session"):
-        manager.create_session("ann", "s")
+        manager.create_session("ann", session_id="s")
     assert Session("s", store=store).message_count == 1
 
 

@@ -24,7 +24,7 @@ WORDS = {FOX: {"a", "brown", "fox"}, BEAR: {"a", "brown", "bear", "near", "me"}}
 def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SessionManager:
     manager = SessionManager(url_of(request.param, tmp_path_factory.mktemp("store")))
     for user in USERS:
-        session = manager.create_session(user, user)
+        session = manager.create_session(user, session_id=user)
         session.add_messages([("user", FOX), ("assistant", BEAR)])
     return manager
 

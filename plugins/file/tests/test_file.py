@@ -162,7 +162,7 @@ def test_a_broken_line_is_named(store: FileSessionStore) -> None:
 def test_one_broken_session_harms_no_other(store: FileSessionStore) -> None:
     manager = SessionManager(store)
     for name in ("good", "bad", "fine"):
-        manager.create_session("u", name).add_message("user", f"{name} words")
+        manager.create_session("u", session_id=name).add_message("user", f"{name} words")
     (store.path / "bad" / "state.json").write_bytes(b"{")
     manager = SessionManager(fresh(store))
     assert [h.session_id for h in manager.list(user_id="u").items] == ["fine", "good"]
@@ -226,7 +226,7 @@ def test_sessions_are_listed_without_their_logs(store: FileSessionStore) -> None
     """The logs are emptied behind the store's back, and the list is the same."""
     manager = SessionManager(store)
     for number in range(50):
-        manager.create_session(f"u{number % 5}", f"s{number}").add_message("user", "x" * 20_000)
+        manager.create_session(f"u{number % 5}", session_id=f"s{number}").add_message("user", "x" * 20_000)
     for folder in store.path.glob("s*"):
         log = folder / "log.jsonl"
         status = log.stat()
@@ -307,9 +307,9 @@ def test_what_may_not_be_read_hides_no_other(store: FileSessionStore, broken: st
 
 def test_a_folder_that_was_copied_or_renamed_is_no_session(store: FileSessionStore) -> None:
     manager = SessionManager(store)
-    manager.create_session("ann", "a").add_message("user", "a secret zebra")
+    manager.create_session("ann", session_id="a").add_message("user", "a secret zebra")
     shutil.copytree(store.path / "a", store.path / "a.bak")
-    manager.create_session("bob", "b").add_message("user", "zebra")
+    manager.create_session("bob", session_id="b").add_message("user", "zebra")
     (store.path / "b").rename(store.path / "c")
     again = SessionManager(fresh(store))
     assert [header.session_id for header in again.list()] == ["a"]
@@ -326,7 +326,7 @@ def test_a_folder_that_was_copied_or_renamed_is_no_session(store: FileSessionSto
 
 def test_nothing_is_left_of_what_was_deleted(store: FileSessionStore) -> None:
     manager = SessionManager(store)
-    session = manager.create_session("ann", "s")
+    session = manager.create_session("ann", session_id="s")
     session.add_message("user", "x")
     session.set_state("user:k", 1)
     session.fork(session_id="f").fork(session_id="g")
@@ -341,7 +341,7 @@ def test_nothing_is_left_of_what_was_deleted(store: FileSessionStore) -> None:
 
 def test_what_a_killed_process_left_of_a_first_commit_is_cleared_away(store: FileSessionStore) -> None:
     manager = SessionManager(store)
-    manager.create_session("ann", "s").add_message("user", "x")
+    manager.create_session("ann", session_id="s").add_message("user", "x")
     (store.path / "killed").mkdir()
     (store.path / "killed" / "lock").touch()
     lines = (store.path / "s" / "log.jsonl").read_bytes().splitlines(keepends=True)
@@ -393,8 +393,8 @@ def test_what_was_pruned_does_not_come_back_after_a_kill(
 @pytest.mark.parametrize("name", ["plain", "Ada", "a/b", "x" * 250])
 def test_what_is_broken_goes_whatever_its_id_is(store: FileSessionStore, name: str) -> None:
     manager = SessionManager(store)
-    manager.create_session("ann", name).add_message("user", "a secret")
-    manager.create_session("bob", "other").add_message("user", "x")
+    manager.create_session("ann", session_id=name).add_message("user", "a secret")
+    manager.create_session("bob", session_id="other").add_message("user", "x")
     (folder,) = [path for path in store.path.iterdir() if path.name not in (".index", "other")]
     lines = (folder / "log.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "log.jsonl").write_bytes(b"garbage\n" + b"".join(lines[1:]))
@@ -413,7 +413,7 @@ def test_what_is_broken_goes_whatever_its_id_is(store: FileSessionStore, name: s
 @pytest.mark.parametrize("copy", ["s (copy)", "Copy of s", "s2"])
 def test_a_copy_of_a_folder_is_removed_or_named_by_who_deletes_everything(store: FileSessionStore, copy: str) -> None:
     manager = SessionManager(store)
-    manager.create_session("ann", "s").add_message("user", "a secret")
+    manager.create_session("ann", session_id="s").add_message("user", "a secret")
     shutil.copytree(store.path / "s", store.path / copy)
     again = SessionManager(fresh(store))
     assert [header.session_id for header in again.list()] == ["s"]

@@ -92,10 +92,10 @@ def test_an_index_that_was_lost_is_noticed_though_sessions_are_written(
     url: str, store: Any, client: Any, index_keys: Callable[[str], list[bytes]]
 ) -> None:
     with SessionManager(store) as manager:
-        root = manager.create_session("ann", "a")
+        root = manager.create_session("ann", session_id="a")
         root.add_message("user", "x")
         root.fork(session_id="b")
-        manager.create_session("bob", "c").add_message("user", "x")
+        manager.create_session("bob", session_id="c").add_message("user", "x")
         assert set(ids(store)) == {"a", "b", "c"}
         for lost in ("user_id:ann", ":sessions:", "parent", "root", ":all", ""):
             client.delete(*index_keys(lost))

@@ -87,7 +87,7 @@ def test_what_no_store_can_have(server_url: str) -> None:
 @pytest.mark.parametrize("text", ["\ud800", "\x00", "a\udfffb", "\n"])
 def test_text_that_no_id_has(server_url: str, text: str) -> None:
     with SessionManager(server_url) as manager:
-        manager.create_session("ann", "s")
+        manager.create_session("ann", session_id="s")
         for name in ("user_id", "prefix", "parent", "root"):
             with pytest.raises(InvalidInput, match=name.replace("_", ".")):
                 manager.list(**{name: text})

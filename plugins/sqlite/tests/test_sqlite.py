@@ -116,7 +116,7 @@ def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
     store = SQLiteSessionStore(tmp_path / "x.db")
     manager = SessionManager(store)
     for name in ("good", "bad", "fine"):
-        manager.create_session("u", name).add_message("user", f"{name} words")
+        manager.create_session("u", session_id=name).add_message("user", f"{name} words")
     store.close()
     with closing(sqlite3.connect(tmp_path / "x.db")) as db:
         db.execute("UPDATE sessions_details SET body = '{' WHERE key = (SELECT key FROM sessions WHERE session_id = 'bad')")
@@ -404,7 +404,7 @@ def test_the_words_of_what_was_deleted_are_in_the_file_no_more(tmp_path: Path) -
     store = SQLiteSessionStore(tmp_path / "x.db")
     manager = SessionManager(store)
     for user, text in (("ann", "SECRETWORD"), ("bob", "a plain word")):
-        manager.create_session(user, user).add_message("user", f"{text} " * 5)
+        manager.create_session(user, session_id=user).add_message("user", f"{text} " * 5)
     assert [hit.session_id for hit in manager.search("secretword")] == ["ann"]
     manager.delete_user("ann")
     store.check(repair=True)

@@ -28,7 +28,7 @@ class HierarchicalSessionStore(DefaultSessionStore):
 
     def create_session(self, session_id: str | None = None, title: str = "", user_id: str = DEFAULT_USER) -> str:
         """Store a new session and return its id. `SessionExists` where the id is taken."""
-        return self.manager.create_session(user_id, session_id, title=title or "").session_id
+        return self.manager.create_session(user_id, session_id=session_id, title=title or "").session_id
 
     def fork_session(self, session_id: str, from_message_index: int | None = None, title: str = "") -> str:
         """A new session with this one's messages up to and including an index (None: all). Returns its id."""

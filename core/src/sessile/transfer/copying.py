@@ -198,13 +198,13 @@ def copy_store(
     *,
     user_id: str | None = None,
     since: float | datetime | None = None,
-    check: bool = False,
+    verify: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Copy all sessions of a store (a URL or an instance, as for `Session`) into another, and what state is shared.
 
     user_id: only this user's sessions. since: only sessions changed since then (seconds since 1970, UTC, or an aware
-    datetime). What they were forked from comes along. check: read each session in the target and compare it, too. progress:
+    datetime). What they were forked from comes along. verify: read each session in the target and compare it, too. progress:
     called with how many sessions were looked at, and of how many.
 
     The source may be in use: each session is copied as it is when its turn comes, and one that is begun or forked meanwhile
@@ -217,4 +217,4 @@ def copy_store(
             found, release = find_store(store)
             opened.callback(release)
             ends.append(Commits(face, found))
-        return run(Copier(*ends, check=check).copy(user_id, since, progress))
+        return run(Copier(*ends, check=verify).copy(user_id, since, progress))

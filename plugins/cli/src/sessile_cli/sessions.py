@@ -68,7 +68,7 @@ def start(session_id: str | None, user: str | None, store: str | None, model: st
     """Begin a new session and talk; with --json only create it. Fails where the id is taken."""
     from sessile import SessionManager
 
-    with SessionManager(store) as manager, manager.create_session(user or "default_user", session_id) as created:
+    with SessionManager(store) as manager, manager.create_session(user or "default_user", session_id=session_id) as created:
         if as_json:
             print_json(created.get_context())
             return

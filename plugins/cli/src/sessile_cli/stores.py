@@ -31,7 +31,7 @@ def copy(source: str, target: str, user: str | None, since: datetime | None, ver
     _check_there(source)
     after = None if since is None else since.replace(tzinfo=UTC).timestamp()
     with progress_bar("copying") as progress:
-        report = copy_store(source, target, user_id=user, since=after, check=verify, progress=progress)
+        report = copy_store(source, target, user_id=user, since=after, verify=verify, progress=progress)
     if as_json:
         print_json(attrs.asdict(report))
     else:

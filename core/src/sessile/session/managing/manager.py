@@ -71,8 +71,8 @@ class SessionManager:
     def create_session(
         self,
         user_id: str | None = None,
-        session_id: str | None = None,
         *,
+        session_id: str | None = None,
         title: str = "",
         metadata: dict[str, JSON] | None = None,
         **options: Any,

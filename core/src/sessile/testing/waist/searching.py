@@ -70,7 +70,7 @@ class SearchTests(StoreFixtures):
     @capability("search")
     def test_search_finds_what_forks_inherit_once(self, store: Any) -> None:
         manager = SessionManager(store.store)
-        root = manager.create_session("ann", "root")
+        root = manager.create_session("ann", session_id="root")
         root.add_messages([("user", f"needle {number}") for number in range(4)])
         child = root.fork(3, "child")
         child.add_message("user", "needle of child")
