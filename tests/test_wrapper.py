@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, hookimpl
-from sessile.errors import CorruptStore, InvalidInput, NotInstalled, StoreError
+from sessile.errors import Closed, CorruptStore, InvalidInput, NotInstalled, StoreError
 from sessile.store import JSON, Entry, Header, StoreWrapper, from_json, open_store, to_json
 from tests.documents import Documents
 from tests.wrapping import Plugin, Reversed
@@ -163,3 +163,24 @@ class Aliased:
 def test_a_wrapper_is_found_by_an_alias() -> None:
     with Session("s", store="back+memory://", plugins=[Aliased()]) as session:
         assert isinstance(session.store, Reversed)
+
+
+class Refuses(StoreWrapper):
+    def __init__(self, store: Any) -> None:
+        self.wrapped.append(store)
+        raise ValueError("no key")
+
+    wrapped: list[Any] = []  # noqa: RUF012
+
+
+class Refusing:
+    @hookimpl
+    def register(self, registry: Any) -> None:
+        registry.add("wrapper", "refuses", f"{__name__}:Refuses")
+
+
+def test_a_store_is_closed_where_its_wrapper_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        Session("s", store=f"refuses+sqlite:///{tmp_path}/x.db", plugins=[Refusing()])
+    with pytest.raises(Closed):
+        Refuses.wrapped[0].load("s")

@@ -155,3 +155,22 @@ def test_a_fork_that_lives_keeps_what_it_inherits_though_its_maker_has_given_up(
     assert [message.text for message in Session("fork", store=store).messages] == ["a", "b"]
     Session("fork", store=store).delete()
     assert store.logs() == []
+
+
+def test_a_message_of_the_same_id_is_not_taken_for_ones_own() -> None:
+    """Its commit gets no answer, and another writer's, under the same id, is there in its place."""
+
+    class Unanswered(MemorySessionStore):
+        once = True
+
+        def commit(self, session_id: str, **how: Any) -> None:
+            if self.once and how["entries"] and how["entries"][0].body["content"] == "ours":
+                self.once = False
+                Session("s", store=self).add_message("user", "theirs", id="same")
+                raise StoreUnavailable("no answer")
+            super().commit(session_id, **how)
+
+    session = Session("s", store=Unanswered())
+    session.add_message("user", "first")
+    session.add_message("user", "ours", id="same")
+    assert [said.text for said in session.messages] == ["first", "theirs", "ours"]
