@@ -285,19 +285,25 @@ class SessionMachine(RuleBasedStateMachine):
         if left < len(plain.said):
             plain.said, plain.undone = plain.said[:left], []
 
-    @rule(which=_which, pick=_picks, keep=_picks, new=st.lists(_texts, max_size=2))
-    def replace_tail(self, which: int, pick: int, keep: int, new: list[str]) -> None:
+    @rule(
+        which=_which,
+        pick=_picks,
+        keep=_picks,
+        new=st.lists(st.tuples(st.sampled_from(["user", "assistant"]), _texts), max_size=3),
+    )
+    def replace_tail(self, which: int, pick: int, keep: int, new: list[tuple[str, str]]) -> None:
         session, plain, key = self._pick(which, pick)
         self.failed[key] = None
         keep %= len(plain.said) + 1
         after = session.messages[keep - 1] if keep else None
-        assert [said.content for said in session.replace_tail(after, [("user", text) for text in new])] == new
+        assert [(said.role, said.content) for said in session.replace_tail(after, new)] == new
         parted = 0 < keep < len(plain.said) and plain.said[keep].turn is plain.said[keep - 1].turn
-        turn = plain.said[keep - 1].turn if parted else None  # what replaces the end of a turn is of the turn
+        turn = plain.said[keep - 1].turn if parted else None  # what replaces the end of a turn is of the turn, up to a question
         if keep < len(plain.said):
             plain.said, plain.undone = plain.said[:keep], []
-        for text in new:
-            plain.say("user", text, turn=turn)
+        for role, text in new:
+            turn = turn if role == "assistant" else None
+            plain.say(role, text, turn=turn)
 
     @rule(which=_which, pick=_picks)
     def clear(self, which: int, pick: int) -> None:
