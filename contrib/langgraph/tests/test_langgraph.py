@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
@@ -150,13 +150,67 @@ def test_each_message_is_said_once_whatever_a_graph_does_with_its_state() -> Non
     assert graph.get_state(config).values["messages"][-1].id == "odd"
 
 
-def test_a_message_that_cannot_be_read_by_others_keeps_no_checkpoint_from_being_stored() -> None:
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [HumanMessage("odd", id="a\0b")],
+        [HumanMessage("odd", id="")],
+        [HumanMessage("odd", id=None)],
+        [HumanMessage("twice", id="g1")],
+        [AIMessage("", id="x", tool_calls=[{"id": None, "name": "look", "args": {"a": float("nan")}}])],
+        [ChatMessage("odd", role="nobody", id="c")],
+        ["text", {"role": "user", "content": "a dict"}, 7],
+    ],
+    ids=range(7),
+)
+def test_what_cannot_be_a_message_is_in_the_checkpoint_alone(odd: list[Any]) -> None:
     saver = SessileSaver(MemorySessionStore())
-    graph = graph_of(saver)
-    config = {"configurable": {"thread_id": "t"}}
-    calls = [{"id": None, "name": "look", "args": {}}]
-    graph.update_state(config, {"messages": [AIMessage("", id="x", tool_calls=calls)]})
-    assert [message.id for message in graph.get_state(config).values["messages"]] == ["x"]
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    messages = [HumanMessage("good", id="g1"), *odd]
+    for more in ([], [AIMessage("answer", id="g2")], [HumanMessage("more", id="g3")]):
+        messages += more
+        config = saver.put(config, {**empty_checkpoint(), "channel_values": {"messages": list(messages)}}, {}, {})
+        assert len(saver.get(config)["channel_values"]["messages"]) == len(messages)  # type: ignore[index]
+    said = [message.text for message in Session("t", store=saver.store).messages if message.text]
+    assert [text for text in said if text != "odd"] == ["good", "answer", "more"]
+
+
+def test_writes_that_come_before_their_checkpoint_are_found() -> None:
+    """LangGraph stores them from threads of its own, in any order."""
+    ours, theirs = SessileSaver(MemorySessionStore()), InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    checkpoint = empty_checkpoint()
+    asked = {"configurable": {**config["configurable"], "checkpoint_id": checkpoint["id"]}}
+    for saver in (ours, theirs):
+        for number in range(40):
+            if number == 10:
+                saver.put(config, checkpoint, {}, {})
+            saver.put_writes(asked, [("a", number)], f"task-{number:02}")
+    assert ours.get_tuple(asked) == ours.get_tuple(config) == theirs.get_tuple(asked)
+    assert len(ours.get_tuple(config).pending_writes or ()) == 40  # type: ignore[union-attr]
+
+
+def test_prune_forgets_what_there_is_and_begins_nothing() -> None:
+    saver = SessileSaver(MemorySessionStore())
+    saver.prune(["unknown"])
+    saver.delete_thread("unknown")
+    saver.copy_thread("unknown", "other")
+    assert [*SessionManager(saver.store).each()] == []
+    config = saver.put({"configurable": {"thread_id": 5, "checkpoint_ns": ""}}, empty_checkpoint(), {}, {})
+    saver.copy_thread(5, 6)  # type: ignore[arg-type]
+    assert sorted(one.config["configurable"]["thread_id"] for one in saver.list(None)) == ["5", "6"]
+    before = SessionManager(saver.store).list().items[0].version
+    saver.prune(["5", "6"])
+    assert SessionManager(saver.store).list().items[0].version == before
+    assert saver.get_tuple(config) is not None
+
+
+def test_threads_of_another_application_are_not_listed() -> None:
+    store = MemorySessionStore()
+    for app in ("shop", "bank"):
+        graph_of(SessileSaver(store, app=app)).invoke({"messages": [("user", app)]}, {"configurable": {"thread_id": app}})
+    assert {one.config["configurable"]["thread_id"] for one in SessileSaver(store, app="shop").list(None)} == {"shop"}
+    assert len({one.config["configurable"]["thread_id"] for one in SessileSaver(store).list(None)}) == 2
 
 
 def test_users_are_kept_apart() -> None:
