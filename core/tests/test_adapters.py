@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessile import AdapterFace, Agent, AsyncSession, Header, MemorySessionStore, Message, Session, both_faces
+from sessile import AdapterFace, Agent, AsyncSession, Header, MemorySessionStore, Message, Request, Session, both_faces, tool
 from sessile.errors import Closed, InvalidArgument, InvalidInput
 
 
@@ -18,6 +22,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.store = MemorySessionStore()
+        self.path = Path(tempfile.mkdtemp()) / "s.jsonl"
 
     async def _all(self, face: AdapterFace, session_id: str) -> dict[str, Any]:
         agent = Agent(model="echo")
@@ -25,8 +30,14 @@ class Notes:
             await session.add_message("user", "one")
             child = await session.fork()
             await child.add_message("user", "two")
-            async with session.exclusive():
+            async with session.exclusive() as lease:
                 await session.set_state("size", await face.call(len, "abc"))
+                await lease.renew()
+            lease = session.exclusive()
+            await lease.acquire()
+            await lease.release()
+            loaded = await face.Session.load(await session.save(self.path), store=MemorySessionStore())
+            assert await loaded.message_count == 1
             reply = await session.chat("hello")
             pieces = [piece async for piece in session.stream("again")]
             heard = [said.text async for said in session.watch(timeout=0)]
@@ -55,8 +66,38 @@ def test_a_method_that_is_written_once_has_both_forms() -> None:
         notes.waits()
     with pytest.raises(InvalidInput, match="is no async function"):
         both_faces(len)  # type: ignore[arg-type]
-    assert asyncio.iscoroutinefunction(notes.aall)
-    assert notes.all.__name__ == "_all"
+    assert [form.__name__ for form in (Notes.all, Notes.aall)] == ["all", "aall"]
+    for form in (notes.all, notes.aall):
+        assert [*inspect.signature(form).parameters] == ["session_id"]
+
+    async def of_another() -> Any:
+        """A blocking form is a blocking function for everybody, and so is a blocking session's method."""
+        async with AdapterAgain().open() as session:
+            return await session.chat("go on")
+
+    assert (inspect.iscoroutinefunction(notes.all), inspect.iscoroutinefunction(notes.aall)) == (False, True)
+    assert not inspect.iscoroutinefunction(Session.add_message)
+    assert asyncio.run(of_another()) == "['one']"
+
+
+class AdapterAgain:
+    """An agent in an async session, with a blocking session's method for a tool."""
+
+    def open(self) -> AsyncSession:
+        other = Session("other", store=MemorySessionStore())
+
+        @tool
+        def note(text: str) -> str:
+            """Note something."""
+            other.add_message("user", text)
+            return str([said.text for said in other.messages])
+
+        class Model:
+            def generate(self, request: Request) -> Any:
+                last = request.messages[-1]
+                return last.text if last.role == "tool" else {"tool_calls": [{"name": "note", "arguments": {"text": "one"}}]}
+
+        return AsyncSession("s", store=MemorySessionStore(), agent=Agent(model=Model(), tools=[note]))
 
 
 class Wire:
@@ -93,8 +134,31 @@ def test_a_session_elsewhere_is_used_as_one_here() -> None:
                 use()
     with pytest.raises(Closed):
         session.message_count  # noqa: B018
+    session.close()  # once more
     assert there.closed
+    with pytest.raises(InvalidInput, match="asked for its app"):
+        session.app  # noqa: B018
+    assert copy.copy(session._handle).remote is session._handle.remote
     assert {"add_message", "chat", "set_title", "set_state", "fork", "children", "messages", "close"} <= {*log}
+
+
+def test_a_close_that_got_lost_is_made_again() -> None:
+    there = Session("s", store=MemorySessionStore())
+
+    class Lossy(Wire):
+        lost = False
+
+        def perform(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+            if not self.lost:
+                self.lost = True
+                raise OSError("the network")
+            return super().perform(verb, arguments)
+
+    session = Session.over(Lossy(there, []))
+    with pytest.raises(OSError, match="the network"):
+        session.close()
+    session.close()
+    assert there.closed
 
 
 def test_a_session_elsewhere_is_awaited() -> None:
@@ -105,6 +169,8 @@ def test_a_session_elsewhere_is_awaited() -> None:
             await session.add_messages([{"role": "user", "content": "one"}])
             child = await session.fork()
             assert isinstance(child, AsyncSession)
+            with pytest.raises(InvalidInput, match="cannot be streamed"):
+                await anext(child.stream("hello"))
             return await child.message_count
 
     assert asyncio.run(use()) == 1

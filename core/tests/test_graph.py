@@ -906,3 +906,27 @@ def test_messages_that_callers_gave_one_id_are_all_merged() -> None:
     found = merged.diff(ours, theirs)
     assert ([m.text for m in found.a], [m.text for m in found.b]) == (["a0", "a1"], ["b0", "b1"])
     assert [m.text for m in merged.merge(theirs).messages] == ["a0", "b0", "a1", "b1"]
+
+
+def test_turns_are_counted_over_handles_with_other_intervals() -> None:
+    store = MemorySessionStore()
+
+    @tool(risky=True)
+    def drop() -> str:
+        """Drop it."""
+        return "dropped"
+
+    class Model:
+        def generate(self, request: Request) -> Any:
+            last = request.messages[-1]
+            return {"tool_calls": [{"name": "drop", "arguments": {}}]} if last.text == "drop" else "fine"
+
+    agent = Agent(model=Model(), tools=[drop])
+    often, seldom, never = (Session("s", store=store, agent=agent, checkpoint_interval=n) for n in (3, 10, 0))
+    for _ in range(7):
+        never.chat("hello")
+    never.chat("drop")  # the risky tool has a snapshot
+    for _ in range(2):
+        seldom.chat("hello")
+    labels = [point.label for point in often.snapshots()]
+    assert labels == ["before drop", "after 10 turns"]

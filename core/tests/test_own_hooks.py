@@ -205,11 +205,12 @@ class Only:
 
 
 @pytest.mark.parametrize("plugins", [[Both(), Only(), Quality()], [Quality(), Both(), Only()], [Only(), Quality(), Both()]])
-def test_plugins_of_a_session_come_in_any_order(plugins: list[Any]) -> None:
+def test_plugins_of_a_session_come_in_any_order(plugins: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     with Session("s", store=MemorySessionStore(), plugins=plugins, strict=True) as session:
         assert sorted(session.hook("score", text="four")) == [1.5, 2.5, 4.0]
         hooks = {name: info.hooks for info in session.plugins.infos() for name in [info.name.partition("-")[0]]}
         assert hooks["Both"] == ("on_user_message", "score")
+    assert caplog.text == ""
 
 
 def bringing(name: str, text: str) -> Any:

@@ -155,7 +155,7 @@ CHECKS: dict[str, Any] = {
     "loads": lambda plugin: KIT.test_it_is_active_and_what_it_registers_loads(plugin),
     "runs": lambda plugin: [KIT.test_its_hooks_run_in_a_session_and_return_what_they_may(plugin, face) for face in FACES],
     "commands": lambda plugin: KIT.test_it_adds_its_commands(plugin),
-    "services": lambda plugin: [KIT.test_its_services_are_made_once_and_closed(plugin, face) for face in FACES],
+    "services": lambda plugin: [KIT.test_its_services_are_made_once_for_each_session(plugin, face) for face in FACES],
     "wrappers": lambda plugin: [
         KIT.test_what_is_stored_through_its_wrappers_is_read_through_them(plugin, face) for face in FACES
     ],

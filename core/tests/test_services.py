@@ -241,3 +241,34 @@ def test_services_are_closed_though_a_hook_fails() -> None:
         session.close()
     assert closed == ["memory"]
     assert session.closed
+
+
+class Writing(Memory):
+    """One that writes to its session as it is made, so that hooks are called."""
+
+    def __init__(self, session: Any, option: Any) -> None:
+        super().__init__(session, option)
+        session.add_message("user", "what was kept before")
+
+
+def test_a_hook_that_asks_for_what_is_being_made_is_told_so() -> None:
+    class Asks:
+        async def on_user_message(self, session: AsyncSession) -> None:
+            session.service("memory")  # while another thread makes it, and waits for this
+
+    options = {"store": MemorySessionStore(), "plugins": [registering("Writing"), Asks()]}
+    with Session("s", strict=True, **options) as session:  # type: ignore[arg-type]
+        with pytest.raises(PluginError, match="making it asks for memory itself"):
+            session.service("memory")
+        assert [said.text for said in session.messages] == ["what was kept before"]
+
+
+@pytest.mark.parametrize("option", [{}, [], 0, ""])
+def test_an_option_is_given_whatever_its_truth_is(option: Any) -> None:
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore(), plugins=[Plugin()], memory=option):
+            assert [one.option for one in made] == [option]
+
+    asyncio.run(main())
+    Session("s", store=MemorySessionStore(), plugins=[Plugin()], memory=option).close()
+    assert [one.option for one in made] == [option] * 2

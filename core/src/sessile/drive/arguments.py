@@ -156,11 +156,15 @@ def checked_class(cls: C) -> C:
         if isinstance(value, (staticmethod, classmethod)):
             skip = int(isinstance(value, classmethod))
             setattr(cls, name, type(value)(checked(value.__func__, skip=skip, owner=cls)))
-        elif isinstance(value, property) and value.fset is not None and not hasattr(value.fset, "__wrapped__"):
+        elif isinstance(value, property) and value.fset is not None and not _is_decorated(value.fset):
             setattr(cls, name, value.setter(checked(value.fset, owner=cls)))
-        elif inspect.isfunction(value) and not hasattr(value, "__wrapped__"):
+        elif inspect.isfunction(value) and not _is_decorated(value):
             setattr(cls, name, checked(value, owner=cls))
     return cls
+
+
+def _is_decorated(function: Any) -> bool:
+    return hasattr(function, "__wrapped__") or hasattr(function, "verb")
 
 
 # -- from an annotation to a test

@@ -36,7 +36,7 @@ async def after_turn(h: Handle, turn: Turn) -> None:
     If others keep committing first (or once, with on_conflict="raise"), no snapshot is taken: the turn itself succeeded.
     """
     with suppress(Conflict):
-        if h.checkpoint_interval and _interval_passed(h, await _count_turns(h, await h.open())):
+        if h.checkpoint_interval and _interval_passed(h, await _count_turns(h, await h.open(), enough=h.checkpoint_interval)):
             await _take_snapshot(h, lambda turns: f"after {turns.now} turns" if _interval_passed(h, turns) else None)
     for label in await h.hook("want_snapshot", turn=turn):
         with suppress(Conflict):
@@ -62,10 +62,10 @@ async def _take_snapshot(h: Handle, label: Callable[[Turns], str | None]) -> Non
     await h.commit_after(prepare)
 
 
-async def _count_turns(h: Handle, header: Header) -> Turns:
+async def _count_turns(h: Handle, header: Header, *, enough: int | None = None) -> Turns:
     """The turns, counted from the last automatic snapshot, so that no handle needs to have seen them all.
 
-    No further back than matters for the next snapshot.
+    enough: so many since then are counted at least, if there are; None: all, as other handles count on from there.
     """
     before = start = 0
     if header.automatic:
@@ -73,9 +73,9 @@ async def _count_turns(h: Handle, header: Header) -> Turns:
         before = (await h.entry(depth, position)).body["metadata"].get("turns", 0)
         start = position + 1 if depth == header.depth else 0
     count = 0
-    for piece in pieces_backwards(Segment(header.depth, start, header.head), 4 * h.checkpoint_interval + 1):
+    for piece in pieces_backwards(Segment(header.depth, start, header.head), 4 * (enough or 0) + 1):
         count += len([entry for entry in await h.read(piece, MESSAGE) if _ends_turn(entry)])
-        if count >= h.checkpoint_interval:
+        if enough is not None and count >= enough:
             break
     return Turns(before, before + count)
 

@@ -66,8 +66,7 @@ class Handle(Tip):
         self.checkpoint_keep = checkpoint_keep
         self.options = dict(options or {})  # of services, by their names
         self.services: dict[str, Any] = {}  # in the order they were made (see `services.py`)
-        self.making = new_lock(reentrant=True)  # held while a service is made; a service may ask for another one
-        self.being_made: set[str] = set()  # the names of those
+        self.making: dict[str, Any] = {}  # by name, the lock that is held while a service is made
         self.closing = False  # are the services being closed?
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given

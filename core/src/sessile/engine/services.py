@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 from sessile.drive.faces import Blocking, Face, is_awaitable, run
+from sessile.drive.locks import new_lock
 from sessile.engine.handle import Handle
-from sessile.errors import Closed, InvalidInput, PluginError
-from sessile.plugins.registry import Registration
+from sessile.errors import Closed, InvalidInput, LockTimeout, PluginError
+from sessile.plugins.registry import Registration, is_given
 
 logger = logging.getLogger("sessile")
+# What the factories that this code runs in are making, also where they wait for a hook in another thread.
+_being_made: ContextVar[tuple[tuple[dict[str, Any], str], ...]] = ContextVar("the services that are being made", default=())
 
 
 def service(h: Handle, name: str) -> Any:
@@ -31,35 +35,51 @@ def service(h: Handle, name: str) -> Any:
         if option is False:
             raise InvalidInput(f"session {h.session_id!r} was opened with {name}=False: open it without that")
         registration = h.plugins.registry.find("service", name)
-        with h.making:
-            if name not in h.services:
-                _make(h, name, registration, option)
+        if any(services is h.services and making == name for services, making in _being_made.get()):
+            raise PluginError(registration.plugin, f"service {name}", RecursionError(f"making it asks for {name} itself"))
+        _make_once(h, name, registration, option)
     try:
         return h.services[name]
     except KeyError:
         raise _closing(h, name) from None
 
 
+def asked_for(h: Handle) -> list[str]:
+    """The names of the services that the session has options for."""
+    return [name for name, option in h.options.items() if is_given(option)]
+
+
 def make_services(h: Handle) -> None:
-    """Make the services that the session has options for, so that a bad option is an error when it is opened."""
-    for name, option in h.options.items():
-        if option is not None and option is not False:
-            service(h, name)
+    """Make those services, so that a bad option is an error when the session is opened."""
+    for name in asked_for(h):
+        service(h, name)
+
+
+def _make_once(h: Handle, name: str, registration: Registration, option: Any) -> None:
+    """Make a service, or wait until another thread has."""
+    lock = h.making.setdefault(name, new_lock(reentrant=True))
+    if not lock.acquire(timeout=h.timeout):
+        raise LockTimeout(
+            f"the {name} of session {h.session_id!r} was not made within {h.timeout} s: is something waited for in its factory?"
+        )
+    try:
+        if name not in h.services:
+            _make(h, name, registration, option)
+    finally:
+        lock.release()
 
 
 def _make(h: Handle, name: str, registration: Registration, option: Any) -> None:
     if h.closing:
         raise _closing(h, name)
-    if name in h.being_made:
-        raise PluginError(registration.plugin, f"service {name}", RecursionError(f"making it asks for {name} itself"))
-    h.being_made.add(name)
+    inside = _being_made.set((*_being_made.get(), (h.services, name)))
     try:
         made = registration.load()(h.session._owner, option)
         if is_awaitable(made):
             made.close()
             raise PluginError(registration.plugin, f"service {name}", TypeError("its factory is async: make it a plain function"))
     finally:
-        h.being_made.discard(name)
+        _being_made.reset(inside)
     h.services[name] = made
     if h.closing and h.services.pop(name, None) is made:  # it came too late for who closes the others
         run(_close(made, Blocking()))

@@ -71,7 +71,7 @@ class Plugins(HookCalls):
     def _add_all(self, plugins: Sequence[object]) -> None:
         """Make these active, and none that is broken: somebody asked for just them. Some may bring hooks that others have."""
         modules = self.registry.hook_modules
-        infos = [self.add(plugin) for plugin in plugins]
+        infos = [self._added(plugin, None, log=False) for plugin in plugins]
         if self.registry.hook_modules != modules:
             infos = [self._look_again(plugin, info) for plugin, info in zip(plugins, infos, strict=True)]
         for info in infos:
@@ -82,7 +82,7 @@ class Plugins(HookCalls):
         """Find what a plugin has of hooks that another one has brought after it was added."""
         if info.status == "broken" and self._infos.get(info.name) is info:
             del self._infos[info.name]
-            return self.add(plugin)
+            return self._added(plugin, None, log=False)
         if info.status != "active":
             return info
         plugin = load_local(plugin) if isinstance(plugin, str) else plugin
@@ -120,8 +120,9 @@ class Plugins(HookCalls):
             return False
         return True
 
-    def _broken(self, info: PluginInfo, where: str, error: Exception) -> PluginInfo:
-        logger.error("plugin %r is disabled: %s failed: %s: %s", info.name, where, type(error).__name__, error)
+    def _broken(self, info: PluginInfo, where: str, error: Exception, *, log: bool = True) -> PluginInfo:
+        if log:
+            logger.error("plugin %r is disabled: %s failed: %s: %s", info.name, where, type(error).__name__, error)
         broken = attrs.evolve(info, status="broken", error=f"{type(error).__name__}: {error}")
         if info.name not in self._infos:
             return self._known(broken)
@@ -137,6 +138,10 @@ class Plugins(HookCalls):
 
         One that is active already stays as it is. `NotInstalled` where there is no such file.
         """
+        return self._added(plugin, name, log=True)
+
+    def _added(self, plugin: object, name: str | None, *, log: bool) -> PluginInfo:
+        """As `add`. log: say what is broken; not where it is raised, or looked at once more."""
         if isinstance(plugin, str):
             info = PluginInfo(name or Path(plugin).stem, "active")
             try:
@@ -144,18 +149,18 @@ class Plugins(HookCalls):
             except NotInstalled:
                 raise
             except Exception as error:
-                return self._broken(info, "import", error)
+                return self._broken(info, "import", error, log=log)
         else:
             info = PluginInfo(name or getattr(plugin, "__name__", None) or f"{type(plugin).__name__}-{id(plugin):x}", "active")
         known = self._name_of(plugin)
-        return self._infos[known] if known is not None else self._add(plugin, info, by_name=True)
+        return self._infos[known] if known is not None else self._add(plugin, info, by_name=True, log=log)
 
     def _name_of(self, plugin: object) -> str | None:
         """The name under which a plugin is active in this set; None where it is not."""
         found = next((name for known, name in self._names if known is plugin), None)
         return found if found is not None or self._base is None else self._base._name_of(plugin)
 
-    def _add(self, plugin: object, info: PluginInfo, *, by_name: bool, patient: bool = False) -> PluginInfo:
+    def _add(self, plugin: object, info: PluginInfo, *, by_name: bool, patient: bool = False, log: bool = True) -> PluginInfo:
         self._order.clear()
         before = self.registry.copy()
         try:
@@ -168,7 +173,7 @@ class Plugins(HookCalls):
             self.registry.restore(before)
             if patient and isinstance(error, NotRegistered):
                 raise
-            return self._broken(info, "register", error)
+            return self._broken(info, "register", error, log=log)
         self._names.append((plugin, info.name))
         for hook, impl in found.items():
             self._hooks[hook] = merged(self._hooks.get(hook, []), [impl])

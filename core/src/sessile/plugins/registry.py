@@ -165,13 +165,18 @@ def lazily(package: str, **homes: str) -> Callable[[str], Any]:
     return get
 
 
+def is_given(option: Any) -> bool:
+    """Is a service asked for by this option? None says nothing, and False that none is to be there."""
+    return option is not None and option is not False
+
+
 def refuse_untaken(registry: Registry, **options: Any) -> None:
     """Refuse options that no plugin takes, so that none is dropped. A service of an option's name takes it.
 
     `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
     """
     for option, value in options.items():
-        if value is None or value is False or registry.has("service", option):
+        if not is_given(value) or registry.has("service", option):
             continue
         kind = _OPTION_KINDS.get(option, option)
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sessile.drive.arguments import Duration
 from sessile.drive.faces import Awaiting, Blocking, is_async, run
 from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput
@@ -43,19 +44,48 @@ def both_faces(
     if not is_async(method):
         raise InvalidInput(f"{method!r:.80} is no async function: write `async def method(self, face, …)`")
 
-    @functools.wraps(method)
     def blocking(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return run(method(self, _BlockingFace(), *args, **kwargs))
 
-    @functools.wraps(method)
     async def awaited(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await method(self, _AwaitingFace(), *args, **kwargs)
 
-    return blocking, awaited
+    return _named(blocking, method), _named(awaited, method, "a")
+
+
+def _named(form: Any, method: Callable[..., Any], before: str = "") -> Any:
+    """One of the two, with the name, text and signature of what was written, without its face."""
+    functools.update_wrapper(form, method)
+    del form.__wrapped__  # else `inspect` takes a blocking one for an async function
+    name = before + method.__name__.removeprefix("_")
+    form.__name__, form.__qualname__ = name, method.__qualname__.removesuffix(method.__name__) + name
+    signature = inspect.signature(method)
+    me, _face, *others = signature.parameters.values()
+    form.__signature__ = signature.replace(parameters=[me, *others])
+    return form
+
+
+class _ImmediateLease(Lease):
+    """A blocking session's lease, whose methods are awaited."""
+
+    async def acquire(self) -> None:
+        await self._acquire()
+
+    async def release(self) -> None:
+        await self._release()
+
+    async def renew(self) -> None:
+        await self._renew()
+
+    async def __aenter__(self) -> Lease:
+        await self._acquire()
+        return self
 
 
 class _Immediate(AsyncSession):
     """A blocking session whose methods are awaited, and are done at once."""
+
+    _face = Blocking  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._become(Session(*args, **options))
@@ -75,10 +105,8 @@ class _Immediate(AsyncSession):
         session: Session = self._handle.session
         return session
 
-    @contextlib.asynccontextmanager
-    async def exclusive(self, *args: Any, **options: Any) -> AsyncIterator[Lease]:  # type: ignore[override]
-        with self.blocking.exclusive(*args, **options) as lease:
-            yield lease
+    def exclusive(self, timeout: Duration = 30, *, lease: Duration = 30) -> Lease:
+        return _ImmediateLease(self._handle, timeout, lease)
 
     async def stream(self, *args: Any, **options: Any) -> AsyncIterator[str]:
         for piece in self.blocking.stream(*args, **options):

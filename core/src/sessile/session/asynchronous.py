@@ -13,7 +13,7 @@ from sessile.drive.background import running_loop
 from sessile.drive.faces import Awaiting, HasHandle
 from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
-from sessile.engine.services import make_services
+from sessile.engine.services import asked_for, make_services
 from sessile.errors import InvalidInput
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
@@ -194,7 +194,7 @@ class AsyncSession(BaseSession):
         """The session, opened; a session that cannot be opened is closed."""
         try:
             await self._handle.open()
-            if any(self._handle.options.values()):
+            if asked_for(self._handle):
                 await self._handle.face.call(make_services, self._handle)
         except BaseException:
             await self.close()

@@ -285,6 +285,7 @@ def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None
     handle, *others = signature.parameters.values()
     me = handle.replace(name="self", annotation=inspect.Parameter.empty)
     method.verb = verb
+    vars(method).pop("__wrapped__", None)  # else `inspect` takes a blocking method for an async function
     method.__signature__ = signature.replace(parameters=[me, *others], return_annotation=returned or signature.return_annotation)
 
 

@@ -44,7 +44,6 @@ class StoreWrapper:
                 raise InvalidInput(f"store is {shorten(store)}, around which nothing can be put: pass an opened store")
             store = DocumentStore(store)
         self.store = store
-        self._calls = _Calls(self, Blocking())
 
     def entry_in(self, entry: Entry) -> Entry:
         """What is stored of an entry."""
@@ -84,6 +83,10 @@ class StoreWrapper:
         run(self._calls.close())
 
     @property
+    def _calls(self) -> _Calls:
+        return _Calls(self, Blocking())
+
+    @property
     def asynchronous(self) -> _Calls:
         """The same methods, to be awaited; none where a subclass has overridden one of the seven, which is used then."""
         if _overridden(self, *METHODS):
@@ -92,7 +95,7 @@ class StoreWrapper:
 
     def __getattr__(self, name: str) -> Any:
         """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
-        if name in ("store", "_calls", "asynchronous"):  # of one that is not made yet, as while it is copied
+        if name in ("store", "asynchronous"):  # of one that is not made yet, as while it is copied
             raise AttributeError(name)
         if name == "load_last" and _overridden(self, "load", "read"):
             raise AttributeError(name)
@@ -160,6 +163,8 @@ class _Calls:
         await self._face.call(self._store.close)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("_store", "_wrapper", "_face"):  # of one that is not made yet
+            raise AttributeError(name)
         found = getattr(self._store, name)
         if name == "search" and type(self._wrapper).entry_out is not StoreWrapper.entry_out:
             raise AttributeError(name)

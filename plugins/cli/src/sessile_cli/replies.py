@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Protocol
 
@@ -55,7 +56,7 @@ class Rendered:
         from rich.live import Live
 
         self._console = console
-        self._parser = MarkdownIt().enable("table").enable("strikethrough")
+        self._parser = MarkdownIt().enable("table").enable("strikethrough")  # as rich's Markdown has it
         self._arriving = ""  # the text behind the blocks that are complete
         self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
@@ -73,13 +74,15 @@ class Rendered:
             token.map[0] for token in self._parser.parse(self._arriving) if token.map and not token.level and token.nesting >= 0
         ]
         if len(starts) > 1:
-            lines = self._arriving.splitlines(keepends=True)
+            lines = re.split(r"(?<=\n)", self._arriving)  # as the parser counts them
             self._print("".join(lines[: starts[-1]]))
             self._console.print()
             self._arriving = "".join(lines[starts[-1] :])
 
     def _print(self, text: str) -> None:
-        if text.strip():
+        if re.fullmatch(r"(\s*\[[^\]]+\]:.*)+\s*", text):  # where links lead; Markdown shows nothing
+            say(text.strip("\n"))
+        elif text.strip():
             self._console.print(_markdown(text))
 
     def end(self, note: str = "") -> None:

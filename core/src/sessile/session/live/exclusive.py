@@ -78,7 +78,7 @@ class Lease:
         """
         h = self._h
         self._task = _current_task()
-        if any(mine._is_of(h) and self._task in (None, mine._task) for mine in _acquired.get()):
+        if any(mine._is_of(h) and (None in (self._task, mine._task) or self._task is mine._task) for mine in _acquired.get()):
             raise InvalidInput(
                 f"session {h.session_id!r} is used exclusively here already: a second lease would wait for the first"
             )

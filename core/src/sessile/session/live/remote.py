@@ -37,7 +37,6 @@ class RemoteHandle(Protocol):
 class Elsewhere:
     """A remote handle as a session has it in place of a `Handle`."""
 
-    app = ""
     seen = None
     options: dict[str, Any] = {}  # noqa: RUF012 - nobody adds to it
 
@@ -60,12 +59,15 @@ class Elsewhere:
 
     async def perform(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Send a verb. A handle that comes back, of another session, is made one of those."""
+        name = self.names[verb]
+        if self.closed and name == "close":
+            return None
         if self.closed:
             raise Closed(f"session {self.session_id!r} is closed: open it again")
-        name = self.names[verb]
-        self.closed = name == "close"
         known = getattr(getattr(type(self.session), name), "verb", verb)  # of `session.state = …`, that is `set_state`
         result = await self.face.call(self.remote.perform, name, named(known, args, kwargs))
+        if name == "close":
+            self.closed = True
         if name in ("state", "metadata"):  # a dict that nobody could commit to, so that it must not look as if
             return MappingProxyType(result)
         return self._another(result) if hasattr(result, "perform") else result
@@ -77,9 +79,11 @@ class Elsewhere:
         """There is nothing to load."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "remote":  # as while it is copied
+            raise AttributeError(name)
         raise InvalidInput(
-            f"session {self.session_id!r} is elsewhere, and cannot be streamed, watched, used exclusively or given services from "
-            "here: use its verbs()"
+            f"session {self.session_id!r} is elsewhere: it cannot be streamed, watched, used exclusively, given services "
+            "or asked for its app from here: use its verbs()"
         )
 
 

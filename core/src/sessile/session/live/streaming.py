@@ -146,8 +146,8 @@ async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIt
             loop.call_soon_threadsafe(task.cancel)
         return loop.is_running()
 
+    running = Running(h, interrupt)  # before the task, as not every session can be streamed
     task = asyncio.ensure_future(work())
-    running = Running(h, interrupt)
     task.add_done_callback(end)
     silent = True
     try:
