@@ -43,6 +43,13 @@ class Formatted:
             request.emit(" ")
         return "# The heading\\n\\nSome **bold** words\\x1b[2J.\\n\\n- one\\n- two\\n\\nThe end"
 
+class Odd:
+    def generate(self, request):
+        text = "```\\na\\u2028b\\x0c\\n```\\n\\nA **bold** [link][1].\\r\\n\\r\\n[1]: http://h/x\\n\\n**end**\\r"
+        for letter in text:
+            request.emit(letter)
+        return text
+
 class Failing:
     def generate(self, request):
         if request.emit:
@@ -51,7 +58,7 @@ class Failing:
 
 @hookimpl
 def register(registry):
-    for model in (Slow, Evil, Failing, Formatted):
+    for model in (Slow, Evil, Failing, Formatted, Odd):
         registry.add("model", model.__name__.lower(), f"sessile_local_models:{model.__name__}")
 
 @hookimpl(optionalhook=True)
@@ -284,6 +291,18 @@ def test_a_reply_is_shown_as_markdown(chat: list[str], url: str, interrupted: bo
     assert terminal.status() == 0
     terminal.close()
     assert Session("s", store=url).messages[-1].content.startswith("# The heading\n\nSome **bold**")
+
+
+def test_odd_markdown_is_shown_whole(chat: list[str], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal([*chat, "odd"])
+    shown = terminal.type("hello")
+    for text in ("a\\u2028b\\u000c", "\x1b[1mbold\x1b[0m", "[1]: http://h/x", "\x1b[1mend\x1b[0m\\u000d"):
+        assert text in shown
+    terminal.type("/quit", "")
+    assert terminal.status() == 0
+    terminal.close()
 
 
 def test_a_plugin_may_name_a_chat(chat: list[str], url: str) -> None:

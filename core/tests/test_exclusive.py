@@ -297,3 +297,14 @@ def test_a_lease_without_with_is_awaited_by_an_async_session() -> None:
             await lease.release()
 
     asyncio.run(main())
+
+
+def test_a_lease_is_not_waited_for_by_an_event_loop_within_it() -> None:
+    session = Session("s", store=MemorySessionStore())
+
+    async def again() -> None:
+        with pytest.raises(InvalidInput, match="already"), session.exclusive(timeout=5):
+            pass
+
+    with session.exclusive():
+        asyncio.run(again())

@@ -10,6 +10,8 @@ import click
 
 from sessile_cli.output import say, visible
 
+_TARGETS = re.compile(r"(?:\s*\[[^\]\n]+\]:[^\n]*(?:\n|$))+")  # lines that say where links lead
+
 
 class Reply(Protocol):
     """A reply that is being shown."""
@@ -57,14 +59,16 @@ class Rendered:
 
         self._console = console
         self._parser = MarkdownIt().enable("table").enable("strikethrough")  # as rich's Markdown has it
-        self._arriving = ""  # the text behind the blocks that are complete
+        self._arriving, self._held = "", ""  # the text behind the blocks that are complete
         self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def add(self, piece: str) -> None:
         if not self.shown:
             self._live.start()
             self.shown = True
-        self._arriving += piece
+        piece = self._held + piece
+        self._held = "\r" if piece.endswith("\r") else ""  # it may be half of an end of line
+        self._arriving += visible(piece.removesuffix("\r"))
         self._keep_complete_blocks()
         self._live.update(_markdown(self._arriving), refresh=True)
 
@@ -80,15 +84,17 @@ class Rendered:
             self._arriving = "".join(lines[starts[-1] :])
 
     def _print(self, text: str) -> None:
-        if re.fullmatch(r"(\s*\[[^\]]+\]:.*)+\s*", text):  # where links lead; Markdown shows nothing
-            say(text.strip("\n"))
-        elif text.strip():
+        targets = _TARGETS.match(text)
+        if targets:  # of links that were shown before: Markdown shows nothing of them
+            say(targets[0].strip("\n"))
+            text = text[targets.end() :]
+        if text.strip():
             self._console.print(_markdown(text))
 
     def end(self, note: str = "") -> None:
         if self.shown:
             self._live.stop()
-        self._print(self._arriving)
+        self._print(self._arriving + visible(self._held))
         if note or not self.shown:
             click.echo(visible(note))
 
@@ -96,4 +102,4 @@ class Rendered:
 def _markdown(text: str) -> Any:
     from rich.markdown import Markdown
 
-    return Markdown(visible(text), hyperlinks=False)
+    return Markdown(text, hyperlinks=False)
