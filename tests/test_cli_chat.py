@@ -45,7 +45,7 @@ class Formatted:
 
 class Odd:
     def generate(self, request):
-        text = "```\\na\\u2028b\\x0c\\n```\\n\\nA **bold** [link][1].\\r\\n\\r\\n[1]: http://h/x\\n\\n**end**\\r"
+        text = "```\\na\\u2028b\\x0c\\n```\\n\\nA **bold** [link][1].\\r\\n\\r\\n[1]: http://h/x\\n\\nVec<String>\\n\\n<p>block</p>\\n\\n**end**\\r"
         for letter in text:
             request.emit(letter)
         return text
@@ -298,7 +298,14 @@ def test_odd_markdown_is_shown_whole(chat: list[str], url: str, monkeypatch: pyt
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal([*chat, "odd"])
     shown = terminal.type("hello")
-    for text in ("a\\u2028b\\u000c", "\x1b[1mbold\x1b[0m", "[1]: http://h/x", "\x1b[1mend\x1b[0m\\u000d"):
+    for text in (
+        "a\\u2028b\\u000c",
+        "\x1b[1mbold\x1b[0m",
+        "http://h/x",
+        "Vec<String>",
+        "<p>block</p>",
+        "\x1b[1mend\x1b[0m\\u000d",
+    ):
         assert text in shown
     terminal.type("/quit", "")
     assert terminal.status() == 0

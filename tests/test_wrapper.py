@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,26 @@ def test_a_store_is_closed_where_its_wrapper_cannot_be_made(tmp_path: Path) -> N
         Session("s", store=f"refuses+sqlite:///{tmp_path}/x.db", plugins=[Refusing()])
     with pytest.raises(Closed):
         Refuses.wrapped[0].load("s")
+
+
+def test_what_was_stored_without_a_wrapper_is_not_readable_through_it(tmp_path: Path) -> None:
+    plain = open_store(f"sqlite:///{tmp_path}/chats.db")
+    Session("without", store=plain).add_message("user", "a fox")
+    Session("with state", store=plain).set_state("k", "v")
+    vault = Vault(plain)
+    Session("with", store=vault).add_message("user", "another fox")
+    with pytest.raises(CorruptStore, match="was it stored without it"):
+        Session("without", store=vault).messages  # noqa: B018
+    with pytest.raises(CorruptStore, match="the header of session 'with state'"):
+        Session("with state", store=vault)
+    manager = SessionManager(vault)
+    assert [hit.session_id for hit in manager.search("fox")] == ["with"]
+    assert "with state" not in {header.session_id for header in manager.list().items}
+    plain.close()
+
+
+def test_a_wrapper_can_be_copied() -> None:
+    guard = Guard(MemorySessionStore())
+    copied = copy.copy(guard)
+    copied.load("s")
+    assert (guard.reads, copied.reads) == (0, 1)

@@ -138,6 +138,9 @@ def test_a_session_elsewhere_is_used_as_one_here() -> None:
     assert there.closed
     with pytest.raises(InvalidInput, match="asked for its app"):
         session.app  # noqa: B018
+    for use in (lambda: child.save("x"), lambda: child.export("x"), lambda: child.hook("x")):
+        with pytest.raises(InvalidInput, match="is elsewhere"):
+            use()
     assert copy.copy(session._handle).remote is session._handle.remote
     assert {"add_message", "chat", "set_title", "set_state", "fork", "children", "messages", "close"} <= {*log}
 
@@ -184,7 +187,7 @@ def test_verbs_by_their_names() -> None:
     assert session.perform("message_count") == 1
     assert isinstance(session.perform("children"), list)
     assert all(isinstance(header, Header) for header in session.perform("children"))
-    for verb in ("stream", "__init__", "_handle", "store", "agent", "add_mesage"):
+    for verb in ("stream", "__init__", "_handle", "store", "agent", "add_mesage", "save", "export", "hook"):
         with pytest.raises(InvalidArgument, match="a session has none of this name"):
             session.perform(verb)
     with pytest.raises(InvalidArgument, match="fork has no parameter 'metdata': did you mean"):

@@ -118,3 +118,19 @@ def test_a_refused_version_is_no_look() -> None:
             change()
     assert [message.text for message in session.messages] == ["one", "two"]
     assert [message.text for message in session.pop(expected=session.version)] == ["two"]
+
+
+def test_what_is_taken_back_is_of_the_version_that_was_seen() -> None:
+    store = MemorySessionStore()
+    session, other = Session("s", store=store), Session("s", store=store)
+    session.add_messages([("user", "one"), ("user", "two")])
+    seen = session.version
+    other.add_message("user", "three")
+    for change in (lambda: session.pop(expected=seen), lambda: session.replace_tail(None, [("user", "x")], expected=seen)):
+        for _ in range(2):
+            with pytest.raises(Conflict, match=f"not at {seen}"):
+                change()
+    assert session.message_count == 3
+    assert [message.text for message in session.pop(2, expected=session.version)] == ["two", "three"]
+    session.replace_tail(None, [("user", "x")], expected=session.version)
+    assert [message.text for message in other.messages] == ["x"]

@@ -121,3 +121,13 @@ def test_a_message_is_found_by_its_id_alone(kind: str, tmp_path: Path) -> None:
         hit = manager.message(str(said[1].id))
         assert hit is not None
         assert hit.session_id == child.session_id
+
+
+def test_sessions_of_two_applications_are_neither_merged_nor_compared() -> None:
+    store = MemorySessionStore()
+    shop, bank = Session("a", app="shop", store=store), Session("b", app="bank", store=store)
+    for session in (shop, bank):
+        session.add_message("user", "secret")
+    for look in (shop.merge, shop.diff, shop.merge_sessions):
+        with pytest.raises(AccessDenied, match="another user or application"):
+            look(bank)

@@ -30,8 +30,7 @@ class SessileSaver(base.BaseCheckpointSaver[int]):
     store: a URL or an instance, as for `sessile.Session`; user_id and options are those of the sessions. serde: LangGraph's
     serializer of checkpoints. Others read a thread with `sessile.Session(saver.session_id(thread_id), store=saver.store)`.
 
-    A checkpoint and the messages that are new in it, in the channel "messages" of the graph itself, are one commit.
-    """
+    A checkpoint and the new messages in it, of the channel "messages" of the outermost graph, are one commit."""
 
     def __init__(self, store: Any = None, *, user_id: str | None = None, serde: Any = None, **options: Any) -> None:
         super().__init__(serde=serde)
@@ -109,7 +108,8 @@ class SessileSaver(base.BaseCheckpointSaver[int]):
 
     def _threads(self) -> list[str]:
         app, headers = self._options.get("app"), self._manager.each(user_id=self._options["user_id"])
-        return [h.metadata["thread_id"] for h in headers if "thread_id" in h.metadata and app in (None, h.app)]
+        found = ((h.session_id, h.metadata.get("thread_id", "")) for h in headers if app in (None, h.app))
+        return [thread_id for session_id, thread_id in found if session_id == self.session_id(thread_id)]  # no copy
 
     async def _list(
         self, face: AdapterFace, config: Config | None, *, filter: Any = None, before: Any = None, limit: Any = None

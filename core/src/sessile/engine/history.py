@@ -106,12 +106,12 @@ async def commit(
     return Committed(after.version, new, [_entry_copy(entry) for entry in stored if "." in entry.kind])
 
 
-async def append(h: Handle, kind: str, body: JSON = None) -> Entry:
+async def append(h: Handle, kind: str, body: Mapping[str, JSON] | None = None) -> Entry:
     """Append an entry of a plugin's own, durable when this returns.
 
-    kind: has a dot, such as "memory.cursor". body: a dict of JSON values. The entry is in the log as a message is (forks inherit
-    it, a revert takes it back, `export` and copies have it), but it is no message: it is not counted, shown, sent to a model, or
-    merged, and `save`, which keeps what was said, has none. `InvalidInput` for another kind or body.
+    kind: has a dot, such as "memory.cursor". body: a dict of JSON values; None: an empty one. The entry is in the log as a
+    message is (forks inherit it, a revert takes it back, `export` and copies have it), but it is no message: it is not counted,
+    shown, sent to a model, or merged, and `save`, which keeps what was said, has none. `InvalidInput` for another kind or body.
     """
     return (await commit(h, entries=[(kind, {} if body is None else body)])).entries[0]
 
@@ -154,7 +154,7 @@ def _entry_copy(entry: Entry) -> Entry:
 
 
 async def version(h: Handle) -> int:
-    """The session's version, which grows by one with each commit; 0 if it is not stored. `commit` takes it as `expected`."""
+    """A number that grows by one with each commit, from a random start; 0 if the session is not stored. See `commit`."""
     return (await h.refresh()).version
 
 

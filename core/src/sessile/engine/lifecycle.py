@@ -41,7 +41,7 @@ async def exists(h: Handle) -> bool:
 
 
 async def create(h: Handle, title: str = "") -> bool:
-    """Store the session, with a title, if there is none under its id yet. Was it this call that did?"""
+    """Store the session, with a title, if its id is free. Returns whether this call created it."""
     created = False
 
     def born(header: Header) -> Change | None:

@@ -20,8 +20,8 @@ _being_made: ContextVar[tuple[tuple[dict[str, Any], str], ...]] = ContextVar("th
 def service(h: Handle, name: str) -> Any:
     """The service with this name. It is made once for each handle, by calling the registered factory with (session, option).
 
-    option: what the session was opened with (`memory=…`), None for nothing. A fork makes its own, of the same option. Closing the
-    session calls `close()` of each that has one, the latest first: each may use those that were made before it.
+    option: what the session was opened with (`memory=…`), None if it was not given. A fork makes its own, of the same option.
+    Closing the session calls `close()` of each that has one, in reverse order, as one may use those that were made before it.
     `NotInstalled` where no plugin registers the name, `InvalidInput` where the session was opened without it (`memory=False`),
     or is an `AsyncSession` that was not opened yet: it is not known then whose it is.
     """

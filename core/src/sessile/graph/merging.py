@@ -37,8 +37,10 @@ async def merge(
     if theirs is None or theirs.session_id == h.session_id:
         raise InvalidInput(f"{other!r} cannot be merged into session {h.session_id!r}: pass another session")
     ours_now, theirs_now = await h.refresh(), await theirs.refresh()
-    if ours_now.user_id != theirs_now.user_id:
-        raise AccessDenied(f"session {theirs.session_id!r} belongs to another user than {h.session_id!r}: they are not merged")
+    if (ours_now.user_id, ours_now.app) != (theirs_now.user_id, theirs_now.app):
+        raise AccessDenied(
+            f"session {theirs.session_id!r} belongs to another user or application than {h.session_id!r}: they are not merged"
+        )
     both = shared(await h.lineage(ours_now), ours_now, await theirs.lineage(theirs_now), theirs_now)
     begin = await end_of(h, both[-1] if both else None)
     state = _merged_state(begin.state, ours_now.state, theirs_now.state, policy)
@@ -161,9 +163,10 @@ async def _side(h: Handle, point: Any) -> tuple[Handle, Header, Target]:
     other = _handle_of(h, point)
     if other is not None:
         header = await other.refresh()
-        if header.user_id != (await h.open()).user_id:
+        ours = await h.open()
+        if (header.user_id, header.app) != (ours.user_id, ours.app):
             raise AccessDenied(
-                f"session {other.session_id!r} belongs to another user than {h.session_id!r}: they are not compared"
+                f"session {other.session_id!r} is of another user or application than {h.session_id!r}: they are not compared"
             )
         return other, header, await end_of(other, header.segments[-1])
     header = await h.refresh()

@@ -45,7 +45,7 @@ async def set_history(h: Handle, messages: Iterable[Any]) -> None:
 async def pop(h: Handle, n: Count = 1, *, expected: int | None = None) -> list[Message]:
     """Take back the last `n` messages, and return them, oldest first: all there are, where there are fewer.
 
-    One commit. Messages that others add meanwhile stay (a watcher may receive such a message twice). A
+    One commit. A message that others add meanwhile stays; it is stored again, so a watcher may receive it twice. A
     tool's call may be parted from its results, and a turn from its reply, so that it is open (`revert` never does that).
     expected: the `version` that the session must be at, else `Conflict`.
     """

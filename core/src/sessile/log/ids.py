@@ -70,7 +70,7 @@ def _problem(value: str) -> str:
 
 
 def encode_id(text: str, *more: str) -> str:
-    """An id for any texts, such as those that another framework knows a session by: other texts, another id.
+    """An id for any texts, such as those that another framework knows a session by. Different texts always get different ids.
 
     A single text that can be an id and has no "%" in it stays as it is. Characters that no id may have become %XX of their
     UTF-8 bytes, several texts are joined by "%/", and a SHA-256 stands for the end of what is too long for an id.

@@ -38,8 +38,9 @@ def both_faces(
 ) -> tuple[Callable[Concatenate[Any, P], T], Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]]:
     """A blocking method and an async one, of a method that is written once: `put, aput = both_faces(_put)`.
 
-    method: `async def _put(self, face, …)`, which awaits nothing but its face's sessions and `face.call` (see `AdapterFace`).
-    In the blocking one none of these ever waits for an event loop. `InvalidInput` for what is no `async def`.
+    method: `async def _put(self, face, …)`. In it, await only `face.call` and methods of sessions that `face.Session` opened (see
+    `AdapterFace`): the blocking method then needs no event loop, and any other `await` raises RuntimeError.
+    `InvalidInput` for what is no `async def`.
     """
     if not is_async(method):
         raise InvalidInput(f"{method!r:.80} is no async function: write `async def method(self, face, …)`")

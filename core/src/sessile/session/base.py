@@ -113,13 +113,13 @@ class BaseSession:
 
     @property
     def user_id(self) -> str:
-        """The id of the session's user. An `AsyncSession` that is not open yet returns the `user_id` it was given."""
+        """The id of the session's user. Before an `AsyncSession` is open: the `user_id` it was given, else "default_user"."""
         header = self._handle.seen
         return header.user_id if header else self._handle.user_id or DEFAULT_USER
 
     @property
     def app(self) -> str:
-        """The application that the session belongs to, "" for none (for an `AsyncSession` not opened yet: as it was told)."""
+        """The session's application; "" for none. Before an `AsyncSession` is open: the `app` it was given."""
         header = self._handle.seen
         return header.app if header else self._handle.app or ""
 
@@ -172,9 +172,8 @@ class BaseSession:
     def perform(self, verb: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Do a verb by its name: `session.perform("add_message", {"role": "user", "content": "Hello"})` is `add_message(…)`.
 
-        For servers, and others that are told what to do (`save` and `export` write files where the session is). Returns what
-        the verb returns, in an `AsyncSession` to be awaited. `InvalidArgument` for what is no verb (`verbs()` has them all), or
-        an argument that it does not take.
+        For servers, and others that are told what to do. Returns what the verb returns, in an `AsyncSession` to be awaited.
+        `InvalidArgument` for what is no verb (`verbs()` has them all), or an argument that it does not take.
         """
         if verb not in self.verbs():
             near = get_close_matches(verb, self.verbs(), 1)
@@ -213,7 +212,7 @@ class BaseSession:
 
     @property
     def knowledge(self) -> Any:
-        """The session's knowledge, of a plugin for that."""
+        """The session's knowledge service, from a knowledge plugin. `NotInstalled` without one."""
         return self.service("knowledge")
 
     def exclusive(self, timeout: Duration = 30, *, lease: Duration = 30) -> Lease:
@@ -289,6 +288,9 @@ def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None
     method.__signature__ = signature.replace(parameters=[me, *others], return_annotation=returned or signature.return_annotation)
 
 
+_HERE = ("save", "export", "hook")  # no verbs for others: they write any file, or call any hook
+
+
 def names_of_verbs(face: type[BaseSession]) -> dict[Callable[..., Any], str]:
     """The verbs that a face has, and the names they have there."""
     found: dict[Callable[..., Any], str] = {}
@@ -298,5 +300,5 @@ def names_of_verbs(face: type[BaseSession]) -> dict[Callable[..., Any], str]:
         forms = {name: member}
         if isinstance(member, property):
             forms = {name: member.fget, f"set_{name}": member.fset}
-        found.update({form.verb: name for name, form in forms.items() if hasattr(form, "verb")})
+        found.update({form.verb: name for name, form in forms.items() if hasattr(form, "verb") and name not in _HERE})
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
@@ -24,10 +24,10 @@ class StoreWrapper:
     """A store that keeps everything in another one, and can do all that that one can.
 
     Override `entry_in`, `entry_out`, `changes_in` and `header_out`; each `_out` undoes its `_in`. Entries may change in
-    `body` and `raw`, header fields in `title`, `state` and `metadata`: by the others stores find what they are asked for.
+    `body` and `raw`, header fields in `title`, `state` and `metadata`: stores search by the others.
     Hashes are computed before `entry_in`, so `verify` checks that `entry_out` restores the entry. If `entry_out` is
-    overridden, the wrapped store's search index is not used: it holds the changed text. The records of who inherits from a log
-    stay as they are, so that a sweep without the wrapper does no harm.
+    overridden, the wrapped store's search index is not used: it holds the changed text. Records of
+    inheritance are stored unchanged, so that a sweep of the inner store without the wrapper deletes nothing that a fork needs.
 
     For metrics, caches or guards override the seven methods themselves. An `AsyncSession` then calls them in worker threads.
 
@@ -35,7 +35,7 @@ class StoreWrapper:
     for what cannot be read; such a session is left out of lists, and can be deleted.
 
     Registered as `registry.add("wrapper", "vault", "my_package:Vault")`, "vault+sqlite:///chat.db" opens one around another,
-    called with that store. Who makes a wrapper closes it, and the store with it.
+    called with that store. The caller that creates a wrapper closes it; closing it closes the inner store.
     """
 
     def __init__(self, store: Any) -> None:
@@ -103,6 +103,20 @@ class StoreWrapper:
         return (lambda *args: run(found(*args))) if name == "load_last" else found
 
 
+@contextmanager
+def _readable(what: str, user_id: str | None = None) -> Iterator[None]:
+    """`CorruptStore` for what a wrapper cannot read, such as what was stored without it, whatever error it raises."""
+    try:
+        yield
+    except CorruptStore:
+        raise
+    except Exception as error:
+        raise CorruptStore(
+            f"{what} cannot be read through this wrapper ({type(error).__name__}: {error}): was it stored without it?",
+            user_id=user_id,
+        ) from error
+
+
 def _overridden(wrapper: StoreWrapper, *methods: str) -> bool:
     return any(getattr(type(wrapper), name) is not getattr(StoreWrapper, name) for name in methods)
 
@@ -119,7 +133,14 @@ class _Calls:
         return None if header is None else self._header_out(header)
 
     def _header_out(self, header: Header) -> Header:
-        return header if header.session_id.startswith(HEIRS) else self._wrapper.header_out(header)
+        if header.session_id.startswith(HEIRS):
+            return header
+        with _readable(f"the header of session {header.session_id!r}", header.user_id):
+            return self._wrapper.header_out(header)
+
+    def _entries_out(self, log: str, entries: Iterable[Entry]) -> list[Entry]:
+        with _readable(f"log {log!r}"):
+            return [*map(self._wrapper.entry_out, entries)]
 
     async def load(self, session_id: str) -> Header | None:
         return self._out(await self._face.call(self._store.load, session_id))
@@ -149,7 +170,7 @@ class _Calls:
             raise
 
     async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        return [*map(self._wrapper.entry_out, await self._face.call(self._store.read, log, start, stop, kind))]
+        return self._entries_out(log, await self._face.call(self._store.read, log, start, stop, kind))
 
     async def find(self, query: Query) -> Page[Header]:
         page: Page[Header] = await self._face.call(self._store.find, query)
@@ -172,4 +193,4 @@ class _Calls:
 
     async def _load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
         header, entries = await self._face.call(self._store.load_last, session_id, count)
-        return self._out(header), [*map(self._wrapper.entry_out, entries)]
+        return self._out(header), self._entries_out(header.log if header else "", entries)

@@ -10,7 +10,7 @@ from sessile.plugins import hookspec
 
 @hookspec(firstresult=True)
 def session_title(session: Any, session_id: str, message: Message) -> str | None:
-    """A chat has begun with this message, and its session has no title: returns one, or None for the message's first words.
+    """Return a title for a new chat that began with this message, or None to use its first words.
 
     Implement it with `@hookimpl(optionalhook=True)`: without sessile-cli there is no such hook.
     """

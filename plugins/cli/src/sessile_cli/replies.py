@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
+import time
 from typing import Any, Protocol
 
 import click
 
 from sessile_cli.output import say, visible
 
+_EVERY = 0.05  # seconds between two drawings
 _TARGETS = re.compile(r"(?:\s*\[[^\]\n]+\]:[^\n]*(?:\n|$))+")  # lines that say where links lead
 
 
@@ -49,17 +52,16 @@ class Plain:
 
 
 class Rendered:
-    """Shows a reply as Markdown. Blocks that are complete stay; the one that is arriving is drawn anew with each piece."""
+    """Shows a reply as Markdown, block by block. The end of the one that is arriving is shown as it is, until it is complete."""
 
     shown = False
 
     def __init__(self, console: Any) -> None:
-        from markdown_it import MarkdownIt
         from rich.live import Live
 
         self._console = console
-        self._parser = MarkdownIt().enable("table").enable("strikethrough")  # as rich's Markdown has it
         self._arriving, self._held = "", ""  # the text behind the blocks that are complete
+        self._drawn_at = 0.0
         self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def add(self, piece: str) -> None:
@@ -69,27 +71,32 @@ class Rendered:
         piece = self._held + piece
         self._held = "\r" if piece.endswith("\r") else ""  # it may be half of an end of line
         self._arriving += visible(piece.removesuffix("\r"))
-        self._keep_complete_blocks()
-        self._live.update(_markdown(self._arriving), refresh=True)
+        if time.monotonic() - self._drawn_at > _EVERY:
+            self._draw()
 
-    def _keep_complete_blocks(self) -> None:
-        """Print all blocks but the last, which may go on."""
-        starts = [
-            token.map[0] for token in self._parser.parse(self._arriving) if token.map and not token.level and token.nesting >= 0
-        ]
+    def _draw(self) -> None:
+        """Print all blocks but the last, which may go on, and show the end of that."""
+        starts = [token.map[0] for token in _parser().parse(self._arriving) if _begins_block(token)]
         if len(starts) > 1:
             lines = re.split(r"(?<=\n)", self._arriving)  # as the parser counts them
             self._print("".join(lines[: starts[-1]]))
             self._console.print()
             self._arriving = "".join(lines[starts[-1] :])
+        shown = self._arriving.split("\n")[-max(1, self._console.height - 2) :]  # what is higher cannot be drawn anew
+        self._live.update(_text("\n".join(shown)), refresh=True)
+        self._drawn_at = time.monotonic()
 
     def _print(self, text: str) -> None:
+        from rich.markdown import Markdown
+
         targets = _TARGETS.match(text)
         if targets:  # of links that were shown before: Markdown shows nothing of them
             say(targets[0].strip("\n"))
             text = text[targets.end() :]
         if text.strip():
-            self._console.print(_markdown(text))
+            shown = Markdown(text, hyperlinks=False)
+            shown.parsed = _parser().parse(text)
+            self._console.print(shown)
 
     def end(self, note: str = "") -> None:
         if self.shown:
@@ -99,7 +106,19 @@ class Rendered:
             click.echo(visible(note))
 
 
-def _markdown(text: str) -> Any:
-    from rich.markdown import Markdown
+@functools.cache
+def _parser() -> Any:
+    """The parser of rich's Markdown, but that what is in pointed brackets is text."""
+    from markdown_it import MarkdownIt
 
-    return Markdown(text, hyperlinks=False)
+    return MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
+
+
+def _begins_block(token: Any) -> bool:
+    return bool(token.map) and not token.level and token.nesting >= 0
+
+
+def _text(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)

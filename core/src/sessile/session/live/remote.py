@@ -59,6 +59,8 @@ class Elsewhere:
 
     async def perform(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Send a verb. A handle that comes back, of another session, is made one of those."""
+        if verb not in self.names:  # one that writes files, or calls plugins' hooks
+            self.__getattr__(verb.__name__)
         name = self.names[verb]
         if self.closed and name == "close":
             return None
@@ -70,7 +72,7 @@ class Elsewhere:
             self.closed = True
         if name in ("state", "metadata"):  # a dict that nobody could commit to, so that it must not look as if
             return MappingProxyType(result)
-        return self._another(result) if hasattr(result, "perform") else result
+        return self._another(result) if isinstance(result, RemoteHandle) else result
 
     def _another(self, remote: RemoteHandle) -> Elsewhere:
         return type(self.session).over(remote)._handle  # type: ignore[no-any-return]
