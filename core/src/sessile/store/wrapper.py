@@ -95,7 +95,7 @@ class StoreWrapper:
 
     def __getattr__(self, name: str) -> Any:
         """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
-        if name in ("store", "asynchronous"):  # of one that is not made yet, as while it is copied
+        if name in ("store", "_calls", "asynchronous"):  # of one that is not made yet, as while it is copied
             raise AttributeError(name)
         if name == "load_last" and _overridden(self, "load", "read"):
             raise AttributeError(name)
