@@ -92,8 +92,11 @@ def test_services_of_an_async_session() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("options", [{"memory": "bad"}, {"knowledge": True, "memory": "bad"}])
-def test_a_bad_option_is_an_error_where_the_session_is_opened(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("options", "made_before"),
+    [({"memory": "bad"}, 0), ({"knowledge": True, "memory": "bad"}, 0), ({"memory": True, "knowledge": "bad"}, 1)],
+)
+def test_a_bad_option_is_an_error_where_the_session_is_opened(options: dict[str, Any], made_before: int) -> None:
     async def open_async() -> None:
         async with AsyncSession("s", store=MemorySessionStore(), plugins=[Plugin()], **options):
             raise AssertionError("it was opened")
@@ -102,6 +105,7 @@ def test_a_bad_option_is_an_error_where_the_session_is_opened(options: dict[str,
         Session("s", store=MemorySessionStore(), plugins=[Plugin()], **options)
     with pytest.raises(ValueError, match="no such memory"):
         asyncio.run(open_async())
+    assert closed == ["memory"] * 2 * made_before  # what was made goes again
 
 
 def test_a_service_is_made_for_the_sessions_own_user() -> None:
