@@ -10,7 +10,9 @@ import faulthandler
 import json
 import os
 import signal
+import statistics
 import sys
+import time
 
 from sessile import Session
 from sessile.store.opening import open_store
@@ -28,15 +30,20 @@ def interrupt(*_: object) -> None:
 
 
 session = Session("s", store=open_store(sys.argv[1]))
-session.add_message("user", "first")  # now all is imported and connected
+told: list[str] = [f"first {number}" for number in range(21)]
+took: list[float] = []
+for text in told:
+    begin = time.perf_counter()
+    session.add_message("user", text)
+    took.append(time.perf_counter() - begin)
+usual = statistics.median(took)  # seconds of a call, now that all is imported and connected
 signal.signal(signal.SIGALRM, interrupt)
-told: list[str] = ["first"]
 unknown: list[str] = []
 for number in range(CALLS):
     text = f"m{number}"
     try:
         if number % 2:  # the call after one that was interrupted has to succeed
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 * (1 + number % 23))
+            signal.setitimer(signal.ITIMER_REAL, usual * (1 + number % 23) / 20)
         session.add_message("user", text)
         signal.setitimer(signal.ITIMER_REAL, 0)
         told.append(text)
