@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -280,12 +281,19 @@ def _check_knowledge(knowledge: Any, agents: Iterable[Any]) -> None:
 
 def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None) -> None:
     """Let a face's method say which verb it is, and have its signature, with `self` for the handle. returned: its result."""
+    signature = _signature(verb)
+    method.verb = verb
+    vars(method).pop("__wrapped__", None)  # else `inspect` takes a blocking method for an async function
+    method.__signature__ = signature if returned is None else signature.replace(return_annotation=returned)
+
+
+@functools.cache
+def _signature(verb: Callable[..., Any]) -> inspect.Signature:
+    """A verb's signature as a method has it: the same for both faces."""
     signature = inspect.signature(verb)
     handle, *others = signature.parameters.values()
     me = handle.replace(name="self", annotation=inspect.Parameter.empty)
-    method.verb = verb
-    vars(method).pop("__wrapped__", None)  # else `inspect` takes a blocking method for an async function
-    method.__signature__ = signature.replace(parameters=[me, *others], return_annotation=returned or signature.return_annotation)
+    return signature.replace(parameters=[me, *others])
 
 
 _HERE = ("save", "export", "hook")  # no verbs for others: they write any file, or call any hook

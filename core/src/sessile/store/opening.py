@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import attrs
-
 from sessile.drive.background import background
 from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
@@ -30,12 +28,12 @@ _lock = new_lock()
 _Key = tuple[object, ...]
 
 
-@attrs.define(eq=False)
 class _Opened:
     """A store that was opened here, and how many use it."""
 
-    store: Any
-    users: int = 0
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.users = 0
 
 
 _opened: dict[_Key, _Opened] = {}  # by process, registrations and URL
