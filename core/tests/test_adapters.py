@@ -40,6 +40,7 @@ class Notes:
             assert await loaded.message_count == 1
             reply = await session.chat("hello")
             pieces = [piece async for piece in session.stream("again")]
+            await face.call(Session(session_id, store=self.store).add_message, "user", "from outside")
             heard = [said.text async for said in session.watch(timeout=0)]
             counts = await child.message_count, await session.message_count
             return {"reply": reply, "pieces": pieces, "heard": heard, "counts": counts, "state": await session.state}
@@ -57,7 +58,7 @@ class Notes:
 
 def test_a_method_that_is_written_once_has_both_forms() -> None:
     notes = Notes()
-    expected = {"reply": "hello", "pieces": ["again"], "heard": [], "counts": (2, 5), "state": {"size": 3}}
+    expected = {"reply": "hello", "pieces": ["again"], "heard": ["from outside"], "counts": (2, 6), "state": {"size": 3}}
     assert notes.all("blocking") == asyncio.run(notes.aall("awaited")) == expected
     for call in (notes.fails, lambda: asyncio.run(notes.afails())):
         with pytest.raises(InvalidInput, match="nobody"):

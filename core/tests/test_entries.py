@@ -10,23 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stores import ALL, url_of
+from tests.stores import ALL, Meanwhile, url_of
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, copy_store
 from sessile.errors import Conflict, CorruptStore, InvalidInput, InvalidState, SessileError
 from sessile.store import Entry
-
-
-class Interrupted(MemorySessionStore):
-    """Right before a commit something else happens, once."""
-
-    once: Callable[[], None] | None = None
-
-    def commit(self, session_id: str, **how: Any) -> None:
-        interrupt, self.once = self.once, None
-        if interrupt is not None:
-            interrupt()
-        super().commit(session_id, **how)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -62,7 +50,7 @@ def test_two_who_take_back_while_others_speak_lose_nothing(kind: str, tmp_path: 
 
 
 def test_what_others_say_meanwhile_stays_where_the_tail_is_replaced() -> None:
-    store = Interrupted()
+    store = Meanwhile()
     session = Session("s", store=store)
     session.add_messages([("user", text) for text in "abcd"])
     other = Session("s", store=store)
@@ -243,7 +231,7 @@ def test_the_very_same_message_of_two_writers_is_stored_twice() -> None:
 
 
 def test_who_replaces_what_another_takes_back_is_told() -> None:
-    store = Interrupted()
+    store = Meanwhile()
     session, other = Session("s", store=store), Session("s", store=store)
     session.add_messages([("user", text) for text in "abc"])
     store.once = lambda: other.pop() and None
@@ -285,7 +273,7 @@ def test_a_look_that_began_before_the_first_commit_takes_it_for_no_deletion() ->
 
 @pytest.mark.parametrize("how", ["replace_tail", "pop"])
 def test_what_others_say_meanwhile_stays_in_its_order(how: str) -> None:
-    store = Interrupted()
+    store = Meanwhile()
     session, other = Session("s", store=store), Session("s", store=store)
     session.add_messages([("user", "a"), ("user", "b")])
     store.once = lambda: other.add_messages([("user", text) for text in "xyz"])

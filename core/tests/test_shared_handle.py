@@ -6,10 +6,10 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from tests.stores import Meanwhile
 
 from sessile import AsyncSession, MemorySessionStore, Session
 from sessile.errors import Conflict
@@ -68,18 +68,6 @@ def test_what_tasks_take_back_at_once_is_taken_back_once() -> None:
             assert sorted([*popped.elements(), *left]) == sorted(added)
 
     asyncio.run(main())
-
-
-class Meanwhile(MemorySessionStore):
-    """Right before a commit something else happens, once, which may raise."""
-
-    once: Callable[[], None] | None = None
-
-    def commit(self, session_id: str, **how: Any) -> None:
-        meanwhile, self.once = self.once, None
-        if meanwhile is not None:
-            meanwhile()
-        super().commit(session_id, **how)
 
 
 def test_a_lease_that_another_thread_has_taken_meanwhile_is_no_lost_one() -> None:

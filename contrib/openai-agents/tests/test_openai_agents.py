@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ from agents import Agent, Model, ModelResponse, Runner, Session, SQLiteSession, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
+from tests.killing import killed_while_it_writes
 
 from sessile import MemorySessionStore
 from sessile import Session as SessileBlocking
@@ -281,13 +277,8 @@ asyncio.run(main())
 @pytest.mark.parametrize("scheme", ["sqlite:///{}/chats.db", "file://{}/chats"])
 def test_items_that_are_added_together_are_there_together(scheme: str, tmp_path: Path) -> None:
     url = scheme.format(tmp_path)
-    for delay in (0.0, 0.01, 0.03):
-        process = subprocess.Popen([sys.executable, "-c", _WRITER, url], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+    for _ in killed_while_it_writes(_WRITER, url):
         contents = [item["content"] for item in asyncio.run(SessileSession("s", store=url).get_items())]
+        assert contents
         assert len(contents) % 3 == 0
         assert [text[-1] for text in contents] == [*"abc"] * (len(contents) // 3)

@@ -129,7 +129,8 @@ async def entries(h: Handle, kind: str | None = None, limit: Count | None = None
             found[:0] = [entry for entry in part if "." in entry.kind]
             if len(found) >= limit:
                 break
-    return [_entry_copy(entry) for entry in (found if limit is None else found[max(0, len(found) - limit) :])]
+        found = found[-limit:]
+    return [*map(_entry_copy, found)]
 
 
 def own_draft(entry: object) -> Draft:

@@ -143,7 +143,7 @@ async def updated_at(h: Handle) -> datetime:
 async def get_duration(h: Handle) -> float:
     """Seconds from the session's creation to its last change."""
     header = await h.refresh()
-    return max(0.0, (header.changed_at) - header.created_at)
+    return max(0.0, header.changed_at - header.created_at)
 
 
 async def get_context(h: Handle) -> dict[str, Any]:

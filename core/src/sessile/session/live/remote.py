@@ -60,7 +60,7 @@ class Elsewhere:
     async def perform(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Send a verb. A handle that comes back, of another session, is made one of those."""
         if verb not in self.names:  # one that writes files, or calls plugins' hooks
-            self.__getattr__(verb.__name__)
+            raise self._not_from_here()
         name = self.names[verb]
         if self.closed and name == "close":
             return None
@@ -83,7 +83,10 @@ class Elsewhere:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "remote":  # as while it is copied
             raise AttributeError(name)
-        raise InvalidInput(
+        raise self._not_from_here()
+
+    def _not_from_here(self) -> InvalidInput:
+        return InvalidInput(
             f"session {self.session_id!r} is elsewhere: it cannot be streamed, watched, used exclusively, given services "
             "or asked for its app from here: use its verbs()"
         )
