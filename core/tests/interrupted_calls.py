@@ -18,6 +18,7 @@ from sessile import Session
 from sessile.store.opening import open_store
 
 CALLS = 150
+AGAIN = 5.0  # seconds after which whoever pressed Ctrl-C in vain does so again: pymongo, interrupted, may wait for its own lock
 faulthandler.dump_traceback_later(100, exit=True)  # where it waits for ever
 
 
@@ -43,11 +44,12 @@ for number in range(CALLS):
     text = f"m{number}"
     try:
         if number % 2:  # the call after one that was interrupted has to succeed
-            signal.setitimer(signal.ITIMER_REAL, usual * (1 + number % 23) / 20)
+            signal.setitimer(signal.ITIMER_REAL, usual * (1 + number % 23) / 20, AGAIN)
         session.add_message("user", text)
         signal.setitimer(signal.ITIMER_REAL, 0)
         told.append(text)
     except Interrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         unknown.append(text)
 print(json.dumps([told, unknown]), flush=True)
 os._exit(0)  # nothing that holds such a lock is waited for

@@ -31,7 +31,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_what_is_acknowledged_after_an_interrupt_is_there(url: str) -> None:
     program = Path(__file__).with_name("interrupted_calls.py")
-    done = subprocess.run([sys.executable, program, url], capture_output=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, program, url], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     told, unknown = json.loads(done.stdout)
     with Session("s", store=url) as session:
         texts = [message.text for message in session.messages]

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sessile.drive.background import background, on_background
@@ -115,38 +115,51 @@ class NativeStore(ABC):
                 self._engines[key] = found
         return found
 
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        """What a call of the blocking engine returns. Where Ctrl-C or a signal's handler interrupts it, the next gets a new one.
+
+        The client's library may be left with a lock held for ever: only `with` on a plain lock is safe from a signal.
+        """
+        try:
+            return run(call)
+        except Exception:
+            raise
+        except BaseException:
+            self._engines.pop((os.getpid(), False), None)
+            raise
+
     def load(self, session_id: str) -> Header | None:
-        return run(self.engine(False).load(session_id))
+        return self._run(self.engine(False).load(session_id))
 
     def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
-        return run(self.engine(False).load_last(session_id, count))
+        return self._run(self.engine(False).load_last(session_id, count))
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, JSON]) -> None:
-        run(self.engine(False).commit(session_id, expected=expected, entries=entries, changes=changes))
+        self._run(self.engine(False).commit(session_id, expected=expected, entries=entries, changes=changes))
 
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        return run(self.engine(False).read(log, start, stop, kind))
+        return self._run(self.engine(False).read(log, start, stop, kind))
 
     def find(self, query: Query) -> Page[Header]:
-        return run(self.engine(False).find(query))
+        return self._run(self.engine(False).find(query))
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
-        run(self.engine(False).delete(session_id, expected=expected))
+        self._run(self.engine(False).delete(session_id, expected=expected))
 
     def prune(self, log: str, keep: int) -> None:
-        run(self.engine(False).prune(log, keep))
+        self._run(self.engine(False).prune(log, keep))
 
     def touch(self, log: str, until: float | None) -> None:
-        run(self.engine(False).touch(log, until))
+        self._run(self.engine(False).touch(log, until))
 
     def logs(self) -> list[str]:
-        return run(self.engine(False).logs())
+        return self._run(self.engine(False).logs())
 
     def wait(self, session_id: str, version: int, timeout: float) -> None:
-        run(self.engine(False).wait(session_id, version, timeout))
+        self._run(self.engine(False).wait(session_id, version, timeout))
 
     def check(self, repair: bool = False) -> dict[str, JSON]:
-        return run(self.engine(False).check(repair))
+        return self._run(self.engine(False).check(repair))
 
     def close(self) -> None:
         """Close the connections of both faces."""
