@@ -28,6 +28,9 @@ with contextlib.suppress(ImportError):  # a plugin's tests may do without
     hypothesis.settings.register_profile("sessile", deadline=None)  # a busy machine takes its time
     hypothesis.settings.load_profile("sessile")
 
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # the programs that tests start would all compile everything anew
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
+
 sys.path.insert(0, str(Path(__file__).parent))  # for `tests.servers` and the like, from every package's tests
 
 

@@ -203,9 +203,12 @@ def test_a_session_with_a_plugin_of_its_own() -> None:
     report("Session(plugins=[one]) : Session()", with_one / plain, 5.0, microseconds(with_one, plain))
 
 
-def test_import() -> None:
+def test_import(tmp_path: Path) -> None:
+    compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}  # bytecode is kept, as it is for users, by the first run
+    compiled.pop("PYTHONDONTWRITEBYTECODE", None)
+
     def run(statement: str) -> Callable[[], None]:
-        return lambda: subprocess.run([sys.executable, "-c", statement], check=True) and None
+        return lambda: subprocess.run([sys.executable, "-c", statement], check=True, env=compiled) and None
 
     libraries = "import pluggy, attrs, cattrs, asyncio"
     ours, hand, nothing = medians(31, run("from sessile import Session, Agent"), run(libraries), run("pass"))

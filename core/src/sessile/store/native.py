@@ -12,6 +12,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sessile.drive.background import background, on_background
@@ -92,7 +93,7 @@ class NativeStore(ABC):
         self._engines: _Engines = {}
         self._locks: dict[int, threading.Lock] = {}
         self._closed = False
-        weakref.finalize(self, _close_quietly, self._engines)  # the blocking ones of a store that nobody closed
+        weakref.finalize(self, _close_left, self._engines)  # the blocking ones of a store that nobody closed
 
     @property
     def asynchronous(self) -> _Asynchronous:
@@ -118,14 +119,17 @@ class NativeStore(ABC):
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
         """What a call of the blocking engine returns. Where Ctrl-C or a signal's handler interrupts it, the next gets a new one.
 
-        The client's library may be left with a lock held for ever: only `with` on a plain lock is safe from a signal.
+        The client's library may be left with a lock held for ever: only `with` on a plain lock is safe from a signal. So
+        closing it may hang, too.
         """
         try:
             return run(call)
         except Exception:
             raise
         except BaseException:
-            self._engines.pop((os.getpid(), False), None)
+            if (engine := self._engines.pop((os.getpid(), False), None)) is not None:
+                with suppress(RuntimeError):  # no thread begins while Python ends
+                    threading.Thread(target=_close_quietly, args=(engine,), daemon=True).start()
             raise
 
     def load(self, session_id: str) -> Header | None:
@@ -182,9 +186,13 @@ class NativeStore(ABC):
         return self._engines.pop((process, False), None), self._engines.pop((process, True), None)
 
 
-def _close_quietly(engines: _Engines) -> None:
-    engine = engines.pop((os.getpid(), False), None)
-    if engine is not None:
+def _close_left(engines: _Engines) -> None:
+    if (engine := engines.pop((os.getpid(), False), None)) is not None:
+        _close_quietly(engine)
+
+
+def _close_quietly(engine: Engine) -> None:
+    with suppress(Exception):  # nobody is there to be told
         run(engine.close())
 
 

@@ -59,6 +59,8 @@ def explained(url: str) -> Iterator[None]:
         raise InvalidInput(
             f"{shown(url)} cannot hold this ({error}): pass text that can be encoded, and smaller numbers"
         ) from error
+    except errors.InvalidOperation as error:  # it was closed meanwhile
+        raise StoreUnavailable(f"the connection to {shown(url)} was closed: ask again") from error
     except errors.PyMongoError as error:
         raise StoreError(f"{shown(url)}: {error}") from error
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from pymongo.errors import InvalidOperation, OperationFailure
+from pymongo.errors import OperationFailure
 
-from sessile.errors import SessileError, StoreUnavailable
+from sessile.errors import SessileError
 from sessile.store import Recent
 from sessile_mongodb.connecting import explained, make_client
 
@@ -132,8 +132,5 @@ class Feed:
     async def _versions(self, session_ids: list[str]) -> dict[str, int]:
         """The versions of sessions, as far as they are there."""
         with explained(self.url):
-            try:
-                found = await self._sessions.find({"_id": {"$in": session_ids}}, {"version": 1}).to_list()
-            except InvalidOperation as error:  # the client was closed meanwhile
-                raise StoreUnavailable(f"the change stream of {self.collection!r} has ended: ask again") from error
+            found = await self._sessions.find({"_id": {"$in": session_ids}}, {"version": 1}).to_list()
         return {document["_id"]: document["version"] for document in found if "version" in document}
