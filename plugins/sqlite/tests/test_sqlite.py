@@ -120,7 +120,7 @@ def test_one_broken_session_harms_no_other(tmp_path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(tmp_path / "x.db")) as db:
         db.execute("UPDATE sessions_details SET body = '{' WHERE key = (SELECT key FROM sessions WHERE session_id = 'bad')")
-        db.execute("UPDATE sessions_entries SET body = '{' WHERE log = (SELECT key FROM sessions WHERE session_id = 'bad')")
+        db.execute("UPDATE sessions_entries SET kind = 9 WHERE place >> 34 = (SELECT key FROM sessions WHERE session_id = 'bad')")
         db.commit()
     manager = SessionManager(SQLiteSessionStore(tmp_path / "x.db"))
     assert [h.session_id for h in manager.list(user_id="u").items] == ["fine", "good"]
@@ -271,7 +271,7 @@ def test_others_commit_between_the_pieces_of_an_index_that_is_brought_up_to_date
     store._connection.db.set_trace_callback(sent.append)
     manager = SessionManager(store)
     assert [hit.message.text for hit in manager.search("a 6")] == ["a 6"]
-    assert [statement.split()[0] for statement in sent].count("COMMIT") == 5  # of 13 messages
+    assert [statement.split()[0] for statement in sent].count("COMMIT") == 1 + 5  # to make the index, and of 13 messages
     store._connection.db.set_trace_callback(None)
     assert {hit.session_id for hit in manager.search("0")} == {"a", "b", "c", "d"}
     assert store.check()["index"] == "complete"
@@ -284,7 +284,9 @@ def test_an_entry_that_broke_after_it_was_indexed_hides_no_other(tmp_path: Path)
         manager.create_session(session_id=name).add_message("user", "needle")
     assert len(manager.search("needle", limit=2)) == 2
     with closing(sqlite3.connect(tmp_path / "x.db")) as other, other:
-        other.execute("UPDATE sessions_entries SET body = '{' WHERE log = (SELECT key FROM sessions WHERE session_id = '1')")
+        other.execute(
+            "UPDATE sessions_entries SET kind = 9 WHERE place >> 34 = (SELECT key FROM sessions WHERE session_id = '1')"
+        )
     for limit in (1, 2):
         assert [hit.session_id for hit in manager.search("needle", limit=limit)] == ["2"]
 

@@ -6,8 +6,8 @@ The verbs of a session (history, state, turn, graph, …) are async functions of
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sessile.conversation.messages import Message, from_entry
 from sessile.conversation.past import KEPT, Past, PastTurn
@@ -24,6 +24,8 @@ from sessile.log.ids import check_id
 from sessile.log.lineage import before, cut, pieces, pieces_backwards
 from sessile.plugins.active import Plugins
 from sessile.store.waist import Store
+
+T = TypeVar("T")
 
 
 class Handle(Tip):
@@ -107,19 +109,19 @@ class Handle(Tip):
 
     async def _read_past(self, header: Header, limit: int | None) -> Past:
         if limit is None:
-            return Past(header, map(from_entry, await self.entries(header, MESSAGE)), whole=True)
+            return Past(header, await self.messages(header), whole=True)
         messages: list[Message] = []
-        async for part in self.backwards(header, limit, MESSAGE):
-            messages[:0] = map(from_entry, part)
+        async for part in self.backwards(header, limit, self.read_messages):
+            messages[:0] = part
             if len(messages) >= limit and (past := Past(header, messages, whole=False)).count >= limit:
                 return past
         return Past(header, messages, whole=True)
 
-    async def backwards(self, header: Header, size: int, kind: str | None = None) -> AsyncIterator[list[Entry]]:
-        """What counts, in parts from the end (each oldest first): `size` entries, then 16 and more. Only those of a kind."""
+    async def backwards(self, header: Header, size: int, read: Callable[[Segment], Awaitable[list[T]]]) -> AsyncIterator[list[T]]:
+        """What counts, in parts from the end (each oldest first): of `size` entries, then of 16 and more."""
         async for part in self.ranges(header):
             for piece in pieces_backwards(part, size):
-                yield await self.read(piece, kind)
+                yield await read(piece)
                 size = 16
 
     async def entries(self, header: Header, kind: str | None = None) -> list[Entry]:
@@ -128,6 +130,14 @@ class Handle(Tip):
         for part in await self.lineage(header):
             for piece in pieces(part):
                 found += await self.read(piece, kind)
+        return found
+
+    async def messages(self, header: Header) -> list[Message]:
+        """All messages that count, in the order of the log. They may share values with what a store keeps."""
+        found: list[Message] = []
+        for part in await self.lineage(header):
+            for piece in pieces(part):
+                found += await self.read_messages(piece)
         return found
 
     async def lineage(self, header: Header, last: Segment | None = None) -> list[Segment]:
@@ -153,14 +163,32 @@ class Handle(Tip):
 
     async def read(self, part: Segment, kind: str | None = None) -> list[Entry]:
         """A range of one of the session's logs, whole. `SessionNotFound` where the session was deleted meanwhile."""
+        ahead, self._ahead = self._ahead, []
+        if ahead and (found := await self._found(ahead, part)):
+            return [entry for entry in found if kind in (None, entry.kind)]
+        return await self._asked(self.store.read, part, kind)
+
+    async def read_messages(self, part: Segment) -> list[Message]:
+        """The messages of a range of one of the session's logs. They may share values with what a store keeps."""
+        if self._ahead or self.commits.can.read_messages is None:
+            return [*map(from_entry, await self.read(part, MESSAGE))]
+        return await self._asked(self.commits.can.read_messages, part)
+
+    async def _found(self, ahead: Sequence[Entry], part: Segment) -> list[Entry]:
+        """A range, if these entries of the session's own log have it whole."""
         header = self._header or await self.open()
         start, stop = part.start, part.stop or 0
-        ahead, self._ahead = self._ahead, []
-        if ahead and part.depth == header.depth and ahead[0].position <= start < stop <= ahead[-1].position + 1:
-            return [e for e in ahead if start <= e.position < stop and kind in (None, e.kind)]
-        log = header.log_at(part.depth)
+        if part.depth != header.depth or not ahead[0].position <= start < stop <= ahead[-1].position + 1:
+            return []
+        return [entry for entry in ahead if start <= entry.position < stop]
+
+    async def _asked(self, method: Callable[..., Any], part: Segment, *args: Any) -> list[Any]:
+        """What a method of the store returns for a range of one of the session's logs."""
+        header = self._header or await self.open()
+        log, start, stop = header.log_at(part.depth), part.start, part.stop or 0
         try:
-            return await self.commits.read(log, start, stop, kind)
+            found: list[Any] = await self.commits.ask(method, log, start, stop, *args)
+            return found
         except Missing as error:
             await self.refresh()
             raise CorruptStore(

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from sessile.conversation.messages import OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
-from sessile.conversation.past import KEPT, PastTurn
+from sessile.conversation.past import KEPT, Past, PastTurn
 from sessile.drive.arguments import Count
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
@@ -125,7 +125,7 @@ async def entries(h: Handle, kind: str | None = None, limit: Count | None = None
     if limit is None:
         found = [entry for entry in await h.entries(header, kind) if "." in entry.kind]
     elif limit:
-        async for part in h.backwards(header, limit, kind):
+        async for part in h.backwards(header, limit, lambda part: h.read(part, kind)):
             found[:0] = [entry for entry in part if "." in entry.kind]
             if len(found) >= limit:
                 break
@@ -173,9 +173,19 @@ async def get_history(h: Handle, limit: Count | None = None, *, after: Message |
         return []
     if after is not None:
         _, messages = await behind(h, header, after)
+    elif limit is None and header.count > 2 * KEPT:  # so many are not kept
+        return await _all_shown(h, header)
     else:
         messages = _shown(await h.past(header, limit))
     return handed_out(messages[-limit:] if limit else messages if limit is None else [])
+
+
+async def _all_shown(h: Handle, header: Header) -> list[Message]:
+    """All that is shown, the caller's own."""
+    messages = await h.messages(header)
+    if any("turn" in said for said in messages):  # else they are in order
+        messages = _shown(Past(header, messages, whole=True).last(None))
+    return messages if h.commits.can.read_messages else handed_out(messages)
 
 
 def _shown(turns: Iterable[PastTurn]) -> list[Message]:

@@ -18,6 +18,8 @@ class Capabilities:
     """The optional methods and attributes that a store has beyond the seven; None for those it does not have.
 
     load_last(session_id, count): the header and the last entries of its log, in one round trip.
+    read_messages(log, start, stop): the messages (`sessile.Message`) of a range, each the caller's own, where that is faster
+      than to make them of its entries; `Missing` as of `read`.
     wait(session_id, version, timeout): returns when the stored version may be another, or after so many seconds.
     search(text, user_id, limit, offset): a list of (log id, `Entry`) of all messages that were ever said and have all words
       of a text (`words` says what they are), best first, [] behind the last; what cannot be read is left out.
@@ -40,6 +42,7 @@ class Capabilities:
     """
 
     load_last: Callable[..., Any] | None = None
+    read_messages: Callable[..., Any] | None = None
     wait: Callable[..., Any] | None = None
     search: Callable[..., Any] | None = None
     logs: Callable[..., Any] | None = None

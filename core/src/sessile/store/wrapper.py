@@ -97,7 +97,7 @@ class StoreWrapper:
         """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
         if name in ("store", "_calls", "asynchronous"):  # of one that is not made yet, as while it is copied
             raise AttributeError(name)
-        if name == "load_last" and _overridden(self, "load", "read"):
+        if (name == "load_last" and _overridden(self, "load", "read")) or (name == "read_messages" and _overridden(self, "read")):
             raise AttributeError(name)
         found = getattr(self._calls, name)
         return (lambda *args: run(found(*args))) if name == "load_last" else found
@@ -187,7 +187,7 @@ class _Calls:
         if name in ("_store", "_wrapper", "_face"):  # of one that is not made yet
             raise AttributeError(name)
         found = getattr(self._store, name)
-        if name == "search" and type(self._wrapper).entry_out is not StoreWrapper.entry_out:
+        if name in ("search", "read_messages") and type(self._wrapper).entry_out is not StoreWrapper.entry_out:
             raise AttributeError(name)
         return self._load_last if name == "load_last" else found
 

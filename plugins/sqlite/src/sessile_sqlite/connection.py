@@ -14,28 +14,26 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from sessile.errors import Closed, CorruptStore, LockTimeout, StoreError
-from sessile.store import Recent
 from sessile_sqlite import forking
 from sessile_sqlite.schema import check_schema, prepare
 
-_KEYS = 10_000  # session keys kept in memory
 T = TypeVar("T")
 _LOOKED = 0.5  # seconds that reads go without a look whether the file is still there; a commit always looks
 
 
 class Connection:
-    """One for all threads of a process. keys: what is remembered of the rows of this very file, by session id.
+    """One for all threads of a process. renewed: called when there is another one.
 
     path: made with the first write. lock_timeout: seconds to wait for another process's transaction. table: see the store.
     """
 
-    def __init__(self, path: Path, table: str, lock_timeout: float) -> None:
+    def __init__(self, path: Path, table: str, lock_timeout: float, renewed: Callable[[], None]) -> None:
         self.path = path
         self.table = table
         self.lock_timeout = lock_timeout
         self.guard = threading.RLock()
         self.db: sqlite3.Connection | None = None
-        self.keys = Recent[str, int](_KEYS)
+        self._renewed = renewed
         self._file: tuple[object, ...] = ()  # what the connection is to (see `_file_at_path`)
         self._read_only = False  # may it not be written?
         self._frozen = False  # is it opened as immutable?
@@ -121,6 +119,7 @@ class Connection:
         except OSError as error:
             raise self._unusable(error) from error
         db = self._opened()
+        self._renewed()
         self.db, self._file = db, self._file_at_path() or ()
         self._close = weakref.finalize(self, _close, db, os.getpid())  # a store that nobody closed
         return db
@@ -165,7 +164,6 @@ class Connection:
         if self.db is not None:
             self._close()
         self.db = None
-        self.keys.clear()
 
     def _set_up(self, db: sqlite3.Connection) -> None:
         give_up = time.monotonic() + self.lock_timeout

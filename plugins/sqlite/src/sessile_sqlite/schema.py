@@ -2,8 +2,8 @@
 
 For `table_name="sessions"` these are: `sessions`, a small row a session with what changes at every commit;
 `sessions_details`, the rest of each header as JSON; `sessions_logs`, the id of each log, under the key of its session, which
-it outlives where forks inherit from it; `sessions_entries`; `sessions_texts` with its full-text index, filled when somebody
-searches. `sessile_schema` says how far each table name has come.
+it outlives where forks inherit from it; `sessions_entries` (see `entries.py`); `sessions_messages`, a view of these for people.
+The first search adds tables (see `search.py`). `sessile_schema` says how far each table name has come.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from sessile.errors import CorruptStore, StoreError
 from sessile.store import refuse_newer
+from sessile_sqlite.entries import COLUMNS, KEY_SHIFT, PIECE_BITS, ROLES
 
 VERSIONS = "sessile_schema"
 
@@ -30,17 +31,34 @@ def _first(db: Any, table: str) -> None:
         defaults={"indexed": 0},
     )
     logs.create_index(["log"], unique=True)
-    # sqlite-utils has no tables without row ids, which save each entry's second index
-    db.execute(
-        f"CREATE TABLE [{table}_entries] (log INTEGER, position INTEGER, kind TEXT, body TEXT, "
-        "PRIMARY KEY (log, position)) WITHOUT ROWID"
+    db.execute(f"CREATE TABLE [{table}_entries] (place INTEGER PRIMARY KEY, {COLUMNS.partition(', ')[2]})")
+    db.execute(_view(table))
+
+
+def _view(table: str) -> str:
+    """SQL for what a person sees in a shell: each message that was said, in order, also those that were taken back."""
+    pieces = (
+        f"SELECT body FROM [{table}_entries] p WHERE p.place >= e.place AND p.place < e.place + {2**PIECE_BITS} ORDER BY place"
     )
-    texts = db[f"{table}_texts"]
-    texts.create({"id": int, "log": int, "position": int, "text": str}, pk="id")
-    texts.create_index(["log"])
-    texts.enable_fts(["text"], create_triggers=True)
-    if sqlite3.sqlite_version_info >= (3, 42):  # the words of what is deleted do not stay in it until it is written anew
-        db.execute(f"INSERT INTO [{table}_texts_fts] ([{table}_texts_fts], rank) VALUES ('secure-delete', 1)")
+    roles = " ".join(f"WHEN {number} THEN '{role}'" for number, role in enumerate(ROLES))
+    return f"""
+        CREATE VIEW [{table}_messages] AS
+        SELECT
+            substr(log, instr(log, '.') + 1) AS session_id,
+            log,
+            position,
+            datetime(time, 'unixepoch') AS time,
+            CASE kind {roles} ELSE json_extract(text, '$.role') END AS role,
+            iif(typeof(kind) = 'integer', text, json_extract(text, '$.content')) AS content
+        FROM (
+            SELECT l.log, (e.place >> {PIECE_BITS}) - (l.key << {KEY_SHIFT - PIECE_BITS}) AS position, e.time, e.kind,
+                (SELECT group_concat(body, '') FROM ({pieces})) AS text
+            FROM [{table}_logs] l JOIN [{table}_entries] e
+                ON e.place >= l.key << {KEY_SHIFT} AND e.place < (l.key + 1) << {KEY_SHIFT}
+            WHERE e.kind < {len(ROLES)} OR e.kind = 'message'
+            ORDER BY e.place
+        )
+    """
 
 
 def _sessions(db: Any, table: str) -> None:
@@ -93,7 +111,7 @@ def prepare(connection: sqlite3.Connection, table: str) -> None:
             raise CorruptStore(f"there is a table {table!r} that is not sessile's: pass another table_name")
         for migrate in MIGRATIONS[done:]:
             migrate(db, table)
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {VERSIONS} (name TEXT PRIMARY KEY, version INTEGER)")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {VERSIONS} (name TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID")
         connection.execute(f"INSERT OR REPLACE INTO {VERSIONS} VALUES (?, ?)", (table, len(MIGRATIONS)))
         connection.execute("COMMIT")
     except BaseException:

@@ -1,119 +1,135 @@
-"""Full-text search. The index is brought up to date when somebody searches, so that appends pay nothing for it."""
+"""Full-text search. The index is made, and brought up to date, when somebody searches: appends pay nothing for it.
+
+For `table_name="sessions"` it is the table `sessions_words`: the words of each message, as the index takes them, under the
+place of its entry (see `entries.py`), without the text, which the entry has. `indexed` of a log says how far it goes.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 
-from sessile.errors import CorruptStore
+from sessile.errors import CorruptStore, Missing
 from sessile.store import Entry, from_entry, words
+from sessile_sqlite.entries import KEY_SHIFT, Entries, place_of, position_of
 
 PIECE = 1000  # entries that are indexed in one transaction
 
 
-def search(
-    db: sqlite3.Connection, table: str, text: str, user_id: str | None, limit: int, offset: int
-) -> list[tuple[str, Entry]]:
-    """(log id, entry) of the messages that have all words of `text`, best first. Includes messages that were reverted."""
-    from sqlite_utils import Database  # slow to import, and seldom needed
+class Index:
+    """The index of a store's messages. Includes those that were reverted."""
 
-    wanted = " ".join(f'"{word}"' for word in words(text))  # quoted, as some may be operators of FTS5
-    if not wanted:
+    def __init__(self, table: str, entries: Entries) -> None:
+        self._logs, self._words, self._headers = f"{table}_logs", f"{table}_words", table
+        self._entries = entries
+        head = f"coalesce(s.head, {entries.length}, 0)"
+        self._lengths = f"SELECT l.key, l.log, indexed, {head} FROM {self._logs} l LEFT JOIN {table} s USING (key)"
+
+    def search(self, db: sqlite3.Connection, text: str, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Entry]]:
+        """(log id, entry) of the messages that have all words of `text`, best first."""
+        wanted = " ".join(f'"{word}"' for word in words(text))  # quoted, as some may be operators of FTS5
+        if not wanted or not self._exists(db):
+            return []
+        sql = (
+            f"SELECT l.log, w.rowid FROM {self._words} w JOIN {self._logs} l ON l.key = w.rowid >> {KEY_SHIFT} "
+            f"WHERE {self._words} MATCH ? AND (? IS NULL OR l.user_id = ?) ORDER BY rank"
+        )
+        places = db.execute(sql, (wanted, user_id, user_id))
+        hits = ((log, entry) for log, place in places for entry in self._read(db, log, position_of(place)))
+        return [*islice(hits, offset, offset + limit)]
+
+    def look_through(self, db: sqlite3.Connection, text: str, user_id: str | None) -> Iterator[tuple[str, Entry]]:
+        """(log id, entry) of the messages that are not indexed yet and have all words: where no index can be written."""
+        wanted = set(words(text))
+        whose = self._lengths + " WHERE (? IS NULL OR l.user_id = ?)"
+        for _, log, indexed, head in db.execute(whose, (user_id, user_id)) if wanted else ():
+            for entry in self._messages(db, log, indexed, head):
+                if wanted <= set(_words(entry).split()):
+                    yield log, entry
+
+    def catch_up(self, write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]]) -> None:
+        """Index what was committed since the last search, in logs that outlived their sessions too.
+
+        write: does something on the connection, which is free for others in between: a commit waits for one piece, not for all.
+        """
+        waiting = write(self._begin)
+        while waiting:
+            waiting = write(lambda db, keys=waiting: self._index_piece(db, keys))
+
+    def forget(self, db: sqlite3.Connection, key: int, log: str, keep: int) -> None:
+        """Take the words of a log out of the index from a position on, before its entries go.
+
+        From SQLite 3.42 on the words are gone with that. Before, they stay in the index's file until it is written anew, by later
+        searches or `forget_words`; not where nothing else is left in it.
+        """
+        if not self._exists(db):
+            return
+        (indexed,) = db.execute(f"SELECT indexed FROM {self._logs} WHERE key = ?", (key,)).fetchone()
+        gone = [(place_of(key, entry.position), _words(entry)) for entry in self._messages(db, log, keep, indexed)]
+        db.executemany(f"INSERT INTO {self._words} ({self._words}, rowid, words) VALUES ('delete', ?, ?)", gone)
+        db.execute(f"UPDATE {self._logs} SET indexed = min(indexed, ?) WHERE key = ?", (keep, key))
+        if gone and not db.execute(f"SELECT 1 FROM {self._logs} WHERE indexed > 0 LIMIT 1").fetchone():
+            db.execute(f"INSERT INTO {self._words} ({self._words}) VALUES ('delete-all')")
+
+    def forget_words(self, db: sqlite3.Connection) -> None:
+        """Write the index anew, without the words of texts that were deleted: takes as long as it is large."""
+        if self._exists(db):
+            db.execute(f"INSERT INTO {self._words} ({self._words}) VALUES ('optimize')")
+
+    def behind(self, db: sqlite3.Connection) -> list[int]:
+        """The keys of the logs with entries that are not indexed yet."""
+        return [key for key, _, indexed, head in db.execute(self._lengths) if indexed < head]
+
+    def _exists(self, db: sqlite3.Connection) -> bool:
+        return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (self._words,)).fetchone())
+
+    def _begin(self, db: sqlite3.Connection) -> list[int]:
+        if not self._exists(db):
+            db.execute("BEGIN IMMEDIATE")
+            if not self._exists(db):
+                # the words are compared by `sessile.store.words`: what it makes, FTS5 only has to part at the spaces
+                db.execute(f"CREATE VIRTUAL TABLE {self._words} USING fts5 (words, content='', tokenize='ascii')")
+                if sqlite3.sqlite_version_info >= (3, 42):  # what is deleted does not stay in it until it is written anew
+                    db.execute(f"INSERT INTO {self._words} ({self._words}, rank) VALUES ('secure-delete', 1)")
+            db.execute("COMMIT")
+        return self.behind(db)
+
+    def _index_piece(self, db: sqlite3.Connection, waiting: list[int]) -> list[int]:
+        """Index the next entries of these logs in one transaction. Returns the logs that are behind still."""
+        db.execute("BEGIN IMMEDIATE")
+        left = PIECE
+        while waiting and left > 0:
+            key = waiting.pop()
+            # anew: another process may have indexed it meanwhile, or removed it
+            _, log, start, head = db.execute(f"{self._lengths} WHERE l.key = ?", (key,)).fetchone() or (key, "", 0, 0)
+            stop = min(start + left, head)
+            if start < stop:
+                rows = [(place_of(key, e.position), _words(e)) for e in self._messages(db, log, start, stop)]
+                db.executemany(f"INSERT INTO {self._words} (rowid, words) VALUES (?, ?)", rows)
+                db.execute(f"UPDATE {self._logs} SET indexed = ? WHERE key = ?", (stop, key))
+                left -= stop - start
+            if stop < head:
+                waiting.append(key)
+        db.execute("COMMIT")
+        return waiting
+
+    def _messages(self, db: sqlite3.Connection, log: str, start: int, stop: int) -> Iterable[Entry]:
+        """The messages of a range, as far as they can be read: a broken entry must not keep the others from being found."""
+        if start >= stop:
+            return []
+        try:
+            return self._entries.read(db, log, start, stop, "message")
+        except (CorruptStore, Missing):
+            return [entry for position in range(start, stop) for entry in self._read(db, log, position)]
+
+    def _read(self, db: sqlite3.Connection, log: str, position: int) -> list[Entry]:
+        with suppress(CorruptStore, Missing):
+            return self._entries.read(db, log, position, position + 1, "message")
         return []
-    whose = f"log IN (SELECT key FROM {table}_logs WHERE user_id = :user)" if user_id is not None else None
-    found = Database(db)[f"{table}_texts"].search_sql(columns=["log", "position"], where=whose, limit=limit, offset=offset)
-    values = {"query": wanted, "user": user_id}
-    hits: list[tuple[str, Entry]] = []
-    for key, position in db.execute(found, values).fetchall():
-        row = db.execute(
-            f"SELECT l.log, e.body FROM {table}_logs l JOIN {table}_entries e ON e.log = l.key WHERE l.key = ? AND position = ?",
-            (key, position),
-        ).fetchone()
-        if row:
-            with suppress(CorruptStore):  # a broken entry must not keep the others from being found
-                hits.append((row[0], Entry.from_json(row[1])))
-    return hits
 
 
-def look_through(db: sqlite3.Connection, table: str, text: str, user_id: str | None) -> Iterator[tuple[str, Entry]]:
-    """(log id, entry) of the messages that are not indexed yet and have all words of `text`: where no index can be written."""
-    wanted = set(words(text))
-    sql = (
-        f"SELECT l.log, e.body FROM {table}_logs l JOIN {table}_entries e ON e.log = l.key WHERE e.kind = 'message' "
-        "AND e.position >= l.indexed AND (? IS NULL OR l.user_id = ?)"
-    )
-    for log, body in db.execute(sql, (user_id, user_id)):
-        if wanted and wanted <= set(_text(body).split()):
-            with suppress(CorruptStore):
-                yield log, Entry.from_json(body)
-
-
-def catch_up(write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]], table: str) -> None:
-    """Index what was committed since the last search, in logs that outlived their sessions too.
-
-    write: does something on the connection, which is free for others in between: a commit waits for one piece, not for all.
-    """
-    waiting = write(lambda db: _behind(db, table))
-    while waiting:
-        waiting = write(lambda db, keys=waiting: _index_piece(db, table, keys))
-
-
-def forget(db: sqlite3.Connection, table: str, key: int, keep: int) -> None:
-    """Take the texts of a log out of the index from a position on.
-
-    From SQLite 3.42 on the words are gone with that. Before, they stay in the index's file until it is written anew, by later
-    searches or `forget_words`; not where nothing else is left in it.
-    """
-    gone = db.execute(f"DELETE FROM {table}_texts WHERE log = ? AND position >= ?", (key, keep)).rowcount
-    if gone and not db.execute(f"SELECT 1 FROM {table}_texts LIMIT 1").fetchone():
-        db.execute(f"INSERT INTO {table}_texts_fts ({table}_texts_fts) VALUES ('delete-all')")
-
-
-def forget_words(db: sqlite3.Connection, table: str) -> None:
-    """Write the index anew, without the words of texts that were deleted: takes as long as it is large."""
-    db.execute(f"INSERT INTO {table}_texts_fts ({table}_texts_fts) VALUES ('optimize')")
-
-
-def _behind(db: sqlite3.Connection, table: str) -> list[int]:
-    """The keys of the logs with entries that are not indexed yet."""
-    return [key for key, indexed, head in db.execute(_lengths(table)) if indexed < head]
-
-
-def _lengths(table: str) -> str:
-    """SQL for (key, how many entries are indexed, how many there are) of each log."""
-    head = f"coalesce(s.head, (SELECT max(position) + 1 FROM {table}_entries e WHERE e.log = l.key), 0)"
-    return f"SELECT l.key, indexed, {head} FROM {table}_logs l LEFT JOIN {table} s USING (key)"
-
-
-def _index_piece(db: sqlite3.Connection, table: str, waiting: list[int]) -> list[int]:
-    """Index the next entries of these logs in one transaction. Returns the logs that are behind still."""
-    db.execute("BEGIN IMMEDIATE")
-    left = PIECE
-    while waiting and left > 0:
-        key = waiting.pop()
-        # anew: another process may have indexed it meanwhile, or removed it
-        _, start, head = db.execute(f"{_lengths(table)} WHERE l.key = ?", (key,)).fetchone() or (key, 0, 0)
-        stop = min(start + left, head)
-        if start < stop:
-            _index(db, table, key, start, stop)
-            left -= stop - start
-        if stop < head:
-            waiting.append(key)
-    db.execute("COMMIT")
-    return waiting
-
-
-def _index(db: sqlite3.Connection, table: str, key: int, start: int, stop: int) -> None:
-    sql = f"SELECT position, body FROM {table}_entries WHERE log = ? AND position >= ? AND position < ? AND kind = 'message'"
-    rows = [(key, position, _text(body)) for position, body in db.execute(sql, (key, start, stop))]
-    db.executemany(f"INSERT INTO {table}_texts (log, position, text) VALUES (?, ?, ?)", rows)
-    db.execute(f"UPDATE {table}_logs SET indexed = ? WHERE key = ?", (stop, key))
-
-
-def _text(body: str) -> str:
+def _words(entry: Entry) -> str:
     """The words of a message as they are indexed: what the index takes for a word is then decided in one place."""
-    try:
-        return " ".join(words(from_entry(Entry.from_json(body)).text))
-    except CorruptStore:  # a broken entry must not keep the others from being found
-        return ""
+    return " ".join(words(from_entry(entry).text))

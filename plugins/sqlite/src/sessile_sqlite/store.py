@@ -7,34 +7,20 @@ import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sessile.errors import CorruptStore, InvalidInput, StoreError
-from sessile.store import (
-    COLUMNS,
-    Entry,
-    Header,
-    Page,
-    Query,
-    Seconds,
-    checked,
-    conflict,
-    from_json,
-    from_row,
-    missing,
-    page_of_rows,
-    path_options,
-    to_json,
-    url_path,
-)
+from sessile import Message
+from sessile.errors import InvalidInput, StoreError
+from sessile.store import Entry, Header, Page, Query, Seconds, checked, conflict, path_options, url_path
 from sessile_sqlite.connection import Connection
-from sessile_sqlite.rows import conditions, to_details
+from sessile_sqlite.entries import Entries, to_rows
+from sessile_sqlite.headers import Headers
 from sessile_sqlite.schema import MIGRATIONS, version
-from sessile_sqlite.search import catch_up, forget, forget_words, look_through, search
+from sessile_sqlite.search import Index
 
 
 class SQLiteSessionStore:
@@ -56,11 +42,10 @@ class SQLiteSessionStore:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.table = table_name
         self.lock_timeout = lock_timeout
-        self._connection = Connection(self.path, table_name, lock_timeout)
-        self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
-        columns = ", ".join(f"s.{column}" for column in COLUMNS.values())
-        self._select = f"SELECT {columns}, d.body FROM {table_name} s LEFT JOIN {table_name}_details d USING (key)"
-        self._insert_entry = f"INSERT INTO {table_name}_entries VALUES (?, ?, ?, ?)"
+        self._headers = Headers(table_name)
+        self._entries = Entries(table_name)
+        self._index = Index(table_name, self._entries)
+        self._connection = Connection(self.path, table_name, lock_timeout, self._headers.forget)
 
     @classmethod
     def from_url(cls, url: str) -> SQLiteSessionStore:
@@ -83,43 +68,27 @@ class SQLiteSessionStore:
 
     def load(self, session_id: str) -> Header | None:
         with self._connection.reading() as db:
-            row = db and db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-            return from_row(row) if row else None
+            return self._headers.load(db, session_id) if db else None
 
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
-        rows = [(entry.position, entry.kind, entry.json) for entry in entries]
+        rows = [row for entry in entries for row in to_rows(entry)]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("BEGIN IMMEDIATE")
-            key = self._update(db, session_id, expected, changes) if expected else self._insert(db, session_id, changes)
-            for row in rows:
-                db.execute(self._insert_entry, (key, *row))
+            key = self._headers.put(db, session_id, expected, changes)
+            if rows:
+                self._entries.add(db, key, rows)
             db.execute("COMMIT")
 
         self._connection.write(work)
 
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
-        if start >= stop:
-            return []
-        sql = (
-            f"SELECT position, body FROM {self.table}_entries WHERE log = (SELECT key FROM {self.table}_logs WHERE log = ?) "
-            f"AND position >= ? AND position < ?{' AND (kind = ? OR position = ?)' if kind else ''} ORDER BY position"
-        )
         with self._connection.reading() as db:
-            rows = db.execute(sql, (log, start, stop, *((kind, stop - 1) if kind else ()))).fetchall() if db else []
-        if not rows or rows[-1][0] != stop - 1 or (kind is None and len(rows) < stop - start):
-            raise missing(log, start, stop)
-        entries = Entry.all_from_json([body for _, body in rows])
-        if kind is not None and entries[-1].kind != kind:  # read only to see that the range is whole
-            entries.pop()
-        return entries
+            return self._entries.read(db, log, start, stop, kind) if start < stop else []
 
     def find(self, query: Query) -> Page[Header]:
-        where, values = conditions(query)
-        sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
         with self._connection.reading() as db:
-            rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
-        return page_of_rows(rows, query.limit, from_row)
+            return self._headers.find(db, query)
 
     def delete(self, session_id: str, *, expected: int | None) -> None:
         if not self._connection.exists():
@@ -127,12 +96,8 @@ class SQLiteSessionStore:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("BEGIN IMMEDIATE")
-            key = self._to_delete(db, session_id, expected)
-            db.execute(f"DELETE FROM {self.table} WHERE key = ?", (key,))
-            db.execute(f"DELETE FROM {self.table}_details WHERE key = ?", (key,))
-            self._forget_empty(db, key)
+            self._forget_empty(db, self._headers.remove(db, session_id, expected))
             db.execute("COMMIT")
-            self._connection.keys.pop(session_id, None)
 
         self._connection.write(work)
 
@@ -144,16 +109,23 @@ class SQLiteSessionStore:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute(f"SELECT key FROM {self.table}_logs WHERE log = ?", (log,)).fetchone()
             if row:
-                forget(db, self.table, *row, keep)
-                db.execute(f"DELETE FROM {self.table}_entries WHERE log = ? AND position >= ?", (*row, keep))
+                self._index.forget(db, *row, log, keep)
+                self._entries.cut(db, *row, keep)
                 self._forget_empty(db, *row)
             db.execute("COMMIT")
 
         self._connection.write(work)
 
+    # -- more
+
+    def read_messages(self, log: str, start: int, stop: int) -> list[Message]:
+        """The messages of a range, faster than their entries."""
+        with self._connection.reading() as db:
+            return self._entries.read_messages(db, log, start, stop) if start < stop else []
+
     def logs(self) -> list[str]:
         """The ids of all logs that have entries."""
-        sql = f"SELECT log FROM {self.table}_logs l WHERE EXISTS (SELECT 1 FROM {self.table}_entries e WHERE e.log = l.key)"
+        sql = f"SELECT log FROM {self.table}_logs l WHERE {self._entries.length}"
         with self._connection.reading() as db:
             return [log for (log,) in db.execute(sql)] if db else []
 
@@ -166,15 +138,15 @@ class SQLiteSessionStore:
             return []
         try:
             if self._connection.may_write():
-                catch_up(self._connection.write, self.table)
-                return self._connection.write(lambda db: search(db, self.table, text, user_id, limit, offset))
+                self._index.catch_up(self._connection.write)
+                return self._connection.write(lambda db: self._index.search(db, text, user_id, limit, offset))
         except StoreError:
             if self._connection.may_write():
                 raise
         with self._connection.reading() as db:
-            hits = search(db, self.table, text, user_id, limit + offset, 0) if db else []
+            hits = self._index.search(db, text, user_id, limit + offset, 0) if db else []
             missing = limit + offset - len(hits)
-            behind = islice(look_through(db, self.table, text, user_id), max(0, missing)) if db else ()
+            behind = islice(self._index.look_through(db, text, user_id), max(0, missing)) if db else ()
             return [*hits, *behind][offset : offset + limit]
 
     def migrate(self) -> tuple[int, int]:
@@ -190,86 +162,22 @@ class SQLiteSessionStore:
             if db is None:
                 return {"file": "not made yet"}
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            sql = f"SELECT count(*) FROM {self.table} JOIN {self.table}_logs USING (key) WHERE indexed < head"
-            (behind,) = db.execute(sql).fetchone()
+            behind = len(self._index.behind(db))
         if repair:
-            self._connection.write(lambda db: forget_words(db, self.table))
+            self._connection.write(self._index.forget_words)
         if repair and behind:
             self.search("")
             behind = 0
         index = f"{behind} sessions behind, which the next search mends" if behind else "complete"
         return {"server": f"SQLite {sqlite3.sqlite_version}", "file": sound, "index": index}
 
-    # -- writing
-
-    def _update(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
-        names = tuple(changes)
-        sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
-        values = [value for name, value in changes.items() if name in COLUMNS]
-        known = self._connection.keys.get(session_id)
-        key = known or self._find_key(db, session_id)
-        done = db.execute(sql, (*values, key, session_id, expected))
-        if done.rowcount != 1 and known:  # it may be of a session that was deleted and begun anew
-            key = self._find_key(db, session_id)
-            done = db.execute(sql, (*values, key, session_id, expected))
-        if done.rowcount != 1:
-            self._connection.keys.pop(session_id, None)
-            self._lost(db, session_id, expected)
-        if len(values) < len(changes):
-            self._update_details(db, key, changes)
-        return key
-
-    def _update_sql(self, names: Sequence[str]) -> str:
-        sets = ", ".join(f"{COLUMNS[name]} = ?" for name in names if name in COLUMNS)
-        # the session id too: after a delete its key may be given to another
-        return f"UPDATE {self.table} SET {sets} WHERE key = ? AND session_id = ? AND version = ?"
-
-    def _update_details(self, db: sqlite3.Connection, key: int, changes: Mapping[str, Any]) -> None:
-        (body,) = db.execute(f"SELECT body FROM {self.table}_details WHERE key = ?", (key,)).fetchone()
-        details = to_details({**from_json(body), **changes})
-        db.execute(f"UPDATE {self.table}_details SET body = ? WHERE key = ?", (to_json(details), key))
-
-    def _insert(self, db: sqlite3.Connection, session_id: str, changes: Mapping[str, Any]) -> int:
-        names = [name for name in changes if name in COLUMNS]
-        if db.execute(f"SELECT 1 FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone():
-            self._lost(db, session_id, 0)
-        log = db.execute(f"INSERT INTO {self.table}_logs (log, user_id) VALUES (?, ?)", (changes["log"], changes["user_id"]))
-        key = self._know_key(session_id, int(log.lastrowid or 0))
-        sql = f"INSERT INTO {self.table} (key, {', '.join(COLUMNS[n] for n in names)}) VALUES (?{', ?' * len(names)})"
-        db.execute(sql, [key, *(changes[name] for name in names)])
-        db.execute(f"INSERT INTO {self.table}_details VALUES (?, ?)", (key, to_json(to_details(changes))))
-        return key
-
-    def _to_delete(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> int:
-        """The key of the session to delete; `Conflict` where it is not at that version, or (None) can be read."""
-        sql = f"SELECT key, version FROM {self.table} WHERE session_id = ?"
-        key, version = db.execute(sql, (session_id,)).fetchone() or (0, 0)
-        if expected is None:
-            with suppress(CorruptStore):
-                self._lost(db, session_id, expected)
-        elif not version or version != expected:
-            self._lost(db, session_id, expected)
-        return int(key)
-
     def _forget_empty(self, db: sqlite3.Connection, key: int) -> None:
         """Remove a log without entries that no session has."""
-        sql = (
-            f"DELETE FROM {self.table}_logs WHERE key = ? AND NOT EXISTS (SELECT 1 FROM {self.table} WHERE key = ?) "
-            f"AND NOT EXISTS (SELECT 1 FROM {self.table}_entries WHERE log = ?)"
+        db.execute(
+            f"DELETE FROM {self.table}_logs AS l WHERE key = ? AND NOT EXISTS (SELECT 1 FROM {self.table} WHERE key = l.key) "
+            f"AND {self._entries.length} IS NULL",
+            (key,),
         )
-        db.execute(sql, (key, key, key))
-
-    def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
-        row = db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-        raise conflict(session_id, expected, from_row(row) if row else None)
-
-    def _find_key(self, db: sqlite3.Connection, session_id: str) -> int:
-        row = db.execute(f"SELECT key FROM {self.table} WHERE session_id = ?", (session_id,)).fetchone()
-        return self._know_key(session_id, int(row[0])) if row else -1
-
-    def _know_key(self, session_id: str, key: int) -> int:
-        self._connection.keys[session_id] = key
-        return key
 
 
 @functools.lru_cache(maxsize=1000)

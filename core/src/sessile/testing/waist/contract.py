@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from sessile.conversation.messages import ROLES, from_entry
 from sessile.errors import Closed, Conflict, Missing
-from sessile.log.entries import Entry
+from sessile.log.entries import MESSAGE, Entry
 from sessile.log.stamping import Change, Draft, stamp
 from sessile.store.waist import Query
 from sessile.testing.fixtures import CONFUSABLE, StoreFixtures, born, capability, commit, say
@@ -136,6 +137,29 @@ class WaistTests(StoreFixtures):
             for kind in (None, "message", "un.heard"):
                 with pytest.raises(Missing):
                     store.read(log, start, stop, kind)
+
+    @capability("read")
+    def test_messages_are_those_of_the_entries(self, store: Any) -> None:
+        if not hasattr(store.store, "read_messages"):
+            return
+        bodies: list[dict[str, Any]] = [
+            *({"role": role, "content": text} for role in ROLES for text in ("", "x", "ä\u2028" * 300, "z" * 5000)),
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "name": "f", "arguments": {"a": [1, 2.0]}}]},
+            {"role": "user", "content": ["a", {"type": "text", "text": "b" * 2000}], "metadata": {"content": "x"}},
+        ]
+        drafts = [Draft(MESSAGE, body, turn=turn, raw=raw) for body in bodies for turn in (None, "t") for raw in (None, "{}")]
+        own = Draft("a.b", {"role": "user", "content": "no message" * 300})
+        header = commit(store, born("s"), own, *drafts, own)
+        for start, stop in ((0, header.head), (1, header.head - 1), (0, 1), (header.head - 1, header.head), (2, 9)):
+            entries = store.read(header.log, start, stop, MESSAGE)
+            assert store.read_messages(header.log, start, stop) == [from_entry(entry) for entry in entries]
+        assert store.read_messages(header.log, 2, 2) == []
+        found = store.read_messages(header.log, 0, header.head)
+        found[-1]["content"][1]["text"] = "changed"
+        assert store.read_messages(header.log, 0, header.head)[-1]["content"][1]["text"] == "b" * 2000
+        for start, stop in ((0, header.head + 1), (header.head, header.head + 1)):
+            with pytest.raises(Missing):
+                store.read_messages(header.log, start, stop)
 
     # -- find
 
