@@ -7,6 +7,7 @@ from typing import Any
 
 from sessile.errors import InvalidMessage
 
+_PLAIN = (tuple, list, str)
 _ROLES = {"developer": "system"}  # OpenAI's newer word
 
 
@@ -16,6 +17,8 @@ def to_plain(value: Any) -> Any:
     A function call of OpenAI's Responses API becomes an assistant's message with one tool call, its output a tool's
     message. An object with `model_dump()` (a pydantic model, as SDKs return them) becomes its dict.
     """
+    if type(value) in _PLAIN:
+        return value
     dump = None if isinstance(value, (Mapping, type)) else getattr(value, "model_dump", None)
     if callable(dump):
         value = dump(mode="json")
@@ -37,5 +40,7 @@ def to_plain(value: Any) -> Any:
 
 def is_call(value: Any) -> bool:
     """Is this one of the function calls that a model made, each an item of its own?"""
+    if type(value) in _PLAIN:
+        return False
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
     return bool(kind == "function_call")

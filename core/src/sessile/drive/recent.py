@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 from typing import Any, TypeVar
 
 K = TypeVar("K")
@@ -22,14 +21,17 @@ class Recent(OrderedDict[K, V]):
 
     def get(self, key: K, default: Any = None) -> Any:
         """The value of a key, which counts as used; `default` where there is none."""
-        with suppress(KeyError):
+        try:
             self.move_to_end(key)
             return self[key]
-        return default
+        except KeyError:
+            return default
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
-        with suppress(KeyError):  # taken away by another thread
+        try:
             self.move_to_end(key)
             if len(self) > self._most:
                 self.popitem(last=False)
+        except KeyError:  # taken away by another thread
+            pass

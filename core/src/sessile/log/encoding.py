@@ -15,7 +15,24 @@ from sessile.errors import InvalidInput
 
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
-to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+quoted: Callable[[str], str] = json.encoder.encode_basestring  # type: ignore[attr-defined]  # a text as JSON
+
+
+def _encode() -> Callable[[JSON], str]:
+    """The encoder, without what the standard library does anew for each value, where it is as it is known to be."""
+    try:
+        make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+        chunks = make(None, _ENCODER.default, quoted, None, ":", ",", True, False, False)
+        sample = {"b": [1, 2.5, None, True, "ä\n\u2028"], "a": {"\"": -1e-07}}
+        if "".join(chunks(sample, 0)) == _ENCODER.encode(sample):
+            return lambda value: "".join(chunks(value, 0))
+    except (AttributeError, TypeError):
+        pass
+    return _ENCODER.encode
+
+
+to_json = _encode()
 _scan: Callable[[str, int], tuple[JSON, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # undocumented
 
 
