@@ -117,7 +117,7 @@ def test_a_log_that_lost_what_the_state_file_knows_is_no_shorter_session(store: 
     manager.create_session(session_id="whole").add_message("user", "not concerned")
     session = manager.create_session(session_id="s")
     for number in range(60):
-        session.add_message("user", str(number))
+        session.add_message("user", f"{number} " * 300)
     path = store.path / "s" / "log.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     assert json.loads((store.path / "s" / "state.json").read_text())["header"]["head"] > 30

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from sessile.conversation.foreign import is_call, to_plain
 from sessile.drive.shown import shorten
-from sessile.errors import InvalidMessage, ReadOnly
+from sessile.errors import CorruptStore, InvalidMessage, ReadOnly
 from sessile.log.encoding import JSON, copied, from_json, json_value
 from sessile.log.entries import Entry
 from sessile.log.ids import CONTROL, new_id
@@ -254,13 +254,25 @@ def draft(said: Message, turn: str | None = None, message_id: str | None = None)
 
 
 def from_entry(entry: Entry) -> Message:
-    """The message that a "message" entry holds. It shares the entry's values: `handed_out` copies them for somebody else."""
+    """The message that a "message" entry holds. It shares the entry's values: `handed_out` copies them for somebody else.
+
+    `CorruptStore` where that is no message.
+    """
+    if entry.body.get("role") not in ROLES or ("tool_calls" in entry.body and not _are_calls(entry.body["tool_calls"])):
+        raise CorruptStore(f"entry {entry.position} is no message: {shorten(entry.body, 80)}. Restore a copy")
     if entry.raw is not None:
         about = {"id": entry.id, "timestamp": entry.time, "raw": entry.raw}
         return Message(entry.body, **about) if entry.turn is None else Message(entry.body, **about, turn=entry.turn)
     if entry.turn is None:
         return Message(entry.body, id=entry.id, timestamp=entry.time)
     return Message(entry.body, id=entry.id, timestamp=entry.time, turn=entry.turn)
+
+
+def _are_calls(calls: object) -> bool:
+    """Is this what `_tool_calls` makes?"""
+    return isinstance(calls, list) and all(
+        isinstance(call, dict) and isinstance(call.get("id"), str) and isinstance(call.get("arguments"), dict) for call in calls
+    )
 
 
 def handed_out(messages: Iterable[Message]) -> list[Message]:

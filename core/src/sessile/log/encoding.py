@@ -16,7 +16,7 @@ from sessile.errors import InvalidInput
 JSON = Any  # what `json` can hold: None, bool, int, float, str, and lists and string-keyed dicts of them
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
-quoted: Callable[[str], str] = json.encoder.encode_basestring  # type: ignore[attr-defined]  # a text as JSON
+quoted: Callable[[str], str] = json.encoder.encode_basestring  # a text as JSON
 
 
 def _encode() -> Callable[[JSON], str]:
@@ -24,7 +24,7 @@ def _encode() -> Callable[[JSON], str]:
     try:
         make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
         chunks = make(None, _ENCODER.default, quoted, None, ":", ",", True, False, False)
-        sample = {"b": [1, 2.5, None, True, "ä\n\u2028"], "a": {"\"": -1e-07}}
+        sample = {"b": [1, 2.5, None, True, "ä\n\u2028"], "a": {'"': -1e-07}}
         if "".join(chunks(sample, 0)) == _ENCODER.encode(sample):
             return lambda value: "".join(chunks(value, 0))
     except (AttributeError, TypeError):

@@ -1,6 +1,6 @@
 """Stores: what the author of one needs. The seven methods are in `waist.py`; the conformance kit holds a store to them."""
 
-from sessile.conversation.messages import from_entry
+from sessile.conversation.messages import ROLES, from_entry
 from sessile.drive.arguments import Lifetime, Seconds, checked
 from sessile.drive.background import background
 from sessile.drive.faces import run
@@ -26,6 +26,7 @@ __all__ = [
     "MARGIN",
     "MOST",
     "RESERVED",
+    "ROLES",
     "STATUSES",
     "UNSEEN",
     "Capabilities",

@@ -17,7 +17,7 @@ from sessile_file import logfile
 from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
 
 FORMAT = 1
-LAG = 4096  # bytes the log may grow before state.json is written anew (or its own size, if that is more)
+LAG = 32_768  # bytes the log may grow before state.json is written anew (or its own size, if that is more)
 _TAIL = 64  # bytes: room for the random id of a commit
 _KEPT = "kept-"
 
@@ -264,7 +264,7 @@ def _log_in(path: Path) -> str | None:
     """The id of the log in a file; None where there is none, or it has no entries."""
     with suppress(FileNotFoundError, NotADirectoryError), opened(path) as descriptor:
         log = logfile.log_of(descriptor, str(path))
-        if log and next(logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)), None) is not None:
+        if log and logfile.entries(descriptor, os.fstat(descriptor).st_size, 0, 1, str(path)):
             return log
     return None
 

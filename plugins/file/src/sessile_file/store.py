@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
+from sessile import Message
 from sessile.errors import Closed, CorruptStore, SessileError, StoreError
 from sessile.store import (
     RESERVED,
@@ -27,6 +28,7 @@ from sessile.store import (
     checked,
     conflict,
     file_name,
+    missing,
     owner_of,
     path_options,
     recency,
@@ -43,6 +45,7 @@ from sessile_file.locking import locked
 P = ParamSpec("P")
 T = TypeVar("T")
 _CACHED = 10_000  # headers kept in memory
+_LOOKS = 3  # for a log that moves meanwhile (it is kept, its session is deleted), which is found where it went
 
 
 def _explained(method: Callable[P, T]) -> Callable[P, T]:
@@ -138,11 +141,23 @@ class FileSessionStore:
         if start >= stop:
             return []
         found: list[Entry] = []
-        for _ in range(3):  # a log that moves meanwhile (it is kept, its session is deleted) is found where it went
-            found = self._found(folder, log, start, stop)
+        for _ in range(_LOOKS):
+            found = self._found(folder, log, start, stop, logfile.entries) or []
             if len(found) == stop - start:
                 break
         return whole(found, log, start, stop, kind)
+
+    @_explained
+    def read_messages(self, log: str, start: int, stop: int) -> list[Message]:
+        """The messages of a range, faster than their entries."""
+        folder = self._folder(owner_of(log))
+        for _ in range(_LOOKS if start < stop else 0):
+            found, count = self._found(folder, log, start, stop, logfile.messages) or ([], 0)
+            if count == stop - start:
+                return found
+        if start < stop:
+            raise missing(log, start, stop)
+        return []
 
     @_explained
     def find(self, query: Query) -> Page[Header]:
@@ -247,18 +262,18 @@ class FileSessionStore:
             raise conflict(session_id, expected, known.header if known else None)
         return known
 
-    def _found(self, folder: Folder, log: str, start: int, stop: int) -> list[Entry]:
-        """The entries of a range as far as they are where the log is looked for."""
+    def _found(self, folder: Folder, log: str, start: int, stop: int, read: Callable[[int, int, int, int, str], T]) -> T | None:
+        """What is read of a range as far as it is where the log is looked for."""
         kept = folder.kept(log)
         with suppress(FileNotFoundError), self._readable(folder), opened(kept) as descriptor:
             size = os.fstat(descriptor).st_size
-            return list(logfile.entries(descriptor, size, start, stop, str(kept)))
+            return read(descriptor, size, start, stop, str(kept))
         with suppress(FileNotFoundError), self._readable(folder), opened(folder.log) as descriptor:
             known = folder.folded(self._known.get(folder.name), descriptor)
             self._remember(folder, known)
             if known is not None and known.header.log == log:
-                return list(logfile.entries(descriptor, known.end, start, min(stop, known.header.head), str(folder.log)))
-        return []
+                return read(descriptor, known.end, start, min(stop, known.header.head), str(folder.log))
+        return None
 
     # -- lists
 

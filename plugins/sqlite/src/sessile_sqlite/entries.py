@@ -20,7 +20,8 @@ from sessile.errors import CorruptStore
 from sessile.store import Entry, from_entry, from_json, missing, to_json
 
 COLUMNS = "place, kind, id, time, turn, count, base, prev, body, raw"
-ROLES = ("system", "user", "assistant", "tool")
+
+ROLES = ("system", "user", "assistant", "tool")  # what the numbers mean, in files that are there: for good
 PIECE_BITS = 3  # of a place
 KEY_SHIFT = PIECE_BITS + 31  # bits of a place below the key of the log
 
