@@ -33,7 +33,7 @@ def test_a_server_that_is_not_there(kind: str, caplog: pytest.LogCaptureFixture)
     begin = time.monotonic()
     with pytest.raises(StoreError, match=r"does not answer.*is the server up") as caught:
         Session("s", store=url)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10  # not the many seconds that a lost one is waited for
     for text in (str(caught.value), repr(caught.value), repr(open_store(url))):
         assert "secret-word" not in text
         assert "someone:***@" in text or "Error" in text
