@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import attrs
@@ -58,9 +59,12 @@ class Entry:
     def json(self) -> str:
         """The entry as one line of canonical JSON: what a store keeps, and what is hashed."""
         usual = type(self.time) is float and type(self.position) is type(self.count) is type(self.base) is int
-        if self.extra or not usual or self.time - self.time != 0:  # which is NaN for what JSON does not have
-            return to_json(self._plain())
-        # by hand, the keys in their order: this is on the path of every append
+        if usual and not self.extra and self.time - self.time == 0:  # which is NaN for what JSON does not have
+            with suppress(TypeError):  # of a value that is no text, though it should be
+                return self._written()
+        return to_json(self._plain())
+
+    def _written(self) -> str:  # by hand, the keys in their order: this is on the path of every append
         base = f'"base":{self.base},' if self.base >= 0 else ""
         count = f'"count":{self.count},' if self.count else ""
         prev = f'"prev":{quoted(self.prev)},' if self.prev else ""

@@ -23,8 +23,8 @@ from sessile.engine.handle import Handle
 from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Missing, SessionExists, SessionNotFound
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Ancestor, Header
-from sessile.log.ids import RESERVED, new_id, new_log_id, owner_of
-from sessile.log.stamping import next_version
+from sessile.log.ids import RESERVED, new_log_id, owner_of
+from sessile.log.stamping import new_commit_id, next_version
 from sessile.plugins.discovery import installed
 from sessile.store.opening import find_store
 from sessile.store.waist import Query
@@ -130,7 +130,7 @@ class Copier:
             content = header.to_dict()
             fields = {name: content[name] for name in OF_THE_LOG}
             fields.update(await keep_inherited(self.target, there))
-            await self.target.put(there, entries, {**next_version(there, header.updated_at, new_id()), **fields})
+            await self.target.put(there, entries, {**next_version(there, header.updated_at, new_commit_id(entries)), **fields})
         self._logs[header.log] = Ancestor(there.log, header.head)  # not before it has them
         return behind
 

@@ -17,7 +17,7 @@ from sessile.log.encoding import JSON
 from sessile.log.entries import Entry
 from sessile.log.header import PENDING, Ancestor, Header
 from sessile.log.ids import RESERVED, new_id, new_log_id
-from sessile.log.stamping import clock, next_version
+from sessile.log.stamping import clock, new_commit_id, next_version
 
 BATCH = 256  # entries written in one commit
 _OWNER = f"{RESERVED}copy:"  # how the ids of hidden owners begin
@@ -96,7 +96,8 @@ class Transplant:
 
     async def _append(self, header: Header, pages: Pages) -> Header:
         async for entries in pages:
-            fields = {**next_version(header, clock(), new_id()), "head": entries[-1].position + 1, "hash": entries[-1].hash}
+            commit = new_commit_id(entries)
+            fields = {**next_version(header, clock(), commit), "head": entries[-1].position + 1, "hash": entries[-1].hash}
             try:
                 header = await self.commits.put(header, entries, fields)
             except Conflict as lost:

@@ -18,6 +18,7 @@ from sessile.store import ROLES, Entry, Header, from_entry, from_json, to_json
 BLOCK = 16_384  # bytes read at a time when looking for a line
 _PARSED = 2**20  # … and when many are read
 _FEW = 100  # entries, fewer than which are read in small blocks
+_HALF = 16  # characters of a hash
 _FIRST = 4096  # bytes: more than the first line has
 
 
@@ -36,7 +37,7 @@ def commit_lines(header: Header | None, entries: Sequence[Entry], changes: Mappi
     """A commit as lines. Of the changes only those are written that do not follow from the last entry."""
     lines = [entry.json for entry in entries[:-1]]
     if entries:
-        implied = _implied(header, entries[-1])
+        implied = _implied(header, entries[-1], changes.get("commit"))
         told = {name: value for name, value in changes.items() if name not in implied or implied[name] != value}
         lines.append(f'{entries[-1].json[:-1]},"commit":{to_json(told)}}}')
     else:
@@ -44,15 +45,19 @@ def commit_lines(header: Header | None, entries: Sequence[Entry], changes: Mappi
     return ("\n".join(lines) + "\n").encode()
 
 
-def _implied(header: Header | None, last: Entry) -> dict[str, Any]:
+def _implied(header: Header | None, last: Entry, commit: object) -> dict[str, Any]:
+    """What follows from a commit's last entry, and the commit's id.
+
+    Nothing behind that entry has its hash, but the id has half of it: where the entry was altered, `hash` is not the entry's.
+    """
+    half = str(commit)[:_HALF]
     return {
         "version": (header.version if header else 0) + 1,
         "updated_at": last.time,
         "head": last.position + 1,
         "count": last.count,
         "base": last.base,
-        "hash": last.hash,
-        "commit": last.id,
+        "hash": half + last.hash[_HALF:],
     }
 
 
@@ -67,7 +72,7 @@ def fold(header: Header | None, lines: bytes, path: str) -> tuple[Header | None,
         data = parse(line, path)
         changes = data.pop("commit", None)
         if isinstance(changes, dict):
-            implied = _implied(header, Entry.from_dict(data)) if data else {}
+            implied = _implied(header, Entry.from_dict(data), changes.get("commit")) if data else {}
             told = {**implied, **changes}
             header = header.after(told) if header else Header.from_dict(told)
             end = start

@@ -17,6 +17,7 @@ from sessile.errors import Closed, CorruptStore, LockTimeout, StoreError
 from sessile_sqlite import forking
 from sessile_sqlite.schema import check_schema, prepare
 
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)  # what sqlite3 raises; the last for damaged texts, in a column or in its own words
 T = TypeVar("T")
 _LOOKED = 0.5  # seconds that reads go without a look whether the file is still there; a commit always looks
 
@@ -59,7 +60,7 @@ class Connection:
             except BaseException as error:
                 if db is not None and db.in_transaction:
                     db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, _FAULTS):
                     raise self._explained(error) from error
                 raise
 
@@ -73,7 +74,7 @@ class Connection:
                 return
             try:
                 yield self.db or self._open()
-            except sqlite3.Error as error:
+            except _FAULTS as error:
                 raise self._explained(error) from error
 
     def may_write(self) -> bool:
@@ -85,7 +86,7 @@ class Connection:
         """What something returns; what SQLite raises in it as `StoreError`."""
         try:
             return work()
-        except sqlite3.Error as error:
+        except _FAULTS as error:
             raise self._explained(error) from error
 
     def exists(self) -> bool:
@@ -187,11 +188,11 @@ class Connection:
     def _unusable(self, error: OSError) -> StoreError:
         return StoreError(f"{str(self.path)!r} cannot be opened: {error.strerror or error}")
 
-    def _explained(self, error: sqlite3.Error) -> StoreError:
+    def _explained(self, error: Exception) -> StoreError:
         text = str(error)
         if "locked" in text or "busy" in text:
             return LockTimeout(f"{str(self.path)!r} was locked for {self.lock_timeout} s: try again, or raise lock_timeout")
-        if "not a database" in text or "malformed" in text:
+        if isinstance(error, UnicodeDecodeError) or "decode" in text or "not a database" in text or "malformed" in text:
             return CorruptStore(f"{str(self.path)!r} is not a SQLite database ({text}): pass another path, or restore a copy")
         if "readonly" in text:
             self._read_only = True

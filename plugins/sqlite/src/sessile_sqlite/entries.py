@@ -77,7 +77,10 @@ class Entries:
         rows = db.execute(f"{sql} ORDER BY e.place", values).fetchall() if db else []
         if not rows or position_of(rows[-1][0]) != stop - 1:
             raise missing(log, start, stop)
-        return rows if not any(row[0] % _PIECES for row in rows) else _joined(rows)
+        if any(row[0] % _PIECES for row in rows):
+            with _readable(log):
+                return _joined(rows)
+        return rows
 
     def cut(self, db: sqlite3.Connection, key: int, keep: int) -> None:
         """Delete the entries of a log from a position on."""
@@ -190,12 +193,12 @@ def _to_entry(row: _Row) -> Entry:
         "body": {"content": _text(body), "role": _role(kind)} if type(kind) is int else from_json(_text(body)),
         "count": count,
         "base": base,
-        "prev": _long(prev),
+        "prev": _text(_long(prev)),
     }
     if turn is not None:
-        data["turn"] = _long(turn)
+        data["turn"] = _text(_long(turn))
     if raw is not None:
-        data["raw"] = raw
+        data["raw"] = _text(raw)
     return Entry.from_dict(data)
 
 
