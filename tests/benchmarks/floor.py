@@ -58,3 +58,29 @@ class Floor:
             (user, count),
         ).fetchall()
         return [{"id": r[0], "user": r[1], "version": r[2], "count": r[3], "updated": r[4], **json.loads(r[5])} for r in rows]
+
+
+class Bare:
+    """Less still: messages as JSON in one table with an index, and no header. An append of a pair is two rows in a commit."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, session TEXT, data TEXT)")
+        self.db.execute("CREATE INDEX by_session ON messages (session, id)")
+
+    def append(self, *texts: str) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        for text in texts:
+            message = {"id": secrets.token_hex(10), "role": "user", "content": text, "time": time.time()}
+            self.db.execute("INSERT INTO messages (session, data) VALUES ('s', ?)", (json.dumps(message),))
+        self.db.execute("COMMIT")
+
+    def whole(self) -> list[Any]:
+        rows = self.db.execute("SELECT data FROM messages WHERE session = 's' ORDER BY id").fetchall()
+        return [json.loads(data) for (data,) in rows]
+
+    def last(self, count: int) -> list[Any]:
+        rows = self.db.execute("SELECT data FROM messages WHERE session = 's' ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+        return [json.loads(data) for (data,) in reversed(rows)]

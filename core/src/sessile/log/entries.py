@@ -118,10 +118,20 @@ class Entry:
         """The entry of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
         return _ENTRY.build(data)
 
+    @classmethod
+    def of_fields(cls, position: int, id: str, time: float, body: dict[str, Any], **more: Any) -> Entry:
+        """The message of these values, whose types are known to be right: in half the time that a checked entry takes."""
+        entry = object.__new__(cls)
+        values = entry.__dict__
+        values.update(_MESSAGE)
+        values.update(more, position=position, id=id, time=time, body=body, extra={})
+        return entry
+
 
 def _list_of(texts: Sequence[Any]) -> str | bytes:
     """The JSON list of values that are JSON already."""
     return b"[%b]" % b",".join(texts) if texts and isinstance(texts[0], bytes) else f"[{','.join(texts)}]"
 
 
+_MESSAGE = {"kind": MESSAGE, "turn": None, "count": 0, "base": -1, "prev": "", "raw": None}
 _ENTRY = Fields(Entry, "an entry", {"position": int, "kind": str, "id": str, "time": float, "body": dict})

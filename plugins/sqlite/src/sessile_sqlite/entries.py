@@ -30,6 +30,8 @@ _POSITION = 2 ** (KEY_SHIFT - PIECE_BITS) - 1  # mask
 _PIECE = 800  # bytes that a piece has at most; pages of 4,096 hold four and more
 _OVERFLOWS = 4000  # bytes above which SQLite gives a body pages of its own, and fills them
 _NUMBERS = {role: number for number, role in enumerate(ROLES)}
+_NONE = type(None)
+_PLAIN = tuple([int, bytes, float, turn, int, int, bytes, str, _NONE] for turn in (_NONE, bytes))  # of columns behind `place`
 _LARGEST = 2**63  # what no integer in a column reaches
 _Row: TypeAlias = Sequence[Any]
 
@@ -185,6 +187,17 @@ def _to_entry(row: _Row) -> Entry:
     place, kind, entry_id, time, turn, count, base, prev, body, raw = row
     if kind is None:
         return _whole(body, place)
+    if [*map(type, row[1:])] in _PLAIN and kind >= 0:  # nearly always
+        return Entry.of_fields(
+            position_of(place),
+            entry_id.hex(),
+            time,
+            {"content": body, "role": ROLES[kind]},
+            count=count,
+            base=base,
+            prev=prev.hex(),
+            turn=None if turn is None else turn.hex(),
+        )
     data = {
         "position": position_of(place),
         "kind": "message" if type(kind) is int else kind,
