@@ -419,3 +419,23 @@ def test_the_words_of_what_was_deleted_are_in_the_file_no_more(tmp_path: Path) -
     manager.store.close()
     assert b"plain word" not in (tmp_path / "x.db").read_bytes().lower()
     assert b"plain" not in (tmp_path / "x.db").read_bytes().lower()
+
+
+def test_a_view_shows_what_was_said(tmp_path: Path) -> None:
+    said = [
+        {"role": "user", "content": "short"},
+        {"role": "assistant", "content": "long ä" * 700},
+        {"role": "assistant", "content": "with metadata " * 99, "metadata": {"a": 1}},
+        {"role": "user", "content": "'; DROP TABLE sessions_entries; --", "raw": "x"},
+        {"role": "tool", "content": "", "tool_call_id": "1"},
+    ]
+    for name in ("one", "two.three"):
+        session = Session(name, store=f"sqlite:///{tmp_path}/x.db")
+        session.add_messages(said)
+        session.append("own.kind", {"role": "user", "content": "no message" * 200})
+        session.revert(2)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        rows = db.execute("SELECT session_id, position, role, content, time FROM sessions_messages").fetchall()
+    expected = [(name, index, s["role"], s["content"]) for name in ("one", "two.three") for index, s in enumerate(said)]
+    assert [row[:4] for row in rows] == expected
+    assert all(row[4].startswith("20") for row in rows)

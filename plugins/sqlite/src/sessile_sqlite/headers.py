@@ -25,6 +25,7 @@ from sessile.store import (
 )
 
 _REMEMBERED = 10_000  # sessions
+_LARGEST = 2.0**62  # seconds
 
 
 class Headers:
@@ -39,6 +40,7 @@ class Headers:
         self._keys = Recent[str, int](_REMEMBERED)
         self._headers = Recent[str, Header](_REMEMBERED)
         self._state: int | None = None  # the `data_version` that these are of
+        self._after: Header | None = None  # the header that is being committed
         self._updates: dict[tuple[str, ...], str] = {}  # SQL by the fields it sets
         columns = ", ".join(f"s.{column}" for column in COLUMNS.values())
         self._select = f"SELECT {columns}, d.body FROM {table} s LEFT JOIN {table}_details d USING (key)"
@@ -65,14 +67,29 @@ class Headers:
     def find(self, db: sqlite3.Connection | None, query: Query) -> Page[Header]:
         """See `Store.find`."""
         where, values = _conditions(query)
-        sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.updated_at DESC, s.session_id DESC LIMIT ?"
+        sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.hour DESC, s.updated_at DESC, s.session_id DESC LIMIT ?"
         rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
         return page_of_rows(rows, query.limit, from_row)
 
     def put(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
-        """Set fields of a header, if it is at this version, else `Conflict`. Returns its key."""
-        self._headers.pop(session_id, None)
-        return self._update(db, session_id, expected, changes) if expected else self._insert(db, session_id, changes)
+        """Set fields of a header, if it is at this version, else `Conflict`. Returns its key. See `committed`."""
+        before, self._after = self._headers.pop(session_id, None), None
+        if not expected:
+            key = self._insert(db, session_id, changes)
+            self._after = Header.from_dict(changes)
+            return key
+        if before is None or before.version != expected:
+            before = self._read(db, session_id)
+        if before is None or before.version != expected:
+            raise conflict(session_id, expected, before)
+        key = self._update(db, before, changes)
+        self._after = before.after(changes)
+        return key
+
+    def committed(self, session_id: str) -> None:
+        """Called when what the last `put` did is committed."""
+        if self._after is not None:
+            self._headers[session_id] = self._after
 
     def remove(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> int:
         """Remove a header; `Conflict` where it is not at that version, or (None) can be read. Returns its key."""
@@ -96,25 +113,29 @@ class Headers:
     def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
         raise conflict(session_id, expected, self._read(db, session_id))
 
-    def _update(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
-        names = tuple(changes)
+    def _update(self, db: sqlite3.Connection, before: Header, changes: Mapping[str, Any]) -> int:
+        hour = hour_of(changes["updated_at"])
+        moved = hour != hour_of(before.updated_at)
+        names = (*changes, *(["hour"] if moved else []))
         sql = self._updates.get(names) or self._updates.setdefault(names, self._update_sql(names))
         values = [value for name, value in changes.items() if name in COLUMNS]
-        known = self._keys.get(session_id)
-        key = known or self._find_key(db, session_id)
-        done = db.execute(sql, (*values, key, session_id, expected))
+        columns = [*values, hour] if moved else values
+        known = self._keys.get(before.session_id)
+        key = known or self._find_key(db, before.session_id)
+        done = db.execute(sql, (*columns, key, before.session_id, before.version))
         if done.rowcount != 1 and known:  # it may be of a session that was deleted and begun anew
-            key = self._find_key(db, session_id)
-            done = db.execute(sql, (*values, key, session_id, expected))
+            key = self._find_key(db, before.session_id)
+            done = db.execute(sql, (*columns, key, before.session_id, before.version))
         if done.rowcount != 1:
-            self._keys.pop(session_id, None)
-            self._lost(db, session_id, expected)
+            self._keys.pop(before.session_id, None)
+            self._lost(db, before.session_id, before.version)
         if len(values) < len(changes):
             self._update_details(db, key, changes)
         return key
 
     def _update_sql(self, names: Sequence[str]) -> str:
-        sets = ", ".join(f"{COLUMNS[name]} = ?" for name in names if name in COLUMNS)
+        columns = [COLUMNS.get(name, name) for name in names if name in COLUMNS or name == "hour"]
+        sets = ", ".join(f"{column} = ?" for column in columns)
         # the session id too: after a delete its key may be given to another
         return f"UPDATE {self._table} SET {sets} WHERE key = ? AND session_id = ? AND version = ?"
 
@@ -129,8 +150,8 @@ class Headers:
             self._lost(db, session_id, 0)
         log = db.execute(f"INSERT INTO {self._table}_logs (log, user_id) VALUES (?, ?)", (changes["log"], changes["user_id"]))
         key = self._keys[session_id] = int(log.lastrowid or 0)
-        sql = f"INSERT INTO {self._table} (key, {', '.join(COLUMNS[n] for n in names)}) VALUES (?{', ?' * len(names)})"
-        db.execute(sql, [key, *(changes[name] for name in names)])
+        sql = f"INSERT INTO {self._table} (key, hour, {', '.join(COLUMNS[n] for n in names)}) VALUES (?, ?{', ?' * len(names)})"
+        db.execute(sql, [key, hour_of(changes["updated_at"]), *(changes[name] for name in names)])
         db.execute(f"INSERT INTO {self._table}_details VALUES (?, ?)", (key, to_json(_to_details(changes))))
         return key
 
@@ -139,6 +160,11 @@ class Headers:
         if row:
             self._keys[session_id] = int(row[0])
         return int(row[0]) if row else -1
+
+
+def hour_of(updated_at: float) -> int:
+    """The column that lists go by: it follows from `updated_at`, and most commits need not touch its index."""
+    return int(max(-_LARGEST, min(updated_at, _LARGEST)) // 3600)
 
 
 def _to_details(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,10 +181,10 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     if query.prefix:
         parts += [("substr(s.session_id, 1, ?) = ?", (len(query.prefix), query.prefix))]
     if query.before is not None:
-        parts.append(("s.updated_at < ?", query.before))
+        parts += [("s.hour <= ?", hour_of(query.before)), ("s.updated_at < ?", query.before)]
     if query.after is not None:
-        parts.append(("s.updated_at >= ?", query.after))
+        parts += [("s.hour >= ?", hour_of(query.after)), ("s.updated_at >= ?", query.after)]
     if (behind := query.behind()) is not None:
-        parts.append(("(s.updated_at, s.session_id) < (?, ?)", behind))
+        parts += [("s.hour <= ?", hour_of(behind[0])), ("(s.updated_at, s.session_id) < (?, ?)", behind)]
     values = [v for _, value in parts for v in (value if isinstance(value, tuple) else (value,))]
     return [sql for sql, _ in parts], values

@@ -79,6 +79,7 @@ class SQLiteSessionStore:
             if rows:
                 self._entries.add(db, key, rows)
             db.execute("COMMIT")
+            self._headers.committed(session_id)
 
         self._connection.write(work)
 
