@@ -31,13 +31,24 @@ from sessile_redis.feed import Feed
 from sessile_redis.index import Index
 from sessile_redis.keys import IDENTITY, Keys, Place, from_hash, from_list, to_hash
 from sessile_redis.listing import find, look_at_some
-from sessile_redis.scripts import COMMIT, DELETE, TOUCH
+from sessile_redis.scripts import COMMIT, DELETE, LAST, TOUCH
 
 if TYPE_CHECKING:
     from sessile_redis.store import RedisSessionStore
 
 _ATTEMPTS = 3  # at finding where a session lies
 _PLACES = 10_000  # sessions whose places are kept in memory
+
+
+@contextmanager
+def _a_hash(key: str) -> Iterator[None]:
+    """`CorruptStore` where a header's key is of another type."""
+    try:
+        yield
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        raise CorruptStore(f"the key {key!r} is no session header ({error}): delete the session") from error
 
 
 class RedisEngine:
@@ -73,34 +84,31 @@ class RedisEngine:
 
     async def load(self, session_id: str) -> Header | None:
         key = self.keys.header(session_id)
-        with self._explained():
-            try:
-                stored = await maybe(self.client.hgetall(key))
-            except ResponseError as error:
-                if "WRONGTYPE" not in str(error):
-                    raise
-                raise CorruptStore(f"the key {key!r} is no session header ({error}): delete the session") from error
+        with self._explained(), _a_hash(key):
+            stored = await maybe(self.client.hgetall(key))
         return self._loaded(session_id, from_hash(stored, key))
 
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
+        key = self.keys.header(session_id)
         place = self._places.get(session_id)
-        if place is None:
-            header, lines = await self.load(session_id), []
-        else:
-            key = self.keys.header(session_id)
-            with self._explained():
+        with self._explained(), _a_hash(key):
+            if place is None:
+                found, lines = await LAST.run(self.client, [key], self.keys.logs_of(session_id), count)
+                header = from_list(found, key)
+            else:  # faster than a script
                 pipeline = self.client.pipeline(transaction=False)
                 pipeline.hgetall(key)
                 pipeline.lrange(place.log, -count, -1)
                 stored, lines = await maybe(pipeline.execute())
-            header = self._loaded(session_id, from_hash(stored, key))
+                header = from_hash(stored, key)
+        self._loaded(session_id, header)
         if header is None:
             return None, []
         entries = Entry.all_from_json(lines)
         start = max(0, header.head - count)
-        known = place is not None and place.log == self.keys.log(header.log)
-        if not known or [entry.position for entry in entries] != [*range(start, header.head)]:
-            entries = await self.read(header.log, start, header.head)  # it has another log, or more was said meanwhile
+        of_another = place is not None and place.log != self.keys.log(header.log)
+        if of_another or [entry.position for entry in entries] != [*range(start, header.head)]:
+            entries = await self.read(header.log, start, header.head)  # … or more was said meanwhile
         return header, entries
 
     def _loaded(self, session_id: str, header: Header | None) -> Header | None:

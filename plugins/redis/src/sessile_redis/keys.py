@@ -52,7 +52,11 @@ class Keys:
     def log(self, log: str) -> str:
         """The key of a log's entries, by its id."""
         random, _, owner = log.partition(".")
-        return f"{self._tag(owner)}:log:{random}"
+        return f"{self.logs_of(owner)}{random}"
+
+    def logs_of(self, session_id: str) -> str:
+        """What the keys of the logs begin with that were made for a session."""
+        return f"{self._tag(session_id)}:log:"
 
     def log_id(self, key: str) -> str:
         """The id of the log that a key is of."""

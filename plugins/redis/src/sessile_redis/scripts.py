@@ -50,6 +50,7 @@ class Script:
 
 COMMIT = Script.of("commit")
 DELETE = Script.of("delete")
+LAST = Script.of("last", index=False)
 TOUCH = Script.of("touch", index=False)
 FLAG = Script.of("flag")
 SETTLE = Script.of("settle")
