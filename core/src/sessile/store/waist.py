@@ -158,8 +158,8 @@ def recency(header: Header) -> tuple[float, str]:
 class Store(Protocol):
     """A storage backend: headers by session id, and logs by log id (`Header.log`). Each method is atomic.
 
-    load: the header of a session as it was last committed, None where there is none. Leaves no trace. `CorruptStore`, with
-      the `user_id` as far as that can be read, for a header that cannot be.
+    load: the header of a session as it was last committed, None where there is none; who gets it changes nothing in it.
+      Leaves no trace. `CorruptStore`, with the `user_id` as far as that can be read, for a header that cannot be.
     commit: atomically append `entries` (any number, at the positions they carry) to the log that the header names, and set
       the header fields in `changes` (JSON values, which come back as they are; all of them for a new session), if the stored
       header's `version` is `expected` (0: there is none), else raise `Conflict` with the header there is, and change nothing.

@@ -58,7 +58,7 @@ class StoreWrapper:
         return changes
 
     def header_out(self, header: Header) -> Header:
-        """The header of which this was stored."""
+        """The header of which this was stored: another one, as a store may keep the one that is given."""
         return header
 
     def load(self, session_id: str) -> Header | None:
