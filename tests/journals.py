@@ -190,12 +190,26 @@ def check_back(one: Checked, line: dict[str, Any]) -> None:
     before = list(members(one.states[-1][position]))
     after = list(members(one.states[-1][position + 2]))
     if "undone" in line:
-        turns = {entry["id"]: entry.get("turn") or entry["id"] for entries in one.logs for entry in entries}
-        began = [turns[i] for i in reversed(before)]
+        entries = {entry["id"]: entry for entries in one.logs for entry in entries}
+        began = turns_of([entries[i] for i in reversed(before)])
         expected = began.index(max(dict.fromkeys(began), key=began.index))
     else:
         expected = line["to"] if line["to"] >= 0 else len(before) + line["to"]
     assert len(after) == expected, f"{one.header.log}: {line} left {len(after)} of {len(before)} messages, not {expected}"
+
+
+def turns_of(messages: list[dict[str, Any]]) -> list[str]:
+    """The turn of each message; outside of turns, that of the last user's message, as where somebody set an older history."""
+    found: list[str] = []
+    loose = ""
+    for entry in messages:
+        turn = entry.get("turn")
+        if turn is None and (not loose or entry["body"]["role"] == "user"):
+            loose = entry["id"]
+        elif turn is not None and turn not in found:
+            loose = ""
+        found.append(turn or loose)
+    return found
 
 
 def check_swept(manager: SessionManager) -> None:
