@@ -421,6 +421,21 @@ def test_the_words_of_what_was_deleted_are_in_the_file_no_more(tmp_path: Path) -
     assert b"plain" not in (tmp_path / "x.db").read_bytes().lower()
 
 
+def test_what_is_no_message_hides_no_other_from_a_search(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    manager = SessionManager(store)
+    for name in ("bad", "good"):
+        manager.create_session(session_id=name).add_message("user", "needle", mood="fine")
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db, db:
+        broken = "replace(body, '\"role\"', '\"rule\"')"
+        db.execute(f"UPDATE sessions_entries SET body = {broken} WHERE place >> 34 = (SELECT min(key) FROM sessions)")
+    assert [hit.session_id for hit in manager.search("needle")] == ["good"]
+    with pytest.raises(CorruptStore, match="no message"):
+        manager.get_session("bad").messages  # noqa: B018
+    manager.delete("bad")
+    assert [hit.session_id for hit in manager.search("needle")] == ["good"]
+
+
 def test_a_view_shows_what_was_said(tmp_path: Path) -> None:
     said = [
         {"role": "user", "content": "short"},

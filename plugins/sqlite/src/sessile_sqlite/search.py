@@ -132,4 +132,7 @@ class Index:
 
 def _words(entry: Entry) -> str:
     """The words of a message as they are indexed: what the index takes for a word is then decided in one place."""
-    return " ".join(words(from_entry(entry).text))
+    try:
+        return " ".join(words(from_entry(entry).text))
+    except CorruptStore:  # a broken entry must not keep the others from being found
+        return ""
