@@ -436,6 +436,19 @@ def test_what_is_no_message_hides_no_other_from_a_search(tmp_path: Path) -> None
     assert [hit.session_id for hit in manager.search("needle")] == ["good"]
 
 
+def test_words_that_a_broken_entry_left_find_nothing_that_came_after_it(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "x.db")
+    manager = SessionManager(store)
+    manager.create_session(session_id="broken").add_message("user", "needle")
+    assert len(manager.search("needle")) == 1
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db, db:
+        db.execute("UPDATE sessions_entries SET kind = 9")
+    manager.delete("broken")
+    manager.create_session(session_id="next").add_message("user", "hay")
+    assert manager.search("needle") == []
+    assert [hit.session_id for hit in manager.search("hay")] == ["next"]
+
+
 def test_a_view_shows_what_was_said(tmp_path: Path) -> None:
     said = [
         {"role": "user", "content": "short"},

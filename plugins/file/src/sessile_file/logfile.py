@@ -16,7 +16,7 @@ from sessile.errors import CorruptStore
 from sessile.store import ROLES, Entry, Header, from_entry, from_json, to_json
 
 BLOCK = 16_384  # bytes read at a time when looking for a line
-_PARSED = 2**20  # … and when many are read
+_PARSED = 2**18  # … and when many are read; what of a block lies behind the range is read in vain
 _FEW = 100  # entries, fewer than which are read in small blocks
 _HALF = 16  # characters of a hash
 _FIRST = 4096  # bytes: more than the first line has

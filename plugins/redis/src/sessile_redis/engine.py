@@ -95,7 +95,7 @@ class RedisEngine:
             if place is None:
                 found, lines = await LAST.run(self.client, [key], self.keys.logs_of(session_id), count)
                 header = from_list(found, key)
-            else:  # faster than a script
+            else:
                 pipeline = self.client.pipeline(transaction=False)
                 pipeline.hgetall(key)
                 pipeline.lrange(place.log, -count, -1)
