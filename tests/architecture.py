@@ -14,6 +14,7 @@ from typing import NamedTuple
 LAYERS = "errors drive log conversation plugins store engine graph transfer session testing".split()
 PUBLIC = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
 SEEDS = ("sessile.session", "sessile.session.hierarchy", "sessile.sessions")  # import paths of the documents we are specified by
+LIBRARIES = ("sessile_search",)  # that plugins share, and that register nothing
 MOST = 9  # modules in a package below the top
 
 # The imports within functions, and what each is for.
@@ -127,7 +128,7 @@ def private(source: Path, own: str | None) -> list[str]:
 def _private_in(file: Path, own: str | None) -> Iterator[str]:
     for module, names, _ in imports(file):
         package = module.split(".")[0]
-        if package.startswith("sessile_") and own not in (None, package):
+        if package.startswith("sessile_") and own not in (None, package) and package not in LIBRARIES:
             yield f"{file.name}: {module} is another plugin's"
         elif package == "sessile":
             yield from (f"{file.name}: {module}.{name} is private" for name in names or [""] if not is_public(module, name))

@@ -19,8 +19,8 @@ from sessile.errors import Conflict, Missing
 from sessile.log.entries import Entry
 from sessile.log.header import UNSEEN
 from sessile.log.ids import RESERVED
-from sessile.store.capabilities import words
 from sessile.store.memory import MemorySessionStore
+from sessile.store.text.query import SearchQuery
 from sessile.store.waist import Page, Query, conflict
 
 _shared: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
@@ -278,10 +278,9 @@ class SmallCommits(Broken):
 class EverybodysSearch(Broken):
     """`search` finds all users' messages, whoever's are asked for."""
 
-    def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> Any:
-        wanted = {*words(text)}
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
         logs = self._open().logs.items()
-        found = [(log, e) for log, there in logs for e in there if wanted and wanted <= {*words(e.body.get("content", ""))}]
+        found = [(log, e.position) for log, there in logs for e in there if query.matches(e.body.get("content", ""))]
         return found[offset : offset + limit]
 
 

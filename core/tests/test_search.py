@@ -14,10 +14,11 @@ from sessile import MemorySessionStore, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, Missing, SessionNotFound
 from sessile.log.entries import Entry
 from sessile.log.header import Header
+from sessile.store import SearchQuery
 
 USERS = ("ann", "bob")
 FOX, BEAR = "a brown fox", 'a "brown" bear* NEAR (me)'
-WORDS = {FOX: {"a", "brown", "fox"}, BEAR: {"a", "brown", "bear", "near", "me"}}
+WORDS = {FOX: ["a", "brown", "fox"], BEAR: ["a", "brown", "bear", "near", "me"]}
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -29,6 +30,23 @@ def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return manager
 
 
+def _asked(text: str) -> list[tuple[list[str], bool]]:
+    """(words, is the last one a beginning) of each term of a text without filters."""
+    terms = []
+    for phrase, star, plain in re.findall(r'"([^"]*)"(\*?)|([^\s"]+)', text.casefold().replace("é", "e")):
+        found = re.findall(r"[^\W_]+", phrase or plain)
+        if plain:
+            terms += [([word], plain[-1] == "*" and number == len(found)) for number, word in enumerate(found, 1)]
+        elif found:
+            terms.append((found, bool(star)))
+    return terms
+
+
+def _has(said: str, terms: list[tuple[list[str], bool]]) -> bool:
+    text = " " + " ".join(WORDS[said]) + " "
+    return all(f" {' '.join(found)}{'' if open_ else ' '}" in text for found, open_ in terms)
+
+
 @given(text=st.text(st.sampled_from("\"*:()^-+{}'\\%\0\x01 \nbrownNEARORé日")), limit=st.integers(0, 3) | st.just(10**18))
 @example(text='"', limit=1)
 @example(text="\0", limit=1)
@@ -36,10 +54,12 @@ def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @example(text="brown", limit=10**18)
 @example(text='near "bROWN', limit=3)
 @example(text="bro", limit=3)
+@example(text="bro*", limit=3)
+@example(text='"brown b"* ne*', limit=3)
 def test_any_text_is_searched_for(manager: SessionManager, text: str, limit: int) -> None:
     hits = manager.search(text, limit=limit)
-    wanted = set(re.findall(r"[^\W_]+", text.casefold().replace("é", "e")))
-    found = [said for said in WORDS if wanted and "\0" not in text and wanted <= WORDS[said]]
+    terms = _asked(text)
+    found = [said for said in WORDS if terms and "\0" not in text and _has(said, terms)]
     assert len(hits) == min(limit, len(USERS) * len(found))
     assert len({(hit.session_id, hit.message.text) for hit in hits}) == len(hits), "each once"
     assert {hit.message.text for hit in hits} <= {*found}
@@ -103,8 +123,8 @@ class Scanned(MemorySessionStore):
 
 
 class Indexed(Scanned):
-    def search(self, text: str, *, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Entry]]:
-        hits = [(log, entry) for log in self.logs() for entry in self.entries(log) if text in str(entry.body)]
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+        hits = [(log, e.position) for log in self.logs() for e in self.entries(log) if query.matches(str(e.body))]
         return hits[offset : offset + limit]
 
 

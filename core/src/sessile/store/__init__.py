@@ -10,12 +10,14 @@ from sessile.log.entries import Entry
 from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
 from sessile.store.addresses import path_options, shown, url_options, url_path
-from sessile.store.capabilities import Capabilities, words
+from sessile.store.capabilities import Capabilities
 from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable, refuse_newer
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
-from sessile.store.opening import find_store, open_store
+from sessile.store.opening import find_store, home, open_store
+from sessile.store.text.query import SearchQuery
+from sessile.store.text.words import words
 from sessile.store.waist import MARGIN, MOST, Page, Query, Store, conflict, missing, recency, whole
 from sessile.store.wrapper import StoreWrapper
 
@@ -40,6 +42,7 @@ __all__ = [
     "Page",
     "Query",
     "Recent",
+    "SearchQuery",
     "Seconds",
     "SessionStore",
     "Store",
@@ -53,6 +56,7 @@ __all__ = [
     "from_entry",
     "from_json",
     "from_row",
+    "home",
     "is_unset",
     "maybe",
     "missing",

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import attrs
-
-_ACCENT = re.compile("[\u0300-\u036f]")
-_WORD = re.compile(r"[^\W_]+")
 
 
 @attrs.frozen
@@ -21,8 +16,10 @@ class Capabilities:
     read_messages(log, start, stop): the messages (`sessile.Message`) of a range, each the caller's own, where that is faster
       than to make them of its entries; `Missing` as of `read`.
     wait(session_id, version, timeout): returns when the stored version may be another, or after so many seconds.
-    search(text, user_id, limit, offset): a list of (log id, `Entry`) of all messages that were ever said and have all words
-      of a text (`words` says what they are), best first, [] behind the last; what cannot be read is left out.
+    search(query, limit, offset): from an index of words, a list of (log id, position) of messages that may be what a
+      `SearchQuery` asks for, those that were taken back too, best first, [] behind the last. It may find more than is asked
+      for, never less: whoever calls it reads each, and compares. None where the index cannot be used now. `words` says what
+      words are. With offset 0 the index is brought up to date first.
     logs(): the ids of all logs that have entries; by these, broken sessions are found, which no list shows.
     check(repair): what there is to know about the server and indexes, as a dict.
     migrate(): brings an older schema up to date and returns (from, to).
@@ -61,14 +58,3 @@ class Capabilities:
 
 
 _NAMES = tuple(field.name for field in attrs.fields(Capabilities))
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, as a search compares them: its runs of letters and digits, in order, without case and accents.
-
-    "Don't, Zoë!" is don, t and zoe.
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFD", text.casefold())
-        text = unicodedata.normalize("NFC", _ACCENT.sub("", text))
-    return _WORD.findall(text.casefold())

@@ -152,6 +152,10 @@ class NativeStore(ABC):
 
     def prune(self, log: str, keep: int) -> None:
         self._run(self.engine(False).prune(log, keep))
+        self.pruned(log, keep)
+
+    def pruned(self, log: str, keep: int) -> None:  # noqa: B027 (most have nothing to do)
+        """Called after `prune` of either face: for what a subclass keeps of a log elsewhere."""
 
     def touch(self, log: str, until: float | None) -> None:
         self._run(self.engine(False).touch(log, until))
@@ -224,6 +228,7 @@ class _Asynchronous:
 
     async def prune(self, log: str, keep: int) -> None:
         await on_background(self._store.engine(True).prune(log, keep))
+        self._store.pruned(log, keep)
 
     async def touch(self, log: str, until: float | None) -> None:
         await on_background(self._store.engine(True).touch(log, until))

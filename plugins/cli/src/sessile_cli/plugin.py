@@ -17,8 +17,9 @@ def register_commands(cli):
     from sessile_cli.chat import chat
     from sessile_cli.packages import install, uninstall
     from sessile_cli.reports import doctor, plugins
+    from sessile_cli.search import search
     from sessile_cli.sessions import session
     from sessile_cli.stores import copy, migrate
 
-    for command in (chat, session, plugins, install, uninstall, doctor, copy, migrate):
+    for command in (chat, session, search, plugins, install, uninstall, doctor, copy, migrate):
         cli.add_command(command)

@@ -24,6 +24,7 @@ from sessile.store import (
     Page,
     Query,
     Recent,
+    SearchQuery,
     Seconds,
     checked,
     conflict,
@@ -41,6 +42,7 @@ from sessile_file.files import opened, sync_folder
 from sessile_file.folder import Folder, Known
 from sessile_file.index import FIELDS, Index
 from sessile_file.locking import locked
+from sessile_search import SearchIndex
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class FileSessionStore:
         self.path = Path(os.path.abspath(path))  # for good: the working directory may change
         self.lock_timeout = lock_timeout
         self._index = Index(self.path)
+        self._words = SearchIndex(self.path / ".search.db")
         self._known = Recent[str, Known](_CACHED)
         self._strange: set[str] = set()  # names of folders that hold no session
         self._closed = False
@@ -201,6 +204,7 @@ class FileSessionStore:
                 self._remember(folder, folder.set_aside(known))
             folder.cut(log, keep)
             folder.remove_if_empty()
+        self._words.forget(log, keep)
 
     @_explained
     def logs(self) -> list[str]:
@@ -216,13 +220,19 @@ class FileSessionStore:
         return found
 
     @_explained
-    def check(self, repair: bool = False) -> dict[str, int]:
+    def check(self, repair: bool = False) -> dict[str, Any]:
         """What `sessile doctor` shows: how many folders and markers of no session there are, which lists look past."""
         self._check_open()
         return {
             "commits cut short": clear_begun(self.path, self.lock_timeout, repair=repair),
             "markers of no session": clear_markers(self.path, self._index, repair=repair),
+            "search index": self._words.check(repair),
         }
+
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """(log, position) of the messages that may be what a query asks for: from an index in the store's folder."""
+        self._check_open()
+        return self._words.search(self, query, limit, offset)
 
     def close(self) -> None:
         self._closed = True

@@ -29,6 +29,7 @@ from sessile_postgres.connecting import Lost, check_version, connection_kind, co
 from sessile_postgres.listening import Listener, notice
 from sessile_postgres.pool import Pool
 from sessile_postgres.rows import body_of, conditions, details_of, place_of, to_entries, to_header
+from sessile_postgres.search import Index
 
 if TYPE_CHECKING:
     from sessile_postgres.store import PostgresSessionStore
@@ -48,6 +49,7 @@ class PostgresEngine:
         self._kind = connection_kind(asynchronous, store.timeout)
         self.pool = Pool(self._connect, asynchronous=asynchronous, size=store.pool_size, timeout=store.timeout)
         self.listener = Listener(self._connect, self.channel, store.timeout) if asynchronous else None
+        self.index = Index(self.table, self._read, self._write)
         self._ready = False  # the tables are there, as far as is known
         self._preparing = Guard(asynchronous)
         self._statements: dict[tuple[bool, tuple[str, ...]], str] = {}  # of commits, by the fields that they set
@@ -109,6 +111,7 @@ class PostgresEngine:
     async def prune(self, log: str, keep: int) -> None:
         sql = f"DELETE FROM {self.entries} WHERE session_id = %s AND log = %s AND position >= %s"
         await self._read(sql, [*place_of(log), keep])
+        await self.index.forget(place_of(log), keep)
 
     async def close(self) -> None:
         if self.listener:
@@ -173,14 +176,14 @@ class PostgresEngine:
 
     async def _look(self) -> schema.Found:
         """Which tables there are. `CorruptStore` where they are somebody else's."""
-        ((headers, entries, versions),) = await self._again(schema.tables(self.table))
+        ((headers, entries, search, versions),) = await self._again(schema.tables(self.table))
         rows = await self._again(schema.version(self.table)) if versions else []
         version = rows[0][0] if rows else None
         if version is None and (headers or entries):
             name = self.table if headers else f"{self.table}_entries"
             raise CorruptStore(f"there is a table {name!r} that is not sessile's: pass another table_name")
         refuse_newer(f"table {self.table!r}", version or 0, schema.NEWEST, "sessile-postgres")
-        return schema.Found(headers, entries, version)
+        return schema.Found(headers, entries, search, version)
 
     async def _prepare(self) -> None:
         async with self._preparing:

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from sessile.errors import InvalidInput
-from sessile.store import Engine, NativeStore, background, checked, run, shown, url_options
+from sessile.store import Engine, NativeStore, SearchQuery, background, checked, run, shown, url_options
 
-_TABLE_NAME = re.compile(r"(?!pg_|sessile_schema\Z)[a-z_][a-z0-9_]{0,40}(?<!_entries)")
+_TABLE_NAME = re.compile(r"(?!pg_|sessile_schema\Z)[a-z_][a-z0-9_]{0,40}(?<!_entries)(?<!_words)(?<!_indexed)")
 
 
 class PostgresSessionStore(NativeStore):
@@ -38,7 +38,8 @@ class PostgresSessionStore(NativeStore):
         if not isinstance(table_name, str) or not _TABLE_NAME.fullmatch(table_name):
             raise InvalidInput(
                 f"table_name {table_name!r:.60} cannot be used: take at most 41 small letters, digits and '_', not 'pg_…', "
-                "which is PostgreSQL's own, and not '…_entries' or 'sessile_schema', which sessile names tables of its own"
+                "which is PostgreSQL's own, and not '…_entries', '…_words', '…_indexed' or 'sessile_schema', which sessile names "
+                "tables of its own"
             )
         self.table = table_name
 
@@ -60,6 +61,11 @@ class PostgresSessionStore(NativeStore):
 
     def wait(self, session_id: str, version: int, timeout: float) -> None:
         background(self.engine(True).wait(session_id, version, timeout))  # one connection listens for both faces
+
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+        """(log, position) of the messages that may be what a query asks for."""
+        engine = self.engine(False)
+        return self._run(engine.index.search(query, limit, offset))
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; done by the first commit, too. Returns the versions (from, to)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sessile.errors import InvalidInput
-from sessile.store import CONTROL, Engine, Lifetime, NativeStore, checked, shown, url_options
+from sessile.store import CONTROL, Engine, Lifetime, NativeStore, SearchQuery, checked, shown, url_options
+from sessile_search import SearchIndex
 
 
 class RedisSessionStore(NativeStore):
@@ -54,6 +55,17 @@ class RedisSessionStore(NativeStore):
         from sessile_redis.engine import RedisEngine
 
         return RedisEngine(self, asynchronous)
+
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """(log, position) of the messages that may be what a query asks for: from an index in the user's session home."""
+        return self._words.search(self, query, limit, offset)
+
+    def pruned(self, log: str, keep: int) -> None:
+        self._words.forget(log, keep)
+
+    @property
+    def _words(self) -> SearchIndex:
+        return SearchIndex.of("redis", shown(self.url), self.prefix)
 
     def __repr__(self) -> str:
         return f"RedisSessionStore({shown(self.url)!r}, prefix={self.prefix!r}, ttl={self.ttl})"

@@ -7,12 +7,13 @@ place of its entry (see `entries.py`), without the text, which the entry has. `i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import islice
+from typing import Any
 
 from sessile.errors import CorruptStore, Missing
-from sessile.store import Entry, from_entry, words
+from sessile.store import Entry, SearchQuery, to_json
+from sessile_search import expression, make_table, words_of, write_anew
 from sessile_sqlite.entries import KEY_SHIFT, Entries, place_of, position_of
 
 PIECE = 1000  # entries that are indexed in one transaction
@@ -23,34 +24,24 @@ class Index:
 
     def __init__(self, table: str, entries: Entries) -> None:
         self._logs, self._words = f"{table}_logs", f"{table}_words"
-        self._entries = entries
+        self._entries, self._rows = entries, f"{table}_entries"
         head = f"coalesce(s.head, {entries.length}, 0)"
         self._lengths = f"SELECT l.key, l.log, indexed, {head} FROM {self._logs} l LEFT JOIN {table} s USING (key)"
 
-    def search(self, db: sqlite3.Connection, text: str, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Entry]]:
-        """(log id, entry) of the messages that have all words of `text`, best first."""
-        wanted = set(words(text))
-        if not wanted or not self._exists(db):
+    def search(self, db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+        """(log, position) of the messages that may be what is asked for, best first."""
+        if not self._exists(db):
             return []
+        entry = f"JOIN {self._rows} e ON e.place = w.rowid AND e.time >= ?" if query.after is not None else ""
+        logs = "AND l.log IN (SELECT value FROM json_each(?))" if query.logs is not None else ""
         sql = (
-            f"SELECT l.log, w.rowid FROM {self._words} w JOIN {self._logs} l ON l.key = w.rowid >> {KEY_SHIFT} "
-            f"WHERE {self._words} MATCH ? AND (? IS NULL OR l.user_id = ?) ORDER BY rank"
+            f"SELECT l.log, w.rowid FROM {self._words} w CROSS JOIN {self._logs} l ON l.key = w.rowid >> {KEY_SHIFT} {entry} "
+            f"WHERE {self._words} MATCH ? AND (? IS NULL OR l.user_id = ?) {logs} ORDER BY rank LIMIT ? OFFSET ?"
         )
-        quoted = " ".join(f'"{word}"' for word in words(text))  # as some may be operators of FTS5
-        places = db.execute(sql, (quoted, user_id, user_id))
-        there = ((log, entry) for log, place in places for entry in self._read(db, log, position_of(place)))
-        # of a broken entry that was deleted words may be left, under a place that is another's by now
-        hits = (hit for hit in there if wanted <= set(_words(hit[1]).split()))
-        return [*islice(hits, offset, offset + limit)]
-
-    def look_through(self, db: sqlite3.Connection, text: str, user_id: str | None) -> Iterator[tuple[str, Entry]]:
-        """(log id, entry) of the messages that are not indexed yet and have all words: where no index can be written."""
-        wanted = set(words(text))
-        whose = self._lengths + " WHERE (? IS NULL OR l.user_id = ?)"
-        for _, log, indexed, head in db.execute(whose, (user_id, user_id)) if wanted else ():
-            for entry in self._messages(db, log, indexed, head):
-                if wanted <= set(_words(entry).split()):
-                    yield log, entry
+        values: list[Any] = [expression(query), query.user_id, query.user_id]
+        values[:0] = [query.after] if entry else []
+        values += [to_json(list(query.logs))] if query.logs is not None else []
+        return [(log, position_of(place)) for log, place in db.execute(sql, (*values, limit, offset))]
 
     def catch_up(self, write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]]) -> None:
         """Index what was committed since the last search, in logs that outlived their sessions too.
@@ -70,7 +61,7 @@ class Index:
         if not self._exists(db):
             return
         (indexed,) = db.execute(f"SELECT indexed FROM {self._logs} WHERE key = ?", (key,)).fetchone()
-        gone = [(place_of(key, entry.position), _words(entry)) for entry in self._messages(db, log, keep, indexed)]
+        gone = [(place_of(key, entry.position), words_of(entry)) for entry in self._messages(db, log, keep, indexed)]
         db.executemany(f"INSERT INTO {self._words} ({self._words}, rowid, words) VALUES ('delete', ?, ?)", gone)
         db.execute(f"UPDATE {self._logs} SET indexed = min(indexed, ?) WHERE key = ?", (keep, key))
         if gone and not db.execute(f"SELECT 1 FROM {self._logs} WHERE indexed > 0 LIMIT 1").fetchone():
@@ -79,7 +70,7 @@ class Index:
     def forget_words(self, db: sqlite3.Connection) -> None:
         """Write the index anew, without the words of texts that were deleted: takes as long as it is large."""
         if self._exists(db):
-            db.execute(f"INSERT INTO {self._words} ({self._words}) VALUES ('optimize')")
+            write_anew(db, self._words)
 
     def behind(self, db: sqlite3.Connection) -> list[int]:
         """The keys of the logs with entries that are not indexed yet."""
@@ -92,10 +83,7 @@ class Index:
         if not self._exists(db):
             db.execute("BEGIN IMMEDIATE")
             if not self._exists(db):
-                # the words are compared by `sessile.store.words`: what it makes, FTS5 only has to part at the spaces
-                db.execute(f"CREATE VIRTUAL TABLE {self._words} USING fts5 (words, content='', tokenize='ascii')")
-                if sqlite3.sqlite_version_info >= (3, 42):  # what is deleted does not stay in it until it is written anew
-                    db.execute(f"INSERT INTO {self._words} ({self._words}, rank) VALUES ('secure-delete', 1)")
+                make_table(db, self._words, deletes=False)
             db.execute("COMMIT")
         return self.behind(db)
 
@@ -109,7 +97,7 @@ class Index:
             _, log, start, head = db.execute(f"{self._lengths} WHERE l.key = ?", (key,)).fetchone() or (key, "", 0, 0)
             stop = min(start + left, head)
             if start < stop:
-                rows = [(place_of(key, e.position), _words(e)) for e in self._messages(db, log, start, stop)]
+                rows = [(place_of(key, e.position), words_of(e)) for e in self._messages(db, log, start, stop)]
                 db.executemany(f"INSERT INTO {self._words} (rowid, words) VALUES (?, ?)", rows)
                 db.execute(f"UPDATE {self._logs} SET indexed = ? WHERE key = ?", (stop, key))
                 left -= stop - start
@@ -131,11 +119,3 @@ class Index:
         with suppress(CorruptStore, Missing):
             return self._entries.read(db, log, position, position + 1, "message")
         return []
-
-
-def _words(entry: Entry) -> str:
-    """The words of a message as they are indexed: what the index takes for a word is then decided in one place."""
-    try:
-        return " ".join(words(from_entry(entry).text))
-    except CorruptStore:  # a broken entry must not keep the others from being found
-        return ""

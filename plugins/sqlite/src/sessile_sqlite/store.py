@@ -8,14 +8,13 @@ import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sessile import Message
 from sessile.errors import InvalidInput, StoreError
-from sessile.store import Entry, Header, Page, Query, Seconds, checked, conflict, path_options, url_path
+from sessile.store import Entry, Header, Page, Query, SearchQuery, Seconds, checked, conflict, path_options, url_path
 from sessile_sqlite.connection import Connection
 from sessile_sqlite.entries import Entries, to_rows
 from sessile_sqlite.headers import Headers
@@ -133,22 +132,20 @@ class SQLiteSessionStore:
     def close(self) -> None:
         self._connection.close()
 
-    def search(self, text: str, *, user_id: str | None = None, limit: int = 20, offset: int = 0) -> list[tuple[str, Entry]]:
-        """(log id, entry) of the messages with all words of `text`, best first; brings the index up to date first."""
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """(log, position) of the messages that may be what a query asks for; None where the index is behind and must stay so."""
         if not self._connection.exists():
             return []
-        try:
-            if self._connection.may_write():
+        if not offset and self._connection.may_write():
+            try:
                 self._index.catch_up(self._connection.write)
-                return self._connection.write(lambda db: self._index.search(db, text, user_id, limit, offset))
-        except StoreError:
-            if self._connection.may_write():
-                raise
+            except StoreError:
+                if self._connection.may_write():
+                    raise
         with self._connection.reading() as db:
-            hits = self._index.search(db, text, user_id, limit + offset, 0) if db else []
-            missing = limit + offset - len(hits)
-            behind = islice(self._index.look_through(db, text, user_id), max(0, missing)) if db else ()
-            return [*hits, *behind][offset : offset + limit]
+            if db is None or (not self._connection.may_write() and self._index.behind(db)):
+                return None
+            return self._index.search(db, query, limit, offset)
 
     def migrate(self) -> tuple[int, int]:
         """Bring the tables to the newest schema; the first use does it, too. Returns the versions (from, to)."""
@@ -167,7 +164,7 @@ class SQLiteSessionStore:
         if repair:
             self._connection.write(self._index.forget_words)
         if repair and behind:
-            self.search("")
+            self._index.catch_up(self._connection.write)
             behind = 0
         index = f"{behind} sessions behind, which the next search mends" if behind else "complete"
         return {"server": f"SQLite {sqlite3.sqlite_version}", "file": sound, "index": index}

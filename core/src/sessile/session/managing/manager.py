@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
+import attrs
+
 from sessile.drive.arguments import Arguments, Check, Count, Seconds, checked_class
 from sessile.drive.faces import Blocking, run
 from sessile.engine import lifecycle
@@ -22,15 +24,14 @@ from sessile.log.header import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, S
 from sessile.log.ids import check_id
 from sessile.session.blocking import Session
 from sessile.session.managing import erasing
-from sessile.session.managing.searching import Hit, Search, has_words
-from sessile.store.capabilities import words
+from sessile.session.managing.searching import Hit, Search
 from sessile.store.opening import find_store
+from sessile.store.text.query import SearchQuery
 from sessile.store.waist import Page, Query
 from sessile.transfer import archives
 
 DAY = 86_400.0  # seconds
 Days = Annotated[float, Check(lambda value: value >= 0, "a number of days, 0 or more")]
-_CANDIDATES = 1000  # hits asked for at a time
 _check_query = Arguments(Query.__init__, skip=1)
 
 
@@ -254,23 +255,27 @@ class SessionManager:
         return run(erasing.sweep(self._commits, repair=repair, older_than=older_than))
 
     def search(self, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
-        """Messages that contain all words of `text`: best first where the store has an index, else newest session first.
+        """Messages that have all words of `text`: best first where the store has an index, else newest session first.
 
-        Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.store.words`). At most
-        `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
+        Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.store.words`).
+        `"late parcel"` in quotes is a phrase, `parc*` the beginning of a word. `user:ID` and `session:ID` say whose, and in
+        which session's history, `after:2026-11-30` (or a time, UTC) when it was said; the rest of the text is words.
+
+        At most `limit`. A text without words finds nothing, nor does one with a NUL. A session that cannot be read is left out.
         A message that forks inherit is found once: in the session in which it was said; where that is gone, or counts it no
-        more, in the oldest fork that counts it.
-        `InvalidInput` for a text or user id that is no text that can be stored, or a limit that is no number from 0.
+        more, in the oldest fork that counts it; with `session:ID` in that one.
+        `InvalidInput` for a text or user id that is no text that can be stored, a filter that means nothing or is another than
+        `user_id`, or a limit that is no number from 0; `AccessDenied` for a bound manager that is asked for another's.
         """
-        user_id = self._whose(user_id)
-        if not limit or not words(text) or "\0" in text + (user_id or ""):  # no index or key has a NUL
+        query = SearchQuery.parse(text)
+        whose = self._whose(user_id) or self._whose(query.user_id)
+        if query.user_id not in (None, whose):
+            self._whose(query.user_id)  # it may be refused for that
+            raise InvalidInput(f"text asks for user:{query.user_id}, and user_id is {whose!r}: leave one of them out")
+        if not limit or not query.terms or "\0" in text:  # no index has a NUL
             return []
-        search = Search(self._commits, user_id)
-        if self._commits.can.search is not None:
-            found = search.in_index(text, min(limit, _CANDIDATES))
-        else:
-            found = search.in_all(self.each(user_id=user_id), has_words(text))
-        return list(islice(found, limit))
+        query = attrs.evolve(query, user_id=whose)
+        return list(islice(Search(self._commits, whose).hits(query, lambda: self.each(user_id=whose)), limit))
 
     def message(self, message_id: str, *, user_id: str | None = None) -> Hit | None:
         """The message of an id with the session in which it was said (as `search` finds it); None where it counts in none.

@@ -1,7 +1,8 @@
-"""The messages that have all words of a text: from the index of a store that has one, else by reading all its sessions.
+"""The messages that a search asks for: from the index of a store that has one, else by reading all its sessions.
 
-Both ways compare words as `sessile.store.words` takes them out of a text, find the same, and leave out what cannot be read:
-one broken session, or one that is deleted meanwhile, hides nothing of the others.
+Either way each message is compared with the query as it is now, and must count in a session that is there: an index only says
+where to look. What cannot be read is left out: one broken session, or one that is deleted meanwhile, hides nothing of the
+others.
 
 However many forks inherit a message, it is found once: in the session in which it was said. Where that is gone, or does not
 count it any more, it is found in the oldest fork that counts it.
@@ -10,7 +11,6 @@ count it any more, it is found in the oldest fork that counts it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
 
 import attrs
 
@@ -25,17 +25,37 @@ from sessile.log.header import Header
 from sessile.log.ids import owner_of
 from sessile.log.lineage import pieces
 from sessile.plugins.discovery import installed
-from sessile.store.capabilities import words
+from sessile.store.text.query import SearchQuery
 
 _UNREADABLE = (CorruptStore, Missing, SessionNotFound)
 
 
+_MOST = 1000  # candidates asked for at a time
+
+
 @attrs.frozen
 class Hit:
-    """A message found by `search`."""
+    """A message found by `search`. marks: (begin, end) of what was asked for in `message.text`, in order."""
 
     session_id: str
     message: Message
+    marks: tuple[tuple[int, int], ...] = ()
+
+    def snippet(self, length: int = 160, *, before: str = "**", after: str = "**") -> str:
+        """The part of the text around the first mark, on one line: about so many characters; "…" where it goes on.
+
+        before, after: what is put around each mark.
+        """
+        text = self.message.text
+        first, end = self.marks[0] if self.marks else (0, 0)
+        start = max(0, min(first - (length - min(end - first, length)) // 3, len(text) - length))
+        stop = max(start + length, end)
+        parts, at = ["…" if start else ""], start
+        for begin, end in self.marks:
+            if start <= begin and end <= stop:
+                parts += [text[at:begin], before, text[begin:end], after]
+                at = end
+        return " ".join("".join([*parts, text[at:stop], "…" if stop < len(text) else ""]).split())
 
 
 @attrs.frozen
@@ -59,38 +79,68 @@ class Search:
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    def in_index(self, text: str, size: int) -> Iterator[Hit]:
-        """The messages with all words of a text in a store that has an index, best first. size: how many candidates at a time."""
-        search = self._commits.can.search
-        assert search is not None
-        for offset in count(0, size):
-            found = run(self._commits.face.call(search, text, user_id=self._user_id, limit=size, offset=offset))
-            for log, entry in found:
-                place = self._place(log, entry.position)
-                if place is not None:
-                    yield _hit(place.session_id, entry)
-            if not found:
+    def hits(self, query: SearchQuery, headers: Callable[[], Iterable[Header]]) -> Iterator[Hit]:
+        """What a query finds. headers: gives those of all sessions that it is about."""
+        only = None
+        if query.session_id is not None:
+            only = run(self._commits.load(query.session_id))
+            found = self._session(only.log) if only is not None else None
+            if only is None or found is None:
                 return
+            query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in found[1])))
+        search, size, offset, seen = self._commits.can.search, 16, 0, set[tuple[str, int]]()
+        while search is not None:
+            places = run(self._commits.face.call(search, query, limit=size, offset=offset))
+            if places is None and not offset:
+                break
+            for place in places or ():
+                if place not in seen:
+                    seen.add(place)
+                    yield from self._hit_at(query, only, *place)
+            if not places:
+                return
+            offset, size = offset + size, min(size * 4, _MOST)
+        for hit in self.in_all([only] if only is not None else headers(), lambda entry: _is_wanted(query, entry), only):
+            yield _marked(query, hit.session_id, hit.message)
 
-    def in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Iterator[Hit]:
-        """The messages in these sessions, in their order, whose entries are wanted."""
+    def _hit_at(self, query: SearchQuery, only: Header | None, log: str, position: int) -> Iterator[Hit]:
+        """The message of an entry, where it counts and is what was asked for."""
+        header = self._place(log, position) if only is None else self._counting(only.log, log, position)
+        if header is None:
+            return
+        try:
+            entries = run(self._commits.read(log, position, position + 1, MESSAGE))
+            if entries and _is_wanted(query, entries[0]):
+                yield _marked(query, header.session_id, handed_out([from_entry(entries[0])])[0])
+        except _UNREADABLE:
+            return
+
+    def in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool], only: Header | None = None) -> Iterator[Hit]:
+        """The messages in these sessions, in their order, whose entries are wanted. only: one, with all that it inherits."""
         for header in headers:
             try:
-                found = list(self._in_session(header, wanted))
+                found = list(self._in_session(header, wanted, only is not None))
             except _UNREADABLE:
                 continue
             yield from found
 
-    def _in_session(self, header: Header, wanted: Callable[[Entry], bool]) -> Iterator[Hit]:
+    def _in_session(self, header: Header, wanted: Callable[[Entry], bool], whole: bool) -> Iterator[Hit]:
         h = _handle(self._commits, header.session_id)
         now = run(h.refresh())
         if now.log != header.log or now.hidden:  # another has the id by now
             return
         for part in run(h.lineage(now)):
             log = now.log_at(part.depth)
+            if not whole and log != now.log and self._counts_all(log, part.start, part.stop or 0):
+                continue  # what forks inherit is read once
             for entry in (entry for piece in pieces(part) for entry in run(h.read(piece, MESSAGE))):
-                if wanted(entry) and self._is_of(now, log, entry.position):
-                    yield _hit(now.session_id, entry)
+                if wanted(entry) and (whole or self._is_of(now, log, entry.position)):
+                    yield Hit(now.session_id, handed_out([from_entry(entry)])[0])
+
+    def _counts_all(self, log: str, start: int, stop: int) -> bool:
+        """Does a whole range count in the session in which it was said?"""
+        _, ranges = self._known(log) or (None, [])
+        return any(part.log == log and part.start <= start and stop <= part.stop for part in ranges)
 
     def _is_of(self, header: Header, log: str, position: int) -> bool:
         """Is an entry that counts in a session found in that one?"""
@@ -111,10 +161,13 @@ class Search:
 
     def _counting(self, name: str, log: str, position: int) -> Header | None:
         """The session whose own log is `name`, if an entry of `log` counts there."""
+        header, ranges = self._known(name) or (None, [])
+        return header if any(part.log == log and part.start <= position < part.stop for part in ranges) else None
+
+    def _known(self, name: str) -> tuple[Header, list[_Range]] | None:
         if name not in self._sessions:
             self._sessions[name] = self._session(name)
-        header, ranges = self._sessions[name] or (None, [])
-        return header if any(part.log == log and part.start <= position < part.stop for part in ranges) else None
+        return self._sessions[name]
 
     def _session(self, name: str) -> tuple[Header, list[_Range]] | None:
         try:
@@ -127,18 +180,18 @@ class Search:
         return header, [_Range(header.log_at(part.depth), part.start, part.stop or 0) for part in lineage]
 
 
-def has_words(text: str) -> Callable[[Entry], bool]:
-    """Has the message of an entry all words of a text?"""
-    wanted = set(words(text))
-    return lambda entry: wanted <= {*words(from_entry(entry).text)}
+def _is_wanted(query: SearchQuery, entry: Entry) -> bool:
+    if query.after is not None and entry.time < query.after:
+        return False
+    return query.matches(from_entry(entry).text)
 
 
 def _age(header: Header) -> tuple[float, str]:
     return header.created_at, header.session_id
 
 
-def _hit(session_id: str, entry: Entry) -> Hit:
-    return Hit(session_id, *handed_out([from_entry(entry)]))
+def _marked(query: SearchQuery, session_id: str, message: Message) -> Hit:
+    return Hit(session_id, message, tuple(query.marks(message.text)))
 
 
 def _handle(commits: Commits, session_id: str) -> Handle:

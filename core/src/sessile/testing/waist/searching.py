@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from sessile.errors import AccessDenied, InvalidInput
 from sessile.session.managing.manager import SessionManager
+from sessile.store.text.query import SearchQuery
 from sessile.testing.fixtures import StoreFixtures, capability
 
 # What was said, what is asked for, whether it is found.
@@ -37,6 +42,19 @@ SEARCHES = (
     ("version 3.14", "14", True),
     ("version 3.14", "1", False),
     ("hi\U0001f600there", "there hi", True),
+    ("a brown fox", '"brown FOX"', True),
+    ("a fox, brown", '"brown fox"', False),
+    ("brown, or a brown fox", '"brown fox" or', True),
+    ("brown and fox", '"brown fox', True),
+    ("the parcels", "parc*", True),
+    ("the parcels", "the* par*", True),
+    ("unparcelled", "parc*", False),
+    ("the parcels came", '"the parc"*', True),
+    ("the late parcels", '"the parc"*', False),
+    ("a star * alone", "*", False),
+    ("user: ann", "user: ann", True),
+    ("see user:ann", '"user:ann"', True),
+    ("c'est l'été", "l'ete*", True),
 )
 
 
@@ -61,7 +79,9 @@ class SearchTests(StoreFixtures):
         assert sorted(hit.message.text[:6] for hit in manager.search("brown")) == ["a brow", "the qu"]
         assert [hit.message.text for hit in manager.search("brown", user_id="ann")] == ["the quick brown fox"]
         if hasattr(store.store, "search"):  # what is another's must not fill the pages that the core asks for
-            assert [entry.body["content"] for _, entry in store.search("brown", user_id="ann")] == ["the quick brown fox"]
+            mine = store.search(SearchQuery.parse("brown user:ann"), 10, 0)
+            assert len(mine) == 1
+            assert mine[0][0] in {header.log for header in manager.list(user_id="ann")}
         assert manager.search("brown owl") == manager.search("unheard-of") == []
         assert [hit.message.text[:6] for hit in manager.search('"quote" me*')] == ["a brow"]
         session.set_history([("user", "white owl")])
@@ -99,3 +119,45 @@ class SearchTests(StoreFixtures):
         assert found() == [("0", "another")]
         manager.delete("another")
         assert found() == []
+
+    @capability("search")
+    def test_search_is_narrowed_by_filters(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        for name in ("ann", "bob b"):
+            session = manager.create_session(name, session_id=f"of {name}")
+            session.add_messages([("user", f"needle of {name}"), ("assistant", "found the needle")])
+        session.fork(1, "fork").add_message("user", "a needle more")
+        day = datetime.now(UTC)
+
+        def found(asked: str, **how: Any) -> list[tuple[str, str]]:
+            return sorted((hit.session_id, hit.message.text) for hit in manager.search(asked, **how))
+
+        everything = found("needle")
+        assert len(everything) == 5
+        assert found("needle user:ann") == found("needle", user_id="ann") == everything[1:3]
+        assert found('needle user:"bob b"') == [everything[0], *everything[3:]]
+        assert found('session:"of ann" needle') == everything[1:3]
+        assert found("needle session:fork") == [("fork", "a needle more"), ("fork", "needle of bob b")]
+        assert found("needle session:fork user:ann") == found("needle session:nobody") == []
+        assert found(f"needle after:{day - timedelta(days=1):%Y-%m-%d}") == everything
+        assert found(f"needle after:{day + timedelta(days=1):%Y-%m-%dT%H:%M}") == []
+        assert manager.user("ann").search("needle session:fork") == []
+        with pytest.raises(AccessDenied):
+            manager.user("ann").search('needle user:"bob b"')
+        for asked in ("needle after:noon", "needle user:a user:b", 'session:"" needle'):
+            with pytest.raises(InvalidInput):
+                manager.search(asked)
+        with pytest.raises(InvalidInput):
+            manager.search("needle user:ann", user_id="bob b")
+
+    @capability("search")
+    def test_search_shows_where_it_was_found(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        text = f"{'far ' * 100}the Late\nparcél {'away ' * 100}"
+        manager.create_session("ann").add_message("user", text)
+        (hit,) = manager.search('"late parc"* the')
+        assert [text[begin:end] for begin, end in hit.marks] == ["the", "Late\nparcél"]
+        snippet = hit.snippet(before="[", after="]")
+        assert "far [the] [Late parcél] away" in snippet
+        assert snippet[0] == snippet[-1] == "…"
+        assert len(snippet) <= 180

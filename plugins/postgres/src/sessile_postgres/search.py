@@ -1,0 +1,145 @@
+"""Full-text search: the words of each message as a tsvector with a GIN index, brought up to date when somebody searches.
+
+For `table_name="sessions"` these are `sessions_words`, a row a message, and `sessions_indexed`, how far each log is indexed.
+What a word is, `sessile.store.words` says. Phrases are looked for as their words: whoever asked compares the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from sessile.errors import CorruptStore
+from sessile.store import UNSEEN, Entry, SearchQuery, from_entry, owner_of, words
+from sessile_postgres.rows import to_entries
+
+_PIECE = 1000  # entries that are indexed at a time
+_LONGEST = 500  # characters of a word, of which PostgreSQL takes 2,046 bytes
+_POSITION, _PLACES = 16_383, 255  # the last place that it knows in a text, and how many of a word
+_LARGEST = 1_000_000  # characters of a text's words: one with more is looked at by every search
+_TERMS = 64  # that are looked for: what has these is compared with all
+
+_Ask = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]
+
+
+class Index:
+    """The index of a store's messages. Includes those that were taken back.
+
+    read, write: send a statement that only reads, or one that changes something, and give its rows.
+    """
+
+    def __init__(self, table: str, read: _Ask, write: _Ask) -> None:
+        self._headers, self._entries = f'"{table}"', f'"{table}_entries"'
+        self._words, self._indexed = f'"{table}_words"', f'"{table}_indexed"'
+        self._read, self._write = read, write
+
+    async def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+        """(log, position) of the messages that may be what is asked for, best first."""
+        if not offset:
+            await self._catch_up(query.user_id)
+        where, values = [f"(words @@ {_ASKED} OR words IS NULL)"], [_tsquery(query)]
+        if query.user_id is not None:
+            where.append("user_id = %s")
+            values.append(query.user_id)
+        if query.after is not None:
+            where.append("time >= %s")
+            values.append(query.after)
+        if query.logs is not None:
+            where.append("(session_id, log) IN (SELECT * FROM unnest(%s::text[], %s::text[]))")
+            values += [[owner_of(log) for log in query.logs], [log.partition(".")[0] for log in query.logs]]
+        sql = (
+            f"SELECT log || '.' || session_id, position FROM {self._words} JOIN {self._indexed} USING (session_id, log) "
+            f"WHERE {' AND '.join(where)} ORDER BY ts_rank(words, {_ASKED}, 1) DESC NULLS LAST LIMIT %s OFFSET %s"
+        )
+        return [(log, position) for log, position in await self._read(sql, [*values, values[0], limit, offset])]
+
+    async def forget(self, place: Sequence[str], keep: int) -> None:
+        """Take out the words of a log's entries from a position on, once these are gone."""
+        sql = (
+            f"WITH gone AS (DELETE FROM {self._words} WHERE session_id = %s AND log = %s AND position >= %s) "
+            f"UPDATE {self._indexed} SET stop = least(stop, %s) WHERE session_id = %s AND log = %s RETURNING 1"
+        )
+        await self._read(sql, [*place, keep, keep, *place])
+        if not keep:
+            sql = f"DELETE FROM {self._indexed} WHERE session_id = %s AND log = %s AND stop = 0 RETURNING 1"
+            await self._read(sql, place)
+
+    async def _catch_up(self, user_id: str | None) -> None:
+        """Index what was committed since the last search, and what forks inherit of logs whose sessions are gone."""
+        seen = "session_id NOT LIKE '~%%' AND status <> ALL (%s)" + (" AND user_id = %s" if user_id is not None else "")
+        values = [[*UNSEEN], *([user_id] if user_id is not None else [])]
+        sql = f"""
+            WITH reads AS (
+                SELECT session_id, split_part(log, '.', 1) AS log, head AS stop, user_id FROM {self._headers} WHERE {seen}
+                UNION ALL
+                SELECT substr(a ->> 0, strpos(a ->> 0, '.') + 1), split_part(a ->> 0, '.', 1), (a ->> 1)::bigint, user_id
+                FROM {self._headers}, jsonb_array_elements({_ANCESTORS}) a WHERE parent IS NOT NULL AND {seen}
+            )
+            SELECT session_id, log, coalesce(max(i.stop), 0), max(reads.stop), min(reads.user_id)
+            FROM reads LEFT JOIN {self._indexed} i USING (session_id, log)
+            GROUP BY session_id, log HAVING coalesce(max(i.stop), 0) < max(reads.stop)
+        """
+        for session_id, log, start, stop, whose in await self._read(sql, values * 2):
+            for begin in range(start, stop, _PIECE):
+                await self._index_piece(session_id, log, begin, min(begin + _PIECE, stop), whose)
+
+    async def _index_piece(self, session_id: str, log: str, start: int, stop: int, user_id: str) -> None:
+        """Index a range of a log. Two may do so at once; of an entry that goes meanwhile nothing is kept."""
+        select = (
+            f"SELECT position, body::text FROM {self._entries} WHERE session_id = %s AND log = %s AND position >= %s "
+            "AND position < %s AND kind = 'message'"
+        )
+        found = [*_readable(await self._read(select, [session_id, log, start, stop]))]
+        sql = f"""
+            WITH there AS (
+                SELECT position FROM {self._entries}
+                WHERE session_id = %s AND log = %s AND position >= %s AND position < %s FOR KEY SHARE
+            ), added AS (
+                INSERT INTO {self._words} SELECT %s, %s, position, time, words::tsvector
+                FROM unnest(%s::bigint[], %s::float8[], %s::text[]) AS w (position, time, words) JOIN there USING (position)
+                ON CONFLICT DO NOTHING
+            )
+            INSERT INTO {self._indexed} AS i SELECT %s, %s, %s, %s WHERE EXISTS (SELECT FROM there)
+            ON CONFLICT (session_id, log) DO UPDATE SET stop = greatest(i.stop, excluded.stop) RETURNING 1
+        """
+        place = [session_id, log]
+        columns = [e.position for e in found], [e.time for e in found], [_tsvector(e) for e in found]
+        await self._write(sql, [*place, start, stop, *place, *columns, *place, stop, user_id])
+
+
+_ASKED = "%s::tsquery"
+_ANCESTORS = (
+    "CASE jsonb_typeof(details -> 'ancestors') WHEN 'array' THEN details -> 'ancestors' "
+    "ELSE coalesce((details ->> 'ancestors~')::jsonb, '[]') END"
+)
+
+
+def _readable(rows: Iterable[tuple[int, str]]) -> Iterable[Entry]:
+    """The entries that can be read: a broken one must not keep the others from being found."""
+    for _, body in rows:
+        try:
+            yield from to_entries([body])
+        except CorruptStore:
+            continue
+
+
+def _tsvector(entry: Entry) -> str | None:
+    """The words of a message, with their places; None where there are more than PostgreSQL takes."""
+    places: dict[str, list[int]] = {}
+    try:
+        said = words(from_entry(entry).text)
+    except CorruptStore:
+        return ""
+    for place, word in enumerate(said, 1):
+        places.setdefault(word[:_LONGEST], []).append(min(place, _POSITION))
+    vector = " ".join(f"'{word}':{','.join(map(str, found[:_PLACES]))}" for word, found in places.items())
+    return vector if len(vector.encode()) < _LARGEST else None
+
+
+def _tsquery(query: SearchQuery) -> str:
+    asked = dict.fromkeys(
+        f"'{word[:_LONGEST]}'{':*' if (term.prefix and word is term.words[-1]) or len(word) > _LONGEST else ''}"
+        for term in query.terms
+        for word in term.words
+    )
+    return " & ".join([*asked][:_TERMS])

@@ -1,0 +1,143 @@
+"""The index: one SQLite file. `SearchIndex.search` brings it up to date (see `updating.py`), and asks it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sessile.errors import StoreError
+from sessile.store import Query, SearchQuery, Store, home, to_json
+from sessile_search.fulltext import expression, make_table, write_anew
+from sessile_search.updating import KEY_SHIFT, bring_up_to_date, forget
+
+_FORMAT = 1  # of the file: one of another format is made anew
+_PATIENCE = 30.0  # seconds to wait for another process that writes
+_DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)  # what a broken file may lead to
+_UNUSABLE = (  # where it lies, or while others write: all sessions are read then
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
+)
+_TABLES = (
+    "logs (key INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL UNIQUE, indexed INTEGER NOT NULL DEFAULT 0)",
+    "sessions (session_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, log TEXT NOT NULL, version INTEGER NOT NULL)",
+    "uses (log TEXT, session_id TEXT, stop INTEGER NOT NULL, PRIMARY KEY (log, session_id)) WITHOUT ROWID",
+)
+_INDEXES = ("sessions (user_id)", "uses (session_id)")
+
+
+class SearchIndex:
+    """An index of the words in a store's messages.
+
+    path: of the file, which is made by the first search that finds a session, for its owner only (mode 0600). It can be deleted
+    at any time: it is made from the store again. Threads and processes may use it at once.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.abspath(path))
+
+    @classmethod
+    def of(cls, *place: str) -> SearchIndex:
+        """The index in the session home (~/.sessile/search) of a store at a place: what tells it from all others."""
+        return cls(home() / "search" / f"{place[0]}-{hashlib.sha256(to_json(place).encode()).hexdigest()[:16]}.db")
+
+    def search(self, store: Store, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """What a store's `search` returns (see `sessile.store.Capabilities`); None where the file cannot be used.
+
+        store: whose messages it is about; only its `find`, `load` and `read` are called.
+        """
+        if not self.path.exists() and not store.find(Query(limit=1)).items:
+            return []
+        for again in (True, False):
+            try:
+                with self._opened() as db:
+                    if not offset:
+                        bring_up_to_date(db, store, query)
+                    return _places(db, query, limit, offset)
+            except _DAMAGE as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+                    return None
+                if not again:
+                    raise StoreError(f"the search index {self.path} cannot be used: {error}") from error
+                self.remove()
+            except OSError:
+                return None
+        return None
+
+    def forget(self, log: str, keep: int) -> None:
+        """Take out the words of a log from a position on, whose entries are gone. Where that fails, the next search does it."""
+        if not self.path.exists():
+            return
+        with suppress(*_DAMAGE, OSError), self._opened() as db:
+            forget(db, log, keep)
+
+    def remove(self) -> None:
+        """Delete the file; the next search makes another."""
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}{suffix}")
+
+    def check(self, repair: bool = False) -> str:
+        """What `sessile doctor` shows of it. repair: write it anew, without the words of what was deleted."""
+        if not self.path.exists():
+            return "not made yet"
+        try:
+            with self._opened() as db:
+                if repair:
+                    write_anew(db, "said")
+                ((sound,), (logs,)) = (
+                    db.execute("PRAGMA quick_check(1)").fetchone(),
+                    db.execute("SELECT count(*) FROM logs WHERE indexed > 0").fetchone(),
+                )
+                return f"{sound}, {logs} logs"
+        except (*_DAMAGE, OSError) as error:
+            return f"cannot be used ({error}): delete {self.path}, searches make it anew"
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+        try:
+            _prepare(db)
+            yield db
+        finally:
+            db.close()
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA secure_delete = ON")
+    db.execute("PRAGMA synchronous = NORMAL")  # what a power failure takes is indexed again
+    if db.execute("PRAGMA user_version").fetchone() == (_FORMAT,):
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+        for table in _TABLES:
+            db.execute(f"DROP TABLE IF EXISTS {table.partition(' ')[0]}")
+            db.execute(f"CREATE TABLE {table}")
+        for index in _INDEXES:
+            db.execute(f"CREATE INDEX {index.partition(' ')[0]}_index ON {index}")
+        db.execute("DROP TABLE IF EXISTS said")
+        make_table(db, "said", deletes=True)
+        db.execute(f"PRAGMA user_version = {_FORMAT}")
+    db.execute("COMMIT")
+
+
+def _places(db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+    """(log, position) of what may be asked for, best first."""
+    where, values = "", []
+    if query.user_id is not None:
+        where += " AND l.log IN (SELECT u.log FROM sessions s JOIN uses u USING (session_id) WHERE s.user_id = ?)"
+        values.append(query.user_id)
+    if query.logs is not None:
+        where += " AND l.log IN (SELECT value FROM json_each(?))"
+        values.append(to_json(list(query.logs)))
+    sql = (
+        f"SELECT l.log, w.rowid - (l.key << {KEY_SHIFT}) FROM said w CROSS JOIN logs l ON l.key = w.rowid >> {KEY_SHIFT} "
+        f"WHERE said MATCH ?{where} ORDER BY rank LIMIT ? OFFSET ?"
+    )
+    return db.execute(sql, (expression(query), *values, limit, offset)).fetchall()

@@ -1,0 +1,142 @@
+"""How the index follows the store: whoever searches compares (session, log, version) of all headers with what is indexed.
+
+No clock decides, and nothing has to be told of a commit: what another process said, took back or deleted is seen all the same.
+A session's log is indexed from where it was left; a log that no session reads any more, or the end of one, goes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from sessile.errors import CorruptStore, Missing, SessileError
+from sessile.store import MOST, Entry, Header, Query, SearchQuery, Store
+from sessile_search.fulltext import words_of
+
+KEY_SHIFT = 32  # a word's row is the log's key, and the position
+_PIECE = 1000  # entries that are indexed in one transaction: others may write in between
+_Known = dict[str, tuple[str, int]]  # session id -> log and version, as they were indexed
+
+
+def bring_up_to_date(db: sqlite3.Connection, store: Store, query: SearchQuery) -> None:
+    """Index what a query may find, and forget what is gone."""
+    known = _known(db, query)
+    for header in _headers(store, query):
+        if known.pop(header.session_id, None) != (header.log, header.version):
+            _index(db, store, header)
+    for session_id in known:  # was not listed: it is gone, or was changed while the pages were read
+        header = _loaded(store, session_id)
+        if header is None:
+            _forget(db, session_id)
+        elif known[session_id] != (header.log, header.version):
+            _index(db, store, header)
+
+
+def _known(db: sqlite3.Connection, query: SearchQuery) -> _Known:
+    name, value = ("session_id", query.session_id) if query.session_id else ("user_id", query.user_id)
+    rows = db.execute(f"SELECT session_id, log, version FROM sessions WHERE ? IS NULL OR {name} = ?", (value, value))
+    return {session_id: (log, version) for session_id, log, version in rows}
+
+
+def _headers(store: Store, query: SearchQuery) -> Iterator[Header]:
+    """Those of the sessions that a query is about."""
+    if query.session_id:
+        header = _loaded(store, query.session_id)
+        yield from [header] if header else []
+        return
+    cursor: str | None = None
+    while True:
+        page = store.find(Query(user_id=query.user_id, limit=MOST, cursor=cursor))
+        yield from page
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _loaded(store: Store, session_id: str) -> Header | None:
+    try:
+        header = store.load(session_id)
+    except SessileError:  # it cannot be read, so nothing of it is found
+        return None
+    return None if header is None or header.hidden else header
+
+
+def _index(db: sqlite3.Connection, store: Store, header: Header) -> None:
+    """Index what a session reads, and remember how far that goes. Which logs it reads is fixed as long as its own is the same."""
+    reads = {ancestor.log: ancestor.stop for ancestor in header.ancestors if ancestor.stop} | {header.log: header.head}
+    db.execute("BEGIN IMMEDIATE")  # first, so that what is indexed is known to be read by somebody
+    (before,) = db.execute("SELECT log FROM sessions WHERE session_id = ?", (header.session_id,)).fetchone() or (header.log,)
+    if before != header.log:
+        _drop(db, header.session_id)
+    db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, 0)", (header.session_id, header.user_id, header.log))
+    rows = [(log, header.session_id, stop) for log, stop in reads.items()]
+    db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?)", rows)
+    db.execute("COMMIT")
+    for log, stop in reads.items():
+        while _index_piece(db, store, log, stop):
+            pass
+    whose = header.session_id, header.log
+    db.execute("UPDATE sessions SET version = ? WHERE session_id = ? AND log = ?", (header.version, *whose))
+
+
+def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> bool:
+    """Index the next entries of a log, up to `stop`, in one transaction. Is there more?"""
+    key, indexed = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
+    until = min(indexed + _PIECE, stop)
+    if indexed >= until:
+        return False
+    rows = [(entry.position, words_of(entry)) for entry in _messages(store, log, indexed, until)]
+    db.execute("BEGIN IMMEDIATE")
+    now = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
+    if now == (key, indexed):  # else another process was first
+        if key is None:
+            key = db.execute("INSERT INTO logs (log) VALUES (?)", (log,)).lastrowid
+        first = (key or 0) << KEY_SHIFT
+        db.executemany("INSERT INTO said (rowid, words) VALUES (?, ?)", [(first + position, said) for position, said in rows])
+        db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (until, key))
+    db.execute("COMMIT")
+    return True
+
+
+def _messages(store: Store, log: str, start: int, stop: int) -> list[Entry]:
+    """The messages of a range, as far as they can be read: a broken entry must not keep the others from being found."""
+    try:
+        return store.read(log, start, stop, "message")
+    except (CorruptStore, Missing):
+        if stop - start == 1:
+            return []
+        middle = (start + stop) // 2
+        return [*_messages(store, log, start, middle), *_messages(store, log, middle, stop)]
+
+
+def forget(db: sqlite3.Connection, log: str, keep: int) -> None:
+    """Take out the words of a log from a position on."""
+    db.execute("BEGIN IMMEDIATE")
+    _cut(db, log, keep)
+    db.execute("COMMIT")
+
+
+def _forget(db: sqlite3.Connection, session_id: str) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    _drop(db, session_id)
+    db.execute("COMMIT")
+
+
+def _drop(db: sqlite3.Connection, session_id: str) -> None:
+    """Take a session out, and the words that no other session reads."""
+    logs = db.execute("SELECT log FROM uses WHERE session_id = ?", (session_id,)).fetchall()
+    db.execute("DELETE FROM uses WHERE session_id = ?", (session_id,))
+    db.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
+    for (log,) in logs:
+        (stop,) = db.execute("SELECT coalesce(max(stop), 0) FROM uses WHERE log = ?", (log,)).fetchone()
+        _cut(db, log, stop)
+
+
+def _cut(db: sqlite3.Connection, log: str, keep: int) -> None:
+    key, indexed = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (0, 0)
+    first = key << KEY_SHIFT
+    if keep < indexed:
+        db.execute("DELETE FROM said WHERE rowid >= ? AND rowid < ?", (first + keep, first + indexed))
+        db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (keep, key))
+    if not keep:
+        db.execute("DELETE FROM logs WHERE key = ?", (key,))

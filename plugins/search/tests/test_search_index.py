@@ -1,0 +1,226 @@
+"""The index beside a store: whatever is said, taken back, forked and deleted, it finds what reading everything finds."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from tests.stores import DURABLE, url_of
+
+from sessile import SessionManager
+from sessile.store import StoreWrapper, open_store
+
+WORDS = ("red", "green", "blue", "redder")
+ASKED = ("red", "red green", '"red green"', "red*", "red user:ann", "blue session:a", "red session:b user:bob")
+
+
+class Plain(StoreWrapper):
+    """A store without an index: its manager reads everything."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "search":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def found(manager: SessionManager, asked: str) -> list[tuple[str, str]]:
+    return sorted((hit.session_id, hit.message.id) for hit in manager.search(asked, limit=1000))
+
+
+class Searching(RuleBasedStateMachine):
+    """Sessions are changed through one store, and searched through others, of which some come late."""
+
+    kind = "file"
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.url = url_of(self.kind, self.folder)
+        self.writer = SessionManager(open_store(self.url))
+        self.plain = SessionManager(Plain(self.writer.store))
+        self.searcher = SessionManager(open_store(self.url))
+
+    @rule(name=st.sampled_from("abc"), texts=st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3), max_size=4))
+    def say(self, name: str, texts: list[list[str]]) -> None:
+        session = self.writer.get_session(name) or self.writer.create_session("ann" if name == "a" else "bob", session_id=name)
+        session.add_messages([("user", " ".join(text)) for text in texts])
+
+    @rule(name=st.sampled_from("abc"), of=st.sampled_from("abc"), at=st.integers(0, 3))
+    def fork(self, name: str, of: str, at: int) -> None:
+        session = self.writer.get_session(of)
+        if session and not self.writer.exists(name):
+            session.fork(min(at, session.message_count), name)
+
+    @rule(name=st.sampled_from("abc"), at=st.integers(0, 3))
+    def revert(self, name: str, at: int) -> None:
+        if session := self.writer.get_session(name):
+            session.revert(min(at, session.message_count))
+
+    @rule(name=st.sampled_from("abc"))
+    def delete(self, name: str) -> None:
+        self.writer.delete(name)
+
+    @rule()
+    def lose_the_index(self) -> None:
+        for file in self.folder.rglob(".search.db*"):
+            file.unlink()
+
+    @rule(asked=st.sampled_from(ASKED))
+    def search(self, asked: str) -> None:
+        assert found(self.searcher, asked) == found(self.plain, asked)
+
+    def teardown(self) -> None:
+        if hasattr(self, "writer"):
+            for manager in (self.writer, self.searcher):
+                manager.store.close()
+
+
+@pytest.mark.parametrize("kind", DURABLE)
+def test_a_search_finds_what_reading_everything_finds(kind: str, request: pytest.FixtureRequest) -> None:
+    full = request.config.getoption("--full")
+    machine = type(f"Searching_{kind}", (Searching,), {"kind": kind})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=200 if full else 10, stateful_step_count=50 if full else 30, deadline=None)
+    )
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[SessionManager]:
+    with SessionManager(f"file://{tmp_path / 'sessions'}") as manager:
+        yield manager
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    return tmp_path / "sessions" / ".search.db"
+
+
+def test_the_index_is_its_owners_and_made_by_the_first_search_that_finds_a_session(manager: SessionManager, index: Path) -> None:
+    assert manager.search("red") == []
+    assert not index.parent.exists()
+    session = manager.create_session()
+    session.add_message("user", "red")
+    assert not index.exists()
+    assert len(manager.search("red")) == 1
+    session.add_message("user", "red again")
+    assert len(manager.search("red")) == 2
+    assert {stat.S_IMODE(file.stat().st_mode) for file in index.parent.glob(".search.db*")} == {0o600}
+    assert "ok, 1 logs" in str(manager.store.check())
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\1" * 5000])
+def test_a_file_that_is_no_index_is_made_anew(manager: SessionManager, index: Path, content: bytes) -> None:
+    manager.create_session().add_message("user", "red")
+    index.write_bytes(content)
+    assert len(manager.search("red")) == 1
+
+
+def test_an_index_of_another_format_is_made_anew(manager: SessionManager, index: Path) -> None:
+    manager.create_session().add_message("user", "red")
+    manager.search("red")
+    with closing(sqlite3.connect(index)) as db:
+        db.execute("DELETE FROM logs")
+        db.execute("PRAGMA user_version = 99")
+        db.commit()
+    assert len(manager.search("red")) == 1
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_damaged_index_finds_nothing_wrong(manager: SessionManager, index: Path, part: int) -> None:
+    for name in ("ann", "bob"):
+        manager.create_session(name).add_messages([("user", f"{word} of {name}") for word in WORDS])
+    everything = found(manager, "red*")
+    with closing(sqlite3.connect(index)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sound = index.read_bytes()
+    for place in range(part, len(sound), 8 * 61):
+        index.write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
+        for suffix in ("-wal", "-shm"):
+            Path(f"{index}{suffix}").unlink(missing_ok=True)
+        assert set(found(manager, "red*")) <= set(everything), place
+        assert found(manager, "red* user:cid") == []
+
+
+def test_what_is_deleted_is_gone_from_the_index(manager: SessionManager, index: Path) -> None:
+    kept = manager.create_session("ann", session_id="kept")
+    gone = manager.create_session("bob", session_id="gone")
+    kept.add_message("user", "red")
+    gone.add_messages([("user", "secretword"), ("user", "heirloom"), ("user", "unheired")])
+    assert len(manager.search("secretword")) == 1
+    gone.fork(2, "heir")
+    with closing(sqlite3.connect(index)) as db:
+        count = db.execute("SELECT count(*) FROM said").fetchone()[0]
+        manager.delete("gone")
+        assert db.execute("SELECT count(*) FROM said").fetchone()[0] == count - 1, "before anybody searches"
+    assert [hit.session_id for hit in manager.search("heirloom")] == ["heir"]
+    manager.store.check(repair=True)
+    assert b"unheired" not in b"".join(file.read_bytes() for file in index.parent.glob(".search.db*"))
+    manager.delete("heir")
+    assert manager.search("secretword") == manager.search("heirloom") == []
+    manager.store.check(repair=True)
+    with closing(sqlite3.connect(index)) as db:
+        assert db.execute("SELECT count(*) FROM logs").fetchone() == (1,)
+    assert b"secretword" not in index.read_bytes()
+
+
+def test_where_no_index_can_be_written_everything_is_read(manager: SessionManager, index: Path) -> None:
+    manager.create_session().add_message("user", "red")
+    index.mkdir()
+    assert len(manager.search("red")) == 1
+    assert "cannot be used" in str(manager.store.check())
+
+
+def test_a_session_that_cannot_be_read_hides_no_other(manager: SessionManager, index: Path) -> None:
+    for name in ("one", "two"):
+        manager.create_session(session_id=name).add_messages([("user", "red"), ("user", "red again"), ("user", "red at last")])
+    log = index.parent / "one" / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"red again"', b'"red agai\xff"'))
+    assert found(manager, "session:two red") == [pair for pair in found(manager, "red") if pair[0] == "two"]
+    assert len(found(manager, "red user:default_user")) >= 3
+
+
+def test_processes_search_and_write_at_once(tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'sessions'}"
+    program = """if True:
+        import sys
+        from sessile import SessionManager
+        with SessionManager(sys.argv[1]) as manager:
+            for number in range(20):
+                session = manager.get_session(sys.argv[2]) or manager.create_session(session_id=sys.argv[2])
+                session.add_message("user", f"red {number}")
+                mine = [hit for hit in manager.search("red", limit=1000) if hit.session_id == sys.argv[2]]
+                assert len(mine) == number + 1, (len(mine), number)
+    """
+    command = [sys.executable, "-c", program, url]
+    running = [subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True) for name in "abc"]
+    assert [(one.communicate()[1], one.returncode) for one in running] == [("", 0)] * 3
+    with SessionManager(url) as manager:
+        assert len(manager.search("red", limit=1000)) == 60
+
+
+def test_a_search_that_was_killed_is_taken_up_by_the_next(tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'sessions'}"
+    with SessionManager(url) as manager:
+        manager.create_session(session_id="long").add_messages([("user", f"red {number}") for number in range(5000)])
+    program = "import sys, sessile; print(len(sessile.SessionManager(sys.argv[1]).search('red', limit=9999)), flush=True)"
+    for seconds in (0.3, 0.4, 0.5, 0.6):
+        running = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE)
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(running.pid, 9)
+        running.communicate()
+    with SessionManager(url) as manager:
+        assert len(manager.search("red", limit=9999)) == 5000
