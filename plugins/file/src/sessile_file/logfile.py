@@ -15,8 +15,9 @@ from sessile import Message
 from sessile.errors import CorruptStore
 from sessile.store import ROLES, Entry, Header, from_entry, from_json, to_json
 
-BLOCK = 16_384  # bytes read at a time when looking for a line
+BLOCK = 4096  # bytes read at a time when looking for a line
 _PARSED = 2**18  # … and when many are read; what of a block lies behind the range is read in vain
+_NEAR = 10  # entries that are read in vain before those that are looked for
 _FEW = 100  # entries, fewer than which are read in small blocks
 _HALF = 16  # characters of a hash
 _FIRST = 4096  # bytes: more than the first line has
@@ -152,15 +153,21 @@ def _parsed_lines(lines: Sequence[bytes], path: str) -> list[dict[str, Any]]:
 
 
 def _find(descriptor: int, end: int, position: int, path: str) -> int:
-    """A byte offset where a line begins, at or shortly before the entry at `position`: a binary search over the file."""
-    low, high = 0, end  # the entry's line begins at or behind `low`, which is the beginning of a line
-    while high - low > BLOCK:
-        middle = (low + high) // 2
-        found = _first_entry(descriptor, middle, high, path)
+    """A byte offset where a line begins, at or shortly before the entry at `position`.
+
+    It is where the entry is if its lines are as long as those that were seen last; each third step halves what is left.
+    """
+    low, first, high, length, step = 0, 0, end, 0.0, 0  # the entry at `low` is `first`, which is not behind `position`
+    while position - first > _NEAR and high - low > BLOCK:
+        guess = low + int((position - first - _NEAR // 2) * length)
+        middle = guess if step % 3 and low < guess < high else (low + high) // 2
+        found, step = _first_entry(descriptor, middle, high, path), step + 1
+        if found is not None and found[1] > first:
+            length = (found[0] - low) / (found[1] - first)
         if found is None or found[1] > position:
             high = middle
         else:
-            low = found[0]
+            low, first = found
     return low
 
 
@@ -190,3 +197,5 @@ def _blocks(descriptor: int, offset: int, end: int, size: int) -> Iterator[list[
         *whole, rest = (rest + block).split(b"\n")
         if whole:
             yield whole
+        else:
+            size *= 2  # a long line is put together in few steps

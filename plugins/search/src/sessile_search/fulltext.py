@@ -34,7 +34,10 @@ def expression(query: SearchQuery) -> str:
 
 def words_of(entry: Entry) -> str:
     """The words of a message as they are indexed."""
-    try:
-        return " ".join(words(from_entry(entry).text))
-    except CorruptStore:  # a broken entry must not keep the others from being found
-        return ""
+    text = entry.body.get("content")
+    if type(text) is not str:
+        try:
+            text = from_entry(entry).text
+        except CorruptStore:  # a broken entry must not keep the others from being found
+            return ""
+    return text if text.isascii() else " ".join(words(text))  # FTS5 takes the same words out of ASCII

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sessile.errors import StoreError
 from sessile.store import Query, SearchQuery, Store, home, to_json
@@ -129,15 +130,17 @@ def _prepare(db: sqlite3.Connection) -> None:
 
 def _places(db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
     """(log, position) of what may be asked for, best first."""
-    where, values = "", []
+    asked, where, values = "said MATCH ? ORDER BY rank LIMIT ? OFFSET ?", "", list[Any]()
     if query.user_id is not None:
         where += " AND l.log IN (SELECT u.log FROM sessions s JOIN uses u USING (session_id) WHERE s.user_id = ?)"
         values.append(query.user_id)
     if query.logs is not None:
         where += " AND l.log IN (SELECT value FROM json_each(?))"
         values.append(to_json(list(query.logs)))
-    sql = (
-        f"SELECT l.log, w.rowid - (l.key << {KEY_SHIFT}) FROM said w CROSS JOIN logs l ON l.key = w.rowid >> {KEY_SHIFT} "
-        f"WHERE said MATCH ?{where} ORDER BY rank LIMIT ? OFFSET ?"
-    )
-    return db.execute(sql, (expression(query), *values, limit, offset)).fetchall()
+    if where:
+        asked = f"EXISTS (SELECT 1 FROM logs l WHERE l.key = said.rowid >> {KEY_SHIFT}{where}) AND {asked}"
+    found = db.execute(f"SELECT rowid FROM said WHERE {asked}", (*values, expression(query), limit, offset)).fetchall()
+    logs = {
+        key: db.execute("SELECT log FROM logs WHERE key = ?", (key,)).fetchone() for key in {p >> KEY_SHIFT for (p,) in found}
+    }
+    return [(log[0], p - (p >> KEY_SHIFT << KEY_SHIFT)) for (p,) in found if (log := logs[p >> KEY_SHIFT])]

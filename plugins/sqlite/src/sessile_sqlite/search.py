@@ -32,16 +32,21 @@ class Index:
         """(log, position) of the messages that may be what is asked for, best first."""
         if not self._exists(db):
             return []
-        entry = f"JOIN {self._rows} e ON e.place = w.rowid AND e.time >= ?" if query.after is not None else ""
-        logs = "AND l.log IN (SELECT value FROM json_each(?))" if query.logs is not None else ""
-        sql = (
-            f"SELECT l.log, w.rowid FROM {self._words} w CROSS JOIN {self._logs} l ON l.key = w.rowid >> {KEY_SHIFT} {entry} "
-            f"WHERE {self._words} MATCH ? AND (? IS NULL OR l.user_id = ?) {logs} ORDER BY rank LIMIT ? OFFSET ?"
-        )
-        values: list[Any] = [expression(query), query.user_id, query.user_id]
-        values[:0] = [query.after] if entry else []
-        values += [to_json(list(query.logs))] if query.logs is not None else []
-        return [(log, position_of(place)) for log, place in db.execute(sql, (*values, limit, offset))]
+        asked, values = f"{self._words} MATCH ? ORDER BY rank LIMIT ? OFFSET ?", list[Any]()
+        if query.after is not None:
+            asked = f"EXISTS (SELECT 1 FROM {self._rows} WHERE place = {self._words}.rowid AND time >= ?) AND {asked}"
+            values.append(query.after)
+        whose = "" if query.user_id is None else " AND user_id = ?"
+        within = "" if query.logs is None else " AND log IN (SELECT value FROM json_each(?))"
+        if whose or within:
+            log = f"SELECT 1 FROM {self._logs} WHERE key = {self._words}.rowid >> {KEY_SHIFT}{whose}{within}"
+            asked = f"EXISTS ({log}) AND {asked}"
+            values[:0] = [*([query.user_id] if whose else []), *([to_json(list(query.logs or ()))] if within else [])]
+        sql = f"SELECT rowid FROM {self._words} WHERE {asked}"
+        places = [place for (place,) in db.execute(sql, (*values, expression(query), limit, offset))]
+        sql = f"SELECT log FROM {self._logs} WHERE key = ?"
+        logs = {key: db.execute(sql, (key,)).fetchone() for key in {place >> KEY_SHIFT for place in places}}
+        return [(log[0], position_of(place)) for place in places if (log := logs[place >> KEY_SHIFT])]
 
     def catch_up(self, write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]]) -> None:
         """Index what was committed since the last search, in logs that outlived their sessions too.

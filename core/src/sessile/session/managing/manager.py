@@ -275,7 +275,8 @@ class SessionManager:
         if not limit or not query.terms or "\0" in text:  # no index has a NUL
             return []
         query = attrs.evolve(query, user_id=whose)
-        return list(islice(Search(self._commits, whose).hits(query, lambda: self.each(user_id=whose)), limit))
+        hits = Search(self._commits, whose).hits(query, lambda: self.each(user_id=whose), limit)
+        return list(islice(hits, limit))
 
     def message(self, message_id: str, *, user_id: str | None = None) -> Hit | None:
         """The message of an id with the session in which it was said (as `search` finds it); None where it counts in none.

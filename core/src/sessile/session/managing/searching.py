@@ -35,23 +35,28 @@ _MOST = 1000  # candidates asked for at a time
 
 @attrs.frozen
 class Hit:
-    """A message found by `search`. marks: (begin, end) of what was asked for in `message.text`, in order."""
+    """A message found by `search`, and the session in which it was."""
 
     session_id: str
     message: Message
-    marks: tuple[tuple[int, int], ...] = ()
+    _query: SearchQuery | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def marks(self) -> list[tuple[int, int]]:
+        """(begin, end) of what was asked for in `message.text`, in order."""
+        return self._query.marks(self.message.text) if self._query is not None else []
 
     def snippet(self, length: int = 160, *, before: str = "**", after: str = "**") -> str:
         """The part of the text around the first mark, on one line: about so many characters; "…" where it goes on.
 
         before, after: what is put around each mark.
         """
-        text = self.message.text
-        first, end = self.marks[0] if self.marks else (0, 0)
+        text, marks = self.message.text, self.marks
+        first, end = marks[0] if marks else (0, 0)
         start = max(0, min(first - (length - min(end - first, length)) // 3, len(text) - length))
         stop = max(start + length, end)
         parts, at = ["…" if start else ""], start
-        for begin, end in self.marks:
+        for begin, end in marks:
             if start <= begin and end <= stop:
                 parts += [text[at:begin], before, text[begin:end], after]
                 at = end
@@ -79,8 +84,8 @@ class Search:
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    def hits(self, query: SearchQuery, headers: Callable[[], Iterable[Header]]) -> Iterator[Hit]:
-        """What a query finds. headers: gives those of all sessions that it is about."""
+    def hits(self, query: SearchQuery, headers: Callable[[], Iterable[Header]], size: int) -> Iterator[Hit]:
+        """What a query finds. headers: gives those of all sessions that it is about. size: how many are wanted."""
         only = None
         if query.session_id is not None:
             only = run(self._commits.load(query.session_id))
@@ -88,7 +93,7 @@ class Search:
             if only is None or found is None:
                 return
             query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in found[1])))
-        search, size, offset, seen = self._commits.can.search, 16, 0, set[tuple[str, int]]()
+        search, size, offset, seen = self._commits.can.search, min(size, _MOST), 0, set[tuple[str, int]]()
         while search is not None:
             places = run(self._commits.face.call(search, query, limit=size, offset=offset))
             if places is None and not offset:
@@ -101,7 +106,7 @@ class Search:
                 return
             offset, size = offset + size, min(size * 4, _MOST)
         for hit in self.in_all([only] if only is not None else headers(), lambda entry: _is_wanted(query, entry), only):
-            yield _marked(query, hit.session_id, hit.message)
+            yield Hit(hit.session_id, hit.message, query)
 
     def _hit_at(self, query: SearchQuery, only: Header | None, log: str, position: int) -> Iterator[Hit]:
         """The message of an entry, where it counts and is what was asked for."""
@@ -111,7 +116,7 @@ class Search:
         try:
             entries = run(self._commits.read(log, position, position + 1, MESSAGE))
             if entries and _is_wanted(query, entries[0]):
-                yield _marked(query, header.session_id, handed_out([from_entry(entries[0])])[0])
+                yield Hit(header.session_id, handed_out([from_entry(entries[0])])[0], query)
         except _UNREADABLE:
             return
 
@@ -188,10 +193,6 @@ def _is_wanted(query: SearchQuery, entry: Entry) -> bool:
 
 def _age(header: Header) -> tuple[float, str]:
     return header.created_at, header.session_id
-
-
-def _marked(query: SearchQuery, session_id: str, message: Message) -> Hit:
-    return Hit(session_id, message, tuple(query.marks(message.text)))
 
 
 def _handle(commits: Commits, session_id: str) -> Handle:
