@@ -6,6 +6,7 @@ import json
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +68,26 @@ class Bare:
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("CREATE TABLE messages (id INTEGER PRIMARY KEY, session TEXT, data TEXT)")
-        self.db.execute("CREATE INDEX by_session ON messages (session, id)")
+        self.db.execute("CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, session TEXT, data TEXT)")
+        self.db.execute("CREATE INDEX IF NOT EXISTS by_session ON messages (session, id)")
 
     def append(self, *texts: str) -> None:
+        self.add("s", [("user", text) for text in texts])
+
+    def add(self, session: str, said: Iterable[tuple[str, str]]) -> None:
+        """Roles and texts, in one commit."""
         self.db.execute("BEGIN IMMEDIATE")
-        for text in texts:
-            message = {"id": secrets.token_hex(10), "role": "user", "content": text, "time": time.time()}
-            self.db.execute("INSERT INTO messages (session, data) VALUES ('s', ?)", (json.dumps(message),))
+        for role, text in said:
+            message = {"id": secrets.token_hex(10), "role": role, "content": text, "time": time.time()}
+            self.db.execute("INSERT INTO messages (session, data) VALUES (?, ?)", (session, json.dumps(message)))
         self.db.execute("COMMIT")
 
-    def whole(self) -> list[Any]:
-        rows = self.db.execute("SELECT data FROM messages WHERE session = 's' ORDER BY id").fetchall()
+    def whole(self, session: str = "s") -> list[Any]:
+        rows = self.db.execute("SELECT data FROM messages WHERE session = ? ORDER BY id", (session,)).fetchall()
         return [json.loads(data) for (data,) in rows]
 
-    def last(self, count: int) -> list[Any]:
-        rows = self.db.execute("SELECT data FROM messages WHERE session = 's' ORDER BY id DESC LIMIT ?", (count,)).fetchall()
+    def last(self, count: int, session: str = "s") -> list[Any]:
+        rows = self.db.execute(
+            "SELECT data FROM messages WHERE session = ? ORDER BY id DESC LIMIT ?", (session, count)
+        ).fetchall()
         return [json.loads(data) for (data,) in reversed(rows)]
