@@ -192,6 +192,8 @@ def as_message(value: Any) -> Message:
 
     Forms of other libraries are taken too: see `conversation/foreign.py`.
     """
+    if type(value) is tuple and len(value) == 2:
+        return message(*value)
     value = to_plain(value)
     if isinstance(value, Mapping):
         if "role" not in value:

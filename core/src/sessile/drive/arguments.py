@@ -256,6 +256,8 @@ def _collection(kind: Any, item: Any) -> tuple[Fits, str]:
     kind = collections.abc.Iterable if kind is collections.abc.Iterable else collections.abc.Sequence
 
     def fits(value: object) -> bool:
+        if type(value) in (list, tuple):  # nearly always
+            return all(map(item_fits, value))  # type: ignore[call-overload]
         if not isinstance(value, kind) or isinstance(value, (str, bytes, bytearray, Mapping, type)):
             return False
         return not isinstance(value, (list, tuple)) or all(map(item_fits, value))  # what is read once is left alone

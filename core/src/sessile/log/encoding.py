@@ -51,6 +51,8 @@ def from_json(text: str | bytes) -> JSON:
 
 def json_value(value: object, what: str, error: type[InvalidInput] = InvalidInput) -> JSON:
     """A deep copy of `value` as plain JSON values, or `error` with the path of what JSON cannot hold."""
+    if type(value) is str and value.isascii():  # nearly always
+        return value
     try:
         if problem := _problem(value, what):
             raise error(problem)
