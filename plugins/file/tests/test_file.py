@@ -208,7 +208,7 @@ def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path: Path) -> Non
     store = FileSessionStore(tmp_path, lock_timeout=0.1)
     session = Session("s", store=store)
     session.add_message("user", "x")
-    with locked(tmp_path / "s", 1), pytest.raises(LockTimeout, match=r"locked by another process for 0\.1 s"):
+    with locked(tmp_path / "s" / "lock", 1), pytest.raises(LockTimeout, match=r"locked by another process for 0\.1 s"):
         session.add_message("user", "y")
     assert session.message_count == 1
     Session("other", store=store).add_message("user", "not concerned")

@@ -17,7 +17,7 @@ def clear_begun(path: Path, lock_timeout: float, *, repair: bool) -> int:
     """How many folders have nothing but a commit that was cut short; with `repair` they are removed."""
     begun = [folder for folder in _folders(path) if folder.is_begun()]
     for folder in begun if repair else ():
-        with suppress(OSError), locked(folder.path, lock_timeout):  # another user's may not be locked
+        with suppress(OSError), locked(folder.lock, lock_timeout):  # another user's may not be locked
             if folder.is_begun():  # nobody has gone on with it
                 folder.log.unlink(missing_ok=True)
                 folder.remove_if_empty()

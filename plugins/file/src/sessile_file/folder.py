@@ -41,11 +41,12 @@ class Known:
 class Folder:
     """See the module's text. Whatever changes it needs its lock (see `locking.py`)."""
 
-    __slots__ = ("log", "name", "path", "state")
+    __slots__ = ("lock", "log", "name", "path", "state")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
+        self.lock = path / "lock"
         self.log = path / "log.jsonl"
         self.state = path / "state.json"
 
@@ -130,27 +131,26 @@ class Folder:
 
     # -- appending
 
-    def append(self, known: Known | None, entries: Sequence[Entry], changes: Mapping[str, Any]) -> Known:
-        """Write a commit behind what is known, durably. What is known then."""
+    def append(self, log: int, known: Known | None, entries: Sequence[Entry], changes: Mapping[str, Any]) -> Known:
+        """Write a commit behind what is known to the open log, durably. What is known then."""
         header = known.header if known else None
         changed = header.after(changes) if header else Header.from_dict(changes)
         lines = logfile.commit_lines(header, entries, changes)
         if not known:
             lines = logfile.first_line(changed.log) + lines
         end, tail, saved, weight = (known.end, known.tail, known.saved, known.weight) if known else (0, b"", -1, 0)
-        with opened(self.log, os.O_RDWR | os.O_CREAT) as log:
-            status = os.fstat(log)
-            if status.st_size > end:
-                os.ftruncate(log, end)  # what a writer that died had begun
-            try:
-                write_at(log, lines, end)
-                sync(log)
-            except OSError as error:
-                os.ftruncate(log, end)
-                raise StoreError(f"cannot write to {self.path}: {error}; nothing of this commit is kept") from error
-            if not known:
-                sync_folder(self.path)
-            time = _set_time(log, changed)
+        status = os.fstat(log)
+        if status.st_size > end:
+            os.ftruncate(log, end)  # what a writer that died had begun
+        try:
+            write_at(log, lines, end)
+            sync(log)
+        except OSError as error:
+            os.ftruncate(log, end)
+            raise StoreError(f"cannot write to {self.path}: {error}; nothing of this commit is kept") from error
+        if not known:
+            sync_folder(self.path)
+        time = _set_time(log, changed)
         after = Known(changed, status.st_ino, time, end + len(lines), (tail + lines)[-_TAIL:], saved, weight)
         return self._save(after) if after.end - after.saved > max(LAG, after.weight) or not known else after
 

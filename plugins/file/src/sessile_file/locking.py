@@ -35,9 +35,9 @@ os.register_at_fork(after_in_child=_close_all)
 
 
 @contextmanager
-def locked(folder: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock of a folder. FileNotFoundError where there is no folder, `LockTimeout` after `timeout` seconds."""
-    descriptor = _acquire(str(folder / "lock"), time.monotonic() + timeout, folder, timeout)
+def locked(file: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of a folder, a file in it. FileNotFoundError where there is none, `LockTimeout` after `timeout` seconds."""
+    descriptor = _acquire(str(file), time.monotonic() + timeout, timeout)
     try:
         yield
     finally:
@@ -45,14 +45,14 @@ def locked(folder: Path, timeout: float) -> Iterator[None]:
         _close(descriptor)
 
 
-def _acquire(path: str, give_up: float, folder: Path, timeout: float) -> int:
+def _acquire(path: str, give_up: float, timeout: float) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         _opened.add(descriptor)
         try:
             while not _taken(descriptor):
                 if time.monotonic() > give_up:
-                    raise _timed_out(folder, timeout)
+                    raise _timed_out(path, timeout)
                 time.sleep(_POLL)
             if _is_file_at(path, descriptor):
                 return descriptor
@@ -77,7 +77,8 @@ def _is_file_at(path: str, descriptor: int) -> bool:
         return False
 
 
-def _timed_out(folder: Path, timeout: float) -> LockTimeout:
+def _timed_out(path: str, timeout: float) -> LockTimeout:
+    folder = Path(path).parent.name
     return LockTimeout(
-        f"session folder {folder.name!r} has been locked by another process for {timeout} s: try again, or raise lock_timeout"
+        f"session folder {folder!r} has been locked by another process for {timeout} s: try again, or raise lock_timeout"
     )

@@ -18,7 +18,6 @@ from urllib.parse import quote, unquote
 from sessile import Message
 from sessile.errors import Closed, CorruptStore, SessileError, StoreError
 from sessile.store import (
-    RESERVED,
     Entry,
     Header,
     Page,
@@ -41,6 +40,7 @@ from sessile_file.checking import clear_begun, clear_markers
 from sessile_file.files import opened, sync_folder
 from sessile_file.folder import Folder, Known
 from sessile_file.index import FIELDS, Index
+from sessile_file.listing import candidates
 from sessile_file.locking import locked
 from sessile_search import SearchIndex
 
@@ -75,6 +75,7 @@ class FileSessionStore:
         self._index = Index(self.path)
         self._words = SearchIndex(self.path / ".search.db")
         self._known = Recent[str, Known](_CACHED)
+        self._folders = Recent[str, Folder](_CACHED)
         self._strange: set[str] = set()  # names of folders that hold no session
         self._closed = False
 
@@ -118,7 +119,7 @@ class FileSessionStore:
             if not expected:
                 self._make(folder)
             try:
-                with locked(folder.path, self.lock_timeout):
+                with locked(folder.lock, self.lock_timeout):
                     return self._commit(folder, session_id, expected, entries, changes)
             except FileNotFoundError:  # the folder was removed, with what was deleted in it
                 if expected:
@@ -127,16 +128,22 @@ class FileSessionStore:
     def _commit(
         self, folder: Folder, session_id: str, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]
     ) -> None:
-        known = self._refresh(folder)
-        if (known.header.version if known else 0) != expected:
-            raise conflict(session_id, expected, known.header if known else None)
-        marked = not changes.keys().isdisjoint(FIELDS)
-        if marked:
-            self._index.add(folder.name, changes)
-        after = folder.append(known, entries, changes)
-        self._remember(folder, after)
+        if not expected:
+            self._check_version(session_id, expected, self._refresh(folder))
+        with opened(folder.log, os.O_RDWR if expected else os.O_RDWR | os.O_CREAT) as log:
+            known = self._folded(folder, log)
+            self._check_version(session_id, expected, known)
+            marked = not changes.keys().isdisjoint(FIELDS)
+            if marked:
+                self._index.add(folder.name, changes)
+            after = folder.append(log, known, entries, changes)
+        self._known[folder.name] = after
         if marked and known:
             self._index.remove(folder.name, known.header, after.header)
+
+    def _check_version(self, session_id: str, expected: int, known: Known | None) -> None:
+        if (known.header.version if known else 0) != expected:
+            raise conflict(session_id, expected, known.header if known else None)
 
     @_explained
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
@@ -167,12 +174,10 @@ class FileSessionStore:
         self._check_open()
         behind = query.behind()
         found: list[tuple[int, Header]] = []
-        for time, folder in self._candidates(query):
+        for time, name in candidates(self.path, self._index.listed(query) or self.path, query):
             if len(found) > query.limit and time < found[query.limit][0]:
                 break
-            if behind is not None and time > round(behind[0] * 1e6):
-                continue
-            header = self._listed(folder)
+            header = self._listed(Folder(self.path / name))
             if header and query.matches(header) and (behind is None or recency(header) < behind):
                 found.append((time, header))
         headers = sorted((header for _, header in found), key=recency, reverse=True)
@@ -184,7 +189,7 @@ class FileSessionStore:
         if expected is None and session_id in self._strange and not folder.path.exists():
             self.load(session_id)  # says why it stays
         try:
-            with locked(folder.path, self.lock_timeout):
+            with locked(folder.lock, self.lock_timeout):
                 known = self._to_delete(folder, session_id, expected)
                 folder.keep_log()
                 self._known.pop(folder.name, None)
@@ -198,7 +203,7 @@ class FileSessionStore:
     @_explained
     def prune(self, log: str, keep: int) -> None:
         folder = self._folder(owner_of(log))
-        with suppress(FileNotFoundError), locked(folder.path, self.lock_timeout):
+        with suppress(FileNotFoundError), locked(folder.lock, self.lock_timeout):
             known = self._refresh(folder)
             if known is not None and known.header.log == log:
                 self._remember(folder, folder.set_aside(known))
@@ -245,9 +250,20 @@ class FileSessionStore:
         before = self._known.get(folder.name)
         with self._readable(folder):
             known = folder.refreshed(before)
-        if known is not before and known is not None:
-            folder.check_owner(known.header)
-        self._remember(folder, known)
+        return self._checked(folder, before, known)
+
+    def _folded(self, folder: Folder, log: int) -> Known | None:
+        """As `_refresh`, from the open log."""
+        before = self._known.get(folder.name)
+        with self._readable(folder):
+            known = folder.folded(before, log)
+        return self._checked(folder, before, known)
+
+    def _checked(self, folder: Folder, before: Known | None, known: Known | None) -> Known | None:
+        if known is not before:
+            if known is not None:
+                folder.check_owner(known.header)
+            self._remember(folder, known)
         return known
 
     @contextmanager
@@ -295,18 +311,6 @@ class FileSessionStore:
             return None
         return known.header if known else None
 
-    def _candidates(self, query: Query) -> list[tuple[int, Folder]]:
-        """(time of the last change in microseconds, folder) of the sessions that may match, newest first."""
-        found = []
-        with suppress(FileNotFoundError), os.scandir(self._index.listed(query) or self.path) as names:
-            for name in names:
-                if name.name.startswith(".") or name.name.startswith(file_name(RESERVED)) != query.reserved:
-                    continue
-                with suppress(OSError):  # it is gone, or may not be read: that must not hide the others
-                    folder = Folder(self.path / name.name)
-                    found.append((os.stat(folder.log).st_mtime_ns // 1000, folder))
-        return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
-
     # -- folders
 
     def _make(self, folder: Folder) -> None:
@@ -323,7 +327,10 @@ class FileSessionStore:
 
     def _folder(self, session_id: str) -> Folder:
         self._check_open()
-        return Folder(self.path / file_name(session_id))
+        folder = self._folders.get(session_id)
+        if folder is None:
+            folder = self._folders[session_id] = Folder(self.path / file_name(session_id))
+        return folder
 
     def _check_open(self) -> None:
         if self._closed:
