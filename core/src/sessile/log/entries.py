@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import attrs
@@ -60,8 +59,10 @@ class Entry:
         """The entry as one line of canonical JSON: what a store keeps, and what is hashed."""
         usual = type(self.time) is float and type(self.position) is type(self.count) is type(self.base) is int
         if usual and not self.extra and self.time - self.time == 0:  # which is NaN for what JSON does not have
-            with suppress(TypeError):  # of a value that is no text, though it should be
+            try:
                 return self._written()
+            except TypeError:  # of a value that is no text, though it should be
+                return to_json(self._plain())
         return to_json(self._plain())
 
     def _written(self) -> str:  # by hand, the keys in their order: this is on the path of every append
