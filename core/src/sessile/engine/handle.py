@@ -6,6 +6,7 @@ The verbs of a session (history, state, turn, graph, …) are async functions of
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from sessile.plugins.active import Plugins
 from sessile.store.waist import Store
 
 T = TypeVar("T")
+_OWN = 32  # entries that it has committed itself which a handle keeps
 
 
 class Handle(Tip):
@@ -81,6 +83,7 @@ class Handle(Tip):
         self.alone = threading.Lock()  # held by the task or thread that has the lease, or is the next to wait for it
         self.unanswered: Any = None  # the turn that failed last, if it may be tried again
         self._past: Past | None = None
+        self._own: tuple[str, deque[Entry]] = "", deque(maxlen=_OWN)  # its log, and what this handle committed to it last
         self._ahead: list[Entry] = []  # the end of the log, where the store sent it along with the header
         self.scopes: dict[str, Tip] = {}  # by session id: the sessions that hold "user:" and "app:" state, loaded on first use
 
@@ -94,6 +97,9 @@ class Handle(Tip):
         return stored
 
     def _committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
+        if after.log != self._own[0]:
+            self._own = after.log, deque(maxlen=_OWN)
+        self._own[1].extend(entries)
         if self._past is not None:
             self._past.committed(before, after, entries)
 
@@ -158,8 +164,20 @@ class Handle(Tip):
 
     async def entry(self, depth: int, position: int) -> Entry:
         """One entry of one of the session's logs."""
-        (found,) = await self.read(Segment(depth, position, position + 1))
+        (found,) = await self.recall(Segment(depth, position, position + 1))
         return found
+
+    async def recall(self, part: Segment) -> list[Entry]:
+        """As `read`, but what this handle has committed itself lately is not read again."""
+        return self._committed_here(part) or await self.read(part)
+
+    def _committed_here(self, part: Segment) -> list[Entry]:
+        """A range, if all of it is among what this handle has committed last."""
+        header, (log, own) = self._header, self._own
+        if header is None or part.depth != header.depth or header.log != log:
+            return []
+        found = [entry for entry in [*own] if part.start <= entry.position < (part.stop or 0)]
+        return found if len(found) == (part.stop or 0) - part.start else []
 
     async def read(self, part: Segment, kind: str | None = None) -> list[Entry]:
         """A range of one of the session's logs, whole. `SessionNotFound` where the session was deleted meanwhile."""
@@ -170,6 +188,8 @@ class Handle(Tip):
 
     async def read_messages(self, part: Segment) -> list[Message]:
         """The messages of a range of one of the session's logs. They may share values with what a store keeps."""
+        if own := self._committed_here(part):
+            return [from_entry(entry) for entry in own if entry.kind == MESSAGE]
         if self._ahead or self.commits.can.read_messages is None:
             return [*map(from_entry, await self.read(part, MESSAGE))]
         return await self._asked(self.commits.can.read_messages, part)

@@ -116,6 +116,9 @@ async def _instead(
     more = [*kept, *new]
     fields = {**back.fields, "count": target.count + len([said for said in more if said.kind == MESSAGE])}
     fields["mark"] = await mark_at(h, header, target) if target.last else None
+    for name in ("state", "mark"):
+        if same(fields.get(name), getattr(header, name)):  # nearly always
+            fields.pop(name, None)
     if here:
         fields["last_snapshot"] = [header.depth, header.head]
     return Change([*here, *back.drafts, *more], fields)
@@ -142,7 +145,7 @@ async def _backwards(h: Handle, header: Header, size: int) -> AsyncIterator[tupl
     """The entries that count, the last one first, each with its range. size: so many are read at first."""
     async for part in h.ranges(header):
         for piece in pieces_backwards(part, size):
-            for entry in reversed(await h.read(piece)):
+            for entry in reversed(await h.recall(piece)):
                 yield part, entry
 
 

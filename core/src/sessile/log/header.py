@@ -39,6 +39,13 @@ def _segments(value: Iterable[Any]) -> tuple[Segment, ...]:
     return tuple([Segment(*part) for part in value]) if value else ()
 
 
+def _are_ranges(value: Any) -> bool:
+    """Is this a lineage as JSON has it?"""
+    return type(value) is list and all(
+        type(part) is list and [*map(type, part)] in ([int, int], [int, int, int], [int, int, type(None)]) for part in value
+    )
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class Header:
     """The folded view of a session, kept beside its log and replaced with every commit.
@@ -158,7 +165,9 @@ class Header:
     def after(self, changes: Mapping[str, JSON]) -> Header:
         """This header once the `changes` of a commit (JSON values) are in it."""
         if not changes.keys() <= _PLAIN_FIELDS:
-            return Header.from_dict({**self.to_dict(), **changes})
+            if not changes.keys() <= _PLAIN_FIELDS | {"lineage"} or not _are_ranges(changes["lineage"]):
+                return Header.from_dict({**self.to_dict(), **changes})
+            changes = {**changes, "lineage": _segments(changes["lineage"])}
         after = object.__new__(Header)  # on the path of every commit: a tenth of what evolve takes
         after.__dict__.update(self.__dict__)
         after.__dict__.update(changes)
