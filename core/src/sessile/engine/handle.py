@@ -22,7 +22,8 @@ from sessile.log.encoding import json_value
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
 from sessile.log.ids import check_id
-from sessile.log.lineage import before, cut, pieces, pieces_backwards
+from sessile.log.lineage import before, cut, inherited_end, pieces, pieces_backwards, torn_text
+from sessile.log.stamping import altered, altered_text
 from sessile.plugins.active import Plugins
 from sessile.store.waist import Store
 
@@ -90,7 +91,7 @@ class Handle(Tip):
     # -- reading
 
     async def _load(self, last: int) -> Header | None:
-        if not last or self._past is not None or self.commits.can.load_last is None:
+        if not last or self._past is not None or self.commits.can.load_last is None or self.strict:
             return await self.commits.load(self.session_id)
         stored: Header | None
         stored, self._ahead = await self.commits.ask(self.commits.can.load_last, self.session_id, last)
@@ -184,13 +185,40 @@ class Handle(Tip):
         ahead, self._ahead = self._ahead, []
         if ahead and (found := await self._found(ahead, part)):
             return [entry for entry in found if kind in (None, entry.kind)]
+        if self.strict:
+            return [entry for entry in await self._checked(part) if kind in (None, entry.kind)]
         return await self._asked(self.store.read, part, kind)
+
+    async def _checked(self, part: Segment) -> list[Entry]:
+        """A range, each of whose entries has the hash that the one behind it names; `CorruptStore` where one was altered."""
+        header = self._header or await self.open()
+        own, log, start, stop = part.depth == header.depth, header.log_at(part.depth), part.start, part.stop or 0
+        end = header.head if own else header.ancestors[part.depth].stop
+        entries: list[Entry] = await self._asked(self.store.read, Segment(part.depth, start, max(stop, min(stop + 1, end))), None)
+        position = altered(entries, start, entries[0].prev) if entries else None
+        if position is None and entries and own and entries[-1].position == end - 1 and entries[-1].hash != header.hash:
+            position = end
+        if position is not None:
+            raise CorruptStore(altered_text(position, log))
+        if entries and not own and entries[-1].position == end - 1:
+            await self._check_inherited(header, part.depth, entries[-1])
+        return entries[: stop - start]
+
+    async def _check_inherited(self, header: Header, depth: int, last: Entry) -> None:
+        """`CorruptStore` where the last entry that was inherited of a log is not the one that the fork behind it names."""
+        above = depth + 1
+        if not (header.head if above == header.depth else header.ancestors[above].stop):
+            return
+        (first,) = await self._asked(self.store.read, Segment(above, 0, 1), None)
+        end = inherited_end(first)
+        if end is not None and (end.depth, end.stop) == (depth, last.position + 1) and first.body["hash"] != last.hash:
+            raise CorruptStore(torn_text(last.position, depth))
 
     async def read_messages(self, part: Segment) -> list[Message]:
         """The messages of a range of one of the session's logs. They may share values with what a store keeps."""
         if own := self._committed_here(part):
             return [from_entry(entry) for entry in own if entry.kind == MESSAGE]
-        if self._ahead or self.commits.can.read_messages is None:
+        if self._ahead or self.strict or self.commits.can.read_messages is None:
             return [*map(from_entry, await self.read(part, MESSAGE))]
         return await self._asked(self.commits.can.read_messages, part)
 

@@ -8,8 +8,9 @@ import attrs
 
 from sessile.engine.handle import Handle
 from sessile.errors import CorruptStore
-from sessile.log.entries import FORK, Entry, Segment
-from sessile.log.lineage import before, pieces
+from sessile.log.entries import Entry, Segment
+from sessile.log.lineage import inherited_end, pieces, torn_text
+from sessile.log.stamping import altered, altered_text
 
 
 @attrs.frozen
@@ -40,10 +41,9 @@ async def verify(h: Handle, *, progress: Callable[[int, int], None] = lambda don
                 entries = await h.read(piece)
             except CorruptStore as error:
                 return Verification(checked, str(error))
-            for position, entry in enumerate(entries, piece.start):
-                if entry.position != position or entry.prev != last:
-                    return Verification(checked, f"entry {position} of log {log!r} was altered, or the one before it")
-                last, checked = entry.hash, checked + 1
+            if (position := altered(entries, piece.start, last)) is not None:
+                return Verification(checked + position - piece.start, altered_text(position, log))
+            last, checked = entries[-1].hash, checked + len(entries)
             if not piece.start and (problem := await _torn(h, entries[0])):
                 return Verification(checked, f"{problem} by log {log!r}")
             progress(checked, total)
@@ -54,10 +54,7 @@ async def verify(h: Handle, *, progress: Callable[[int, int], None] = lambda don
 
 async def _torn(h: Handle, first: Entry) -> str:
     """What is wrong between a fork's first entry and the last one it inherited."""
-    end = before(first)
-    if end is None or first.kind != FORK:
+    if (end := inherited_end(first)) is None:
         return ""
     last = await h.entry(end.depth, (end.stop or 0) - 1)
-    if last.hash == first.body["hash"]:
-        return ""
-    return f"entry {last.position} at depth {end.depth} is not the one that was inherited"
+    return "" if last.hash == first.body["hash"] else torn_text(last.position, end.depth)

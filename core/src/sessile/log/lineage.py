@@ -23,6 +23,16 @@ def before(entry: Entry) -> Segment | None:
     return Segment(*named) if named else None
 
 
+def inherited_end(first: Entry) -> Segment | None:
+    """The range whose last entry a fork's first entry names by its hash; None where nothing was inherited, or it is no fork's."""
+    return before(first) if first.kind == FORK else None
+
+
+def torn_text(position: int, depth: int) -> str:
+    """What is said of an inherited entry that has not the hash that the fork names."""
+    return f"entry {position} at depth {depth} is not the one that was inherited"
+
+
 def cut(segments: Sequence[Segment], last: Segment) -> tuple[tuple[Segment, ...], bool]:
     """The ranges up to and including `last`, and whether there are older ones that are not among these."""
     for index, part in enumerate(segments):

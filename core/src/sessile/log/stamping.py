@@ -80,6 +80,23 @@ def stamp(header: Header, change: Change, now: float) -> tuple[list[Entry], dict
     return entries, changes
 
 
+def altered(entries: Sequence[Entry], start: int, before: str) -> int | None:
+    """The position of the first entry that does not follow the one before it: one of the two was altered. None for none.
+
+    start: the first one's position. before: the hash of the entry before that.
+    """
+    for position, entry in enumerate(entries, start):
+        if entry.position != position or entry.prev != before:
+            return position
+        before = entry.hash
+    return None
+
+
+def altered_text(position: int, log: str) -> str:
+    """What is said of an entry that does not follow the one before it."""
+    return f"entry {position} of log {log!r} was altered, or the one before it"
+
+
 def clock() -> float:
     """Seconds since 1970, to the microsecond."""
     return round(time.time(), 6)

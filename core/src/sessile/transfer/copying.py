@@ -24,7 +24,8 @@ from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Mi
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Ancestor, Header
 from sessile.log.ids import RESERVED, new_log_id, owner_of
-from sessile.log.stamping import new_commit_id, next_version
+from sessile.log.lineage import inherited_end, torn_text
+from sessile.log.stamping import altered, altered_text, new_commit_id, next_version
 from sessile.plugins.discovery import installed
 from sessile.store.opening import find_store
 from sessile.store.waist import Query
@@ -108,7 +109,8 @@ class Copier:
         if there is not None:
             return await self._bring_up(there, header)
         ancestors = [Ancestor(await self._log_for(header, depth), row.stop) for depth, row in enumerate(header.ancestors)]
-        own = self._pages(header.log, 0, header.head)
+        await self._check_inherited(header)
+        own = self._pages(header.log, 0, header.head, header.hash)
         names = {"session_id": header.session_id, "user_id": header.user_id}
         written = await self._transplant.write_session(header, own, ancestors, **names)
         self._logs[header.log] = Ancestor(written.log, header.head)
@@ -126,7 +128,8 @@ class Copier:
             raise Conflict("the target has another session of this id, or it was changed there: it was left as it is")
         behind = there.head < header.head  # nobody else has brought it up meanwhile
         if behind:
-            entries = [entry async for page in self._pages(header.log, there.head, header.head) for entry in page]
+            added = self._pages(header.log, there.head, header.head, header.hash)
+            entries = [entry async for page in added for entry in page]
             content = header.to_dict()
             fields = {name: content[name] for name in OF_THE_LOG}
             fields.update(await keep_inherited(self.target, there))
@@ -175,11 +178,27 @@ class Copier:
         (last,) = await self.target.read(there.log, row.stop - 1, row.stop)
         return there.log if last.hash == await self._hash(row.log, row.stop) else None
 
-    async def _pages(self, log: str, start: int, stop: int) -> Pages:
+    async def _pages(self, log: str, start: int, stop: int, end: str | None = None) -> Pages:
+        """Entries of a log, in parts. `CorruptStore` where one was altered. end: the hash of the last one, where it is known."""
+        last = await self._hash(log, start) if start else ""
         for begin in range(start, stop, BATCH):
             entries = await self.source.read(log, begin, min(begin + BATCH, stop))
+            if (position := altered(entries, begin, last)) is not None:
+                raise CorruptStore(altered_text(position, log))
+            last = entries[-1].hash
+            if begin + BATCH >= stop and end not in (None, last):
+                raise CorruptStore(altered_text(stop, log))
             self.report.entries += len(entries)
             yield entries
+
+    async def _check_inherited(self, header: Header) -> None:
+        """`CorruptStore` where the last entry that a fork inherits is not the one that it was forked behind."""
+        if not header.ancestors or not header.head:
+            return
+        (first,) = await self.source.read(header.log, 0, 1)
+        end = inherited_end(first)
+        if end is not None and await self._hash(header.log_at(end.depth), end.stop or 0) != first.body["hash"]:
+            raise CorruptStore(torn_text((end.stop or 0) - 1, end.depth))
 
     async def _compare(self, header: Header) -> None:
         there = await self.target.load(header.session_id)

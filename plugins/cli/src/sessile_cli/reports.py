@@ -10,9 +10,10 @@ from typing import Any
 import attrs
 import click
 
+from sessile.errors import CorruptStore
 from sessile_cli.failures import text_of
 from sessile_cli.options import json_option, store_option
-from sessile_cli.output import print_json, print_table, status
+from sessile_cli.output import print_json, print_table, progress_bar, status
 
 
 @click.command()
@@ -32,15 +33,18 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 @click.argument("url", required=False)
 @store_option
 @click.option("--repair", is_flag=True, help="Make the store's indexes again; clear away what was cut short an hour ago.")
+@click.option("--verify", is_flag=True, help="Read every session, and name the first entry of each that was altered.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, url: str | None, store: str | None, repair: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, url: str | None, store: str | None, repair: bool, verify: bool, as_json: bool) -> None:
     """Check the installation, the store (URL) and the model, and say how to fix problems."""
     root = ctx.find_root().command
     with status("checking"):
         checks = [_check("python", platform.python_version), *_plugin_checks(root.plugins)]
         checks += _store_checks(url or store, repair)
         checks.append(_check("model", lambda: _model(root.plugins)))
+    if verify:
+        checks.append(_check("sessions", lambda: _verified(url or store)))
     if as_json:
         print_json(checks)
     else:
@@ -82,6 +86,25 @@ def _store(url: str | None, repair: bool, facts: dict[str, Any]) -> str:
         facts["cut short"] = manager.sweep(repair=repair)
         where = shown(url or os.environ.get("SESSILE_STORE") or "the default file store")
         return f"{where} answers ({'has sessions' if page.items else 'empty'})"
+
+
+def _verified(url: str | None) -> str:
+    """How many sessions are as they were written; `CorruptStore` names those that are not."""
+    from sessile import SessionManager
+
+    problems: list[str] = []
+    with SessionManager(url) as manager, progress_bar("verifying") as progress:
+        found = [header.session_id for header in manager.each()]
+        for number, session_id in enumerate(found):
+            progress(number, len(found))
+            try:
+                if (session := manager.get_session(session_id)) is not None:
+                    problems += [f"session {session_id!r}: {result.problem}"] if not (result := session.verify()) else []
+            except CorruptStore as error:
+                problems.append(f"session {session_id!r}: {error}")
+    if problems:
+        raise CorruptStore("; ".join(problems))
+    return f"{len(found)} are as they were written"
 
 
 def _model(found: Any) -> str:

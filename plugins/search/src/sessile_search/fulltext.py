@@ -32,12 +32,17 @@ def expression(query: SearchQuery) -> str:
     return " ".join(f'"{" ".join(term.words)}"{"*" if term.prefix else ""}' for term in query.terms)
 
 
-def words_of(entry: Entry) -> str:
-    """The words of a message as they are indexed."""
-    text = entry.body.get("content")
-    if type(text) is not str:
-        try:
-            text = from_entry(entry).text
-        except CorruptStore:  # a broken entry must not keep the others from being found
-            return ""
-    return text if text.isascii() else " ".join(words(text))  # FTS5 takes the same words out of ASCII
+def words_of(text: str) -> str:
+    """The words of a text as they are indexed: FTS5 takes the same ones as `words` out of ASCII."""
+    return text if text.isascii() else " ".join(words(text))
+
+
+def text_of(entry: Entry) -> str:
+    """What a message says; "" for what is none: a broken entry must not keep the others from being found."""
+    content = entry.body.get("content")
+    if type(content) is str:
+        return content
+    try:
+        return from_entry(entry).text
+    except CorruptStore:
+        return ""

@@ -7,14 +7,14 @@ A session's log is indexed from where it was left; a log that no session reads a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sessile.errors import CorruptStore, Missing, SessileError
-from sessile.store import MOST, Entry, Header, Query, SearchQuery, Store
-from sessile_search.fulltext import words_of
+from sessile.store import MOST, Capabilities, Header, Query, SearchQuery, Store
+from sessile_search.fulltext import text_of, words_of
 
 KEY_SHIFT = 32  # a word's row is the log's key, and the position
-_PIECE = 1000  # entries that are indexed in one transaction: others may write in between
+_PIECE = 4096  # entries that are indexed in one transaction: others may write in between
 _Known = dict[str, tuple[str, int]]  # session id -> log and version, as they were indexed
 
 
@@ -85,28 +85,34 @@ def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> b
     until = min(indexed + _PIECE, stop)
     if indexed >= until:
         return False
-    rows = [(entry.position, words_of(entry)) for entry in _messages(store, log, indexed, until)]
+    rows = _texts(store, log, indexed, until)
     db.execute("BEGIN IMMEDIATE")
     now = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
     if now == (key, indexed):  # else another process was first
         if key is None:
             key = db.execute("INSERT INTO logs (log) VALUES (?)", (log,)).lastrowid
         first = (key or 0) << KEY_SHIFT
-        db.executemany("INSERT INTO said (rowid, words) VALUES (?, ?)", [(first + position, said) for position, said in rows])
+        db.executemany(
+            "INSERT INTO said (rowid, words) VALUES (?, ?)", [(first + position, words_of(text)) for position, text in rows]
+        )
         db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (until, key))
     db.execute("COMMIT")
     return True
 
 
-def _messages(store: Store, log: str, start: int, stop: int) -> list[Entry]:
-    """The messages of a range, as far as they can be read: a broken entry must not keep the others from being found."""
+def _texts(store: Store, log: str, start: int, stop: int) -> Iterable[tuple[int, str]]:
+    """(position, text) of the messages of a range, as far as they can be read: a broken one hides none of the others."""
+    quick = Capabilities.of(store).read_messages
     try:
-        return store.read(log, start, stop, "message")
+        messages = quick(log, start, stop) if quick else ()
+        if len(messages) == stop - start:  # nothing but messages: they are in the order of their positions
+            return enumerate([said.text for said in messages], start)
+        return [(entry.position, text_of(entry)) for entry in store.read(log, start, stop, "message")]
     except (CorruptStore, Missing):
         if stop - start == 1:
             return []
         middle = (start + stop) // 2
-        return [*_messages(store, log, start, middle), *_messages(store, log, middle, stop)]
+        return [*_texts(store, log, start, middle), *_texts(store, log, middle, stop)]
 
 
 def forget(db: sqlite3.Connection, log: str, keep: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from sessile import Message
 from sessile.errors import CorruptStore
 from sessile.store import Entry, from_entry, from_json, missing, to_json
+from sessile_search import text_of
 
 COLUMNS = "place, kind, id, time, turn, count, base, prev, body, raw"
 
@@ -69,6 +70,12 @@ class Entries:
         rows = self._rows(db, log, start, stop, "message")
         with _readable(log):
             return [*_messages(rows)]
+
+    def texts(self, db: sqlite3.Connection, log: str, start: int, stop: int) -> list[tuple[int, str]]:
+        """(place, text) of the messages of a range, where that can be read."""
+        rows = self._rows(db, log, start, stop, "message")
+        with _readable(log):
+            return [*_texts(rows)]
 
     def _rows(self, db: sqlite3.Connection | None, log: str, start: int, stop: int, kind: str | None) -> Sequence[_Row]:
         """The rows of a range with its last, each whole, only those of a kind as far as it shows; else `Missing`."""
@@ -252,3 +259,11 @@ def _messages(rows: Iterable[_Row]) -> Iterator[Message]:
             yield Message(content=body, role=ROLES[kind], id=message_id, timestamp=time)
         else:
             yield Message(content=body, role=ROLES[kind], id=message_id, timestamp=time, turn=_long(turn))
+
+
+def _texts(rows: Iterable[_Row]) -> Iterator[tuple[int, str]]:
+    for row in rows:
+        if type(row[1]) is int and row[1] >= 0 and type(row[8]) is str:
+            yield row[0], row[8]
+        elif (entry := _to_entry(row)).kind == "message":
+            yield row[0], text_of(entry)

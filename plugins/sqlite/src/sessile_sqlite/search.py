@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from sessile.errors import CorruptStore, Missing
-from sessile.store import Entry, SearchQuery, to_json
+from sessile.store import SearchQuery, to_json
 from sessile_search import expression, make_table, words_of, write_anew
-from sessile_sqlite.entries import KEY_SHIFT, Entries, place_of, position_of
+from sessile_sqlite.entries import KEY_SHIFT, Entries, position_of
 
 PIECE = 1000  # entries that are indexed in one transaction
 
@@ -66,7 +65,7 @@ class Index:
         if not self._exists(db):
             return
         (indexed,) = db.execute(f"SELECT indexed FROM {self._logs} WHERE key = ?", (key,)).fetchone()
-        gone = [(place_of(key, entry.position), words_of(entry)) for entry in self._messages(db, log, keep, indexed)]
+        gone = [(place, words_of(text)) for place, text in self._texts(db, log, keep, indexed)]
         db.executemany(f"INSERT INTO {self._words} ({self._words}, rowid, words) VALUES ('delete', ?, ?)", gone)
         db.execute(f"UPDATE {self._logs} SET indexed = min(indexed, ?) WHERE key = ?", (keep, key))
         if gone and not db.execute(f"SELECT 1 FROM {self._logs} WHERE indexed > 0 LIMIT 1").fetchone():
@@ -102,7 +101,7 @@ class Index:
             _, log, start, head = db.execute(f"{self._lengths} WHERE l.key = ?", (key,)).fetchone() or (key, "", 0, 0)
             stop = min(start + left, head)
             if start < stop:
-                rows = [(place_of(key, e.position), words_of(e)) for e in self._messages(db, log, start, stop)]
+                rows = [(place, words_of(text)) for place, text in self._texts(db, log, start, stop)]
                 db.executemany(f"INSERT INTO {self._words} (rowid, words) VALUES (?, ?)", rows)
                 db.execute(f"UPDATE {self._logs} SET indexed = ? WHERE key = ?", (stop, key))
                 left -= stop - start
@@ -111,16 +110,14 @@ class Index:
         db.execute("COMMIT")
         return waiting
 
-    def _messages(self, db: sqlite3.Connection, log: str, start: int, stop: int) -> Iterable[Entry]:
-        """The messages of a range, as far as they can be read: a broken entry must not keep the others from being found."""
+    def _texts(self, db: sqlite3.Connection, log: str, start: int, stop: int) -> Iterable[tuple[int, str]]:
+        """(place, text) of the messages of a range, as far as they can be read: a broken one hides none of the others."""
         if start >= stop:
             return []
         try:
-            return self._entries.read(db, log, start, stop, "message")
+            return self._entries.texts(db, log, start, stop)
         except (CorruptStore, Missing):
-            return [entry for position in range(start, stop) for entry in self._read(db, log, position)]
-
-    def _read(self, db: sqlite3.Connection, log: str, position: int) -> list[Entry]:
-        with suppress(CorruptStore, Missing):
-            return self._entries.read(db, log, position, position + 1, "message")
-        return []
+            if stop - start == 1:
+                return []
+            middle = (start + stop) // 2
+            return [*self._texts(db, log, start, middle), *self._texts(db, log, middle, stop)]
