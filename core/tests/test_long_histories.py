@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.stores import ALL, url_of
 
-from sessile import Agent, MemorySessionStore, Session, SessionManager
+from sessile import Agent, MemorySessionStore, Message, Session, SessionManager
+from sessile.conversation.past import Past, all_shown, as_shown
+from sessile.log.header import Header
 from sessile.store import StoreWrapper
 
 
@@ -62,3 +66,24 @@ def test_saying_the_last_message_again_and_again_costs_later_readers_nothing(way
     store.reads = 0
     assert [message.text for message in Session("s", store=store).get_history(5)][-1] == "99"
     assert store.reads <= 4
+
+
+ROLES = st.sampled_from(["user", "assistant", "tool"])
+
+
+@given(said=st.lists(st.tuples(ROLES, st.sampled_from([None, "a", "b", "c"]), st.booleans()), max_size=12))
+def test_a_long_history_is_shown_as_a_short_one(said: list[tuple[str, str | None, bool]]) -> None:
+    """One that is read whole is arranged in one pass where its turns do not interleave."""
+    messages = []
+    for number, (role, turn, calls) in enumerate(said):
+        fields: dict[str, Any] = {"id": f"{number}", "role": role, "content": "", **({"turn": turn} if turn else {})}
+        if role == "tool":
+            fields["tool_call_id"] = "call"
+        elif role == "assistant" and calls:
+            fields["tool_calls"] = [{"id": "call", "name": "f", "arguments": {}}]
+        messages.append(Message(fields))
+    header = Header(session_id="s")
+    expected = as_shown(Past(header, messages, whole=True).last(None))
+    found = all_shown(header, [*messages])
+    assert found == expected
+    assert [one.open for one in found] == [one.open for one in expected]

@@ -37,7 +37,7 @@ class PastTurn:
     @property
     def open(self) -> bool:
         """Is it a turn without a reply, or with tool calls that have no results?"""
-        return self.id is not None and (self.messages[-1]["role"] != "assistant" or bool(unanswered(self.messages)))
+        return self.id is not None and _is_open(self.messages, 0, len(self.messages))
 
     def shown(self) -> list[Message]:
         """The messages as a history shows them: those of an open turn have `open` set."""
@@ -132,6 +132,38 @@ class Past:
                 if limit <= 0:
                     break
         return turns[::-1]
+
+
+def all_shown(header: Header, messages: list[Message]) -> list[Message]:
+    """All messages of a session, in the order of the log, as its history shows them."""
+    bounds: dict[str, tuple[int, int]] = {}  # of turns: where the messages of each begin and end
+    begin, turn = 0, None
+    for index, said in enumerate(messages):
+        if (now := said.get("turn")) != turn:
+            if turn is not None:
+                bounds[turn] = begin, index
+            if now in bounds:  # others have spoken in between
+                return as_shown(Past(header, messages, whole=True).last(None))
+            begin, turn = index, now
+    if turn is not None:
+        bounds[turn] = begin, len(messages)
+    for begin, end in bounds.values():
+        if _is_open(messages, begin, end):
+            messages[begin:end] = [Message(said, open=True) for said in messages[begin:end]]
+    return messages
+
+
+def _is_open(messages: Sequence[Message], begin: int, end: int) -> bool:
+    """Is a turn without a reply, or with tool calls that have no results?"""
+    last = messages[end - 1]
+    if last["role"] != "assistant":
+        return True
+    return ("tool_calls" in last or end - begin > 2) and bool(unanswered(messages[begin:end]))
+
+
+def as_shown(turns: Iterable[PastTurn]) -> list[Message]:
+    """The messages of these turns as a history shows them."""
+    return [said for turn in turns for said in (turn.messages if turn.id is None else turn.shown())]
 
 
 def unanswered(messages: Iterable[Message]) -> set[str]:

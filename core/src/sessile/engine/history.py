@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from sessile.conversation.messages import OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
-from sessile.conversation.past import KEPT, Past, PastTurn
+from sessile.conversation.past import KEPT, PastTurn, all_shown, as_shown
 from sessile.drive.arguments import Count
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
@@ -176,20 +176,14 @@ async def get_history(h: Handle, limit: Count | None = None, *, after: Message |
     elif limit is None and header.count > 2 * KEPT:  # so many are not kept
         return await _all_shown(h, header)
     else:
-        messages = _shown(await h.past(header, limit))
+        messages = as_shown(await h.past(header, limit))
     return handed_out(messages[-limit:] if limit else messages if limit is None else [])
 
 
 async def _all_shown(h: Handle, header: Header) -> list[Message]:
     """All that is shown, the caller's own."""
-    messages = await h.messages(header)
-    if any("turn" in said for said in messages):  # else they are in order
-        messages = _shown(Past(header, messages, whole=True).last(None))
+    messages = all_shown(header, await h.messages(header))
     return messages if h.commits.can.read_messages else handed_out(messages)
-
-
-def _shown(turns: Iterable[PastTurn]) -> list[Message]:
-    return [said for turn in turns for said in (turn.messages if turn.id is None else turn.shown())]
 
 
 async def behind(h: Handle, header: Header, after: Message | str) -> tuple[Message, list[Message]]:
@@ -199,7 +193,7 @@ async def behind(h: Handle, header: Header, after: Message | str) -> tuple[Messa
         raise InvalidInput(f"{shorten(after)} is not stored: pass a message that the session returned, or its id")
     limit = 64
     while True:
-        shown = _shown(await h.past(header, min(limit, header.count)))
+        shown = as_shown(await h.past(header, min(limit, header.count)))
         found = [index for index, said in enumerate(shown) if said.id == message_id]
         if found:
             return shown[found[-1]], shown[found[-1] + 1 :]

@@ -69,7 +69,7 @@ class Session(BaseSession):
     outermost first (see CONTRIBUTING, "How to write a middleware"). plugins, db: more plugins for this session, or (a `Plugins`)
     the whole set. metadata: of a new session.
     timeout: seconds for remote calls, and until a commit that keeps losing to other writers gives up.
-    strict: raise what plugins' hooks raise.
+    strict: raise what plugins' hooks raise, and `CorruptStore` where what is read was altered in the store.
     on_conflict: "rebase" puts a message behind what others wrote meanwhile. "raise" raises `Conflict` from every verb that
     changes the session, or answers it anew, where others changed it since this handle last read it; `update_state` and
     `increment_state` build on what is there either way.
