@@ -40,7 +40,7 @@ def test_what_jsonb_would_change_stays_as_it_is(url: str) -> None:
 def test_messages_can_be_asked_for_in_sql(url: str) -> None:
     with Session("s", store=url) as session:
         session.add_message("user", "hello")
-    assert execute(url, "SELECT body->'body'->>'content' FROM sessions_entries WHERE kind = 'message'") == [("hello",)]
+    assert execute(url, "SELECT role, content FROM sessions_entries WHERE kind = 'message'") == [("user", "hello")]
 
 
 def test_reading_makes_no_tables(url: str) -> None:

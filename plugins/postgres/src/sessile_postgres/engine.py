@@ -18,6 +18,7 @@ from sessile.store import (
     Page,
     Query,
     conflict,
+    from_json,
     maybe,
     missing,
     page_of_rows,
@@ -28,12 +29,13 @@ from sessile_postgres import schema
 from sessile_postgres.connecting import Lost, check_version, connection_kind, conninfo, explained
 from sessile_postgres.listening import Listener, notice
 from sessile_postgres.pool import Pool
-from sessile_postgres.rows import body_of, conditions, details_of, place_of, to_entries, to_header
+from sessile_postgres.rows import ENTRY, SELECT, columns_of, conditions, details_of, place_of, to_entries, to_header
 from sessile_postgres.search import Index
 
 if TYPE_CHECKING:
     from sessile_postgres.store import PostgresSessionStore
 
+_INSERTED = ", ".join(f"e.{name}::jsonb" if name == "body" else f"e.{name}" for name in ENTRY)
 _FIELDS = ", ".join([*COLUMNS.values(), "details::text"])
 
 
@@ -62,12 +64,15 @@ class PostgresEngine:
 
     async def load_last(self, session_id: str, count: int) -> tuple[Header | None, list[Entry]]:
         sql = (
-            f"SELECT {_FIELDS}, ARRAY(SELECT body::text FROM {self.entries} e WHERE e.session_id = h.session_id "
-            "AND e.log = split_part(h.log, '.', 1) AND position >= h.head - %s ORDER BY position) "
+            f"SELECT {_FIELDS}, (SELECT json_agg(json_build_array({SELECT}) ORDER BY position) FROM {self.entries} e "
+            "WHERE e.session_id = h.session_id AND e.log = split_part(h.log, '.', 1) AND position >= h.head - %s)::text "
             f"FROM {self.headers} h WHERE session_id = %s"
         )
         rows = await self._read(sql, [count, session_id])
-        return (to_header(rows[0][:-1]), to_entries(rows[0][-1])) if rows else (None, [])
+        if not rows:
+            return None, []
+        *header, last = rows[0]
+        return to_header(header), to_entries(from_json(last)) if last else []
 
     async def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         kind = (bool(expected), tuple(changes))
@@ -79,17 +84,16 @@ class PostgresEngine:
             values.append(details_of(changes, new=not expected))
         if expected:
             values += [session_id, expected]
-        columns = [e.position for e in entries], [e.kind for e in entries], [body_of(e) for e in entries]
-        if not await self._write(sql, [*values, *columns]):
+        if not await self._write(sql, [*values, *columns_of(entries)]):
             raise conflict(session_id, expected, await self.load(session_id))
 
     async def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         sql = (
-            f"SELECT body::text FROM {self.entries} WHERE session_id = %s AND log = %s AND position >= %s AND position < %s"
+            f"SELECT {SELECT} FROM {self.entries} WHERE session_id = %s AND log = %s AND position >= %s AND position < %s"
             f"{' AND (kind = %s OR position = %s)' if kind else ''} ORDER BY position"
         )
         rows = await self._read(sql, [*place_of(log), start, stop, *([kind, stop - 1] if kind else [])])
-        entries = to_entries(body for (body,) in rows)
+        entries = to_entries(rows)
         if not kind:
             return whole(entries, log, start, stop)
         if start < stop and (not entries or entries[-1].position != stop - 1):
@@ -212,8 +216,8 @@ class PostgresEngine:
             header = f"UPDATE {self.headers} SET {', '.join(sets)} WHERE session_id = %s AND version = %s"
         return (
             f"WITH header AS ({header} RETURNING session_id, log, version), entries AS (INSERT INTO {self.entries} "
-            "SELECT header.session_id, split_part(header.log, '.', 1), e.position, e.kind, e.body::jsonb FROM header, "
-            "unnest(%s::bigint[], %s::text[], %s::text[]) AS e (position, kind, body)) "
+            f"SELECT header.session_id, split_part(header.log, '.', 1), {_INSERTED} FROM header, "
+            f"unnest({', '.join(f'%s::{kind}[]' for kind in ENTRY.values())}) AS e ({', '.join(ENTRY)})) "
             f"SELECT {notice(self.channel, 'version')} FROM header"
         )
 

@@ -1,6 +1,7 @@
-"""Headers and entries as rows. JSONB changes some values, which are kept as JSON text in it instead: nothing is lost.
+"""Headers and entries as rows. A plain message, of a role and a text, lies in columns; every other entry as JSONB in `body`.
 
-JSONB has no NUL character, and numbers with an exponent, or a negative zero, come back as others.
+JSONB changes some values, which are kept as JSON text in it instead, so that nothing is lost: it has no NUL character, and
+numbers with an exponent, or a negative zero, come back as others.
 """
 
 from __future__ import annotations
@@ -9,9 +10,25 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sessile.store import COLUMNS, UNSEEN, Entry, Header, Query, from_json, from_row, is_unset, owner_of, to_json
+from sessile.errors import CorruptStore
+from sessile.store import COLUMNS, ROLES, UNSEEN, Entry, Header, Query, from_json, from_row, is_unset, owner_of, to_json
 
 _CHANGED = re.compile(r"\\u0000|(?:^|[:,\[])-?(?:\d[\d.]*[eE]|0\.0\b)")  # finds too much in texts, which does no harm
+_LARGEST = 2**63
+ENTRY = {  # the columns of an entry, and their types
+    "position": "bigint",
+    "kind": "text",
+    "role": "text",
+    "content": "text",
+    "id": "text",
+    "time": "float8",
+    "turn": "text",
+    "count": "bigint",
+    "base": "bigint",
+    "prev": "text",
+    "body": "text",  # which is JSON
+}
+SELECT = ", ".join(f"{name}::text" if name == "body" else name for name in ENTRY)
 _AS_TEXT = "~"  # behind the name of a field whose value is JSON text; alone, the key of a whole entry's
 
 
@@ -20,15 +37,52 @@ def place_of(log: str) -> list[str]:
     return [owner_of(log), log.partition(".")[0]]
 
 
-def body_of(entry: Entry) -> str:
-    """An entry as JSON for a JSONB column."""
+def columns_of(entries: Sequence[Entry]) -> list[list[Any]]:
+    """Entries as a list for each of `ENTRY`."""
+    rows = [_row_of(entry) for entry in entries]
+    return [*map(list, zip(*rows, strict=True))] if rows else [[] for _ in ENTRY]
+
+
+def _row_of(entry: Entry) -> tuple[Any, ...]:
+    if _is_plain(entry):
+        body = entry.body
+        about = entry.id, entry.time, entry.turn, entry.count, entry.base, entry.prev
+        return entry.position, entry.kind, body["role"], body["content"], *about, None
     text = entry.json
-    return to_json({_AS_TEXT: text}) if _CHANGED.search(text) else text
+    body = to_json({_AS_TEXT: text}) if _CHANGED.search(text) else text
+    return entry.position, entry.kind, *[None] * 8, body
 
 
-def to_entries(texts: Iterable[str]) -> list[Entry]:
-    """The entries in such columns."""
-    return Entry.all_from_json([from_json(text)[_AS_TEXT] if text.startswith('{"~"') else text for text in texts])
+def _is_plain(entry: Entry) -> bool:
+    """Is it a message of a role and a text, each of whose fields can lie in a column as it is?"""
+    body = entry.body
+    if entry.kind != "message" or len(body) != 2 or entry.raw is not None or entry.extra:
+        return False
+    texts = body.get("role"), body.get("content"), entry.id, entry.prev, entry.turn or ""
+    return (
+        [*map(type, texts)] == [str] * 5
+        and texts[0] in ROLES
+        and not any("\0" in text for text in texts)
+        and [type(entry.time), type(entry.count), type(entry.base)] == [float, int, int]
+        and entry.time > 0  # a negative zero has another text there
+        and -_LARGEST < min(entry.count, entry.base) <= max(entry.count, entry.base) < _LARGEST
+    )
+
+
+def to_entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
+    """The entries in rows of `ENTRY`."""
+    return [*map(to_entry, rows)]
+
+
+def to_entry(row: Sequence[Any]) -> Entry:
+    """The entry in a row of `ENTRY`; `CorruptStore` where it is none."""
+    position, _, role, content, entry_id, time, turn, count, base, prev, body = row
+    if body is not None:
+        return Entry.from_json(from_json(body)[_AS_TEXT] if body.startswith('{"~"') else body)
+    if None in (role, content, entry_id, time, count, base, prev):
+        raise CorruptStore(f"the row of entry {position} is no message: restore a copy")
+    said = {"content": content, "role": role}
+    return Entry.of_fields(position, entry_id, float(time), said, count=count, base=base, prev=prev, turn=turn)
 
 
 def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:

@@ -41,7 +41,15 @@ CREATE TABLE "{table}_entries" (
     log text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     kind text NOT NULL,
-    body jsonb NOT NULL,
+    role text,
+    content text,
+    id text,
+    time float8,
+    turn text,
+    count bigint,
+    base bigint,
+    prev text,
+    body jsonb,
     PRIMARY KEY (session_id, log, position)
 );
 """

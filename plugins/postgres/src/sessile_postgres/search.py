@@ -11,7 +11,7 @@ from typing import Any
 
 from sessile.errors import CorruptStore
 from sessile.store import UNSEEN, Entry, SearchQuery, from_entry, owner_of, words
-from sessile_postgres.rows import to_entries
+from sessile_postgres.rows import SELECT, to_entry
 
 _PIECE = 1000  # entries that are indexed at a time
 _LONGEST = 500  # characters of a word, of which PostgreSQL takes 2,046 bytes
@@ -86,7 +86,7 @@ class Index:
     async def _index_piece(self, session_id: str, log: str, start: int, stop: int, user_id: str) -> None:
         """Index a range of a log. Two may do so at once; of an entry that goes meanwhile nothing is kept."""
         select = (
-            f"SELECT position, body::text FROM {self._entries} WHERE session_id = %s AND log = %s AND position >= %s "
+            f"SELECT {SELECT} FROM {self._entries} WHERE session_id = %s AND log = %s AND position >= %s "
             "AND position < %s AND kind = 'message'"
         )
         found = [*_readable(await self._read(select, [session_id, log, start, stop]))]
@@ -114,11 +114,11 @@ _ANCESTORS = (
 )
 
 
-def _readable(rows: Iterable[tuple[int, str]]) -> Iterable[Entry]:
+def _readable(rows: Iterable[Sequence[Any]]) -> Iterable[Entry]:
     """The entries that can be read: a broken one must not keep the others from being found."""
-    for _, body in rows:
+    for row in rows:
         try:
-            yield from to_entries([body])
+            yield to_entry(row)
         except CorruptStore:
             continue
 
