@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.stores import Meanwhile
@@ -122,3 +123,33 @@ def test_what_is_taken_back_is_of_the_version_that_was_seen() -> None:
     assert [message.text for message in session.pop(2, expected=session.version)] == ["two", "three"]
     session.replace_tail(None, [("user", "x")], expected=session.version)
     assert [message.text for message in other.messages] == ["x"]
+
+
+class LateAnswers(MemorySessionStore):
+    """A commit of the thread "first" has landed, and returns when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.landed, self.may_return = threading.Event(), threading.Event()
+
+    def commit(self, session_id: str, **how: Any) -> None:
+        super().commit(session_id, **how)
+        if threading.current_thread().name == "first":
+            self.landed.set()
+            self.may_return.wait(10)
+
+
+def test_what_two_threads_said_is_in_the_order_of_the_log_whoever_returns_first() -> None:
+    store = LateAnswers()
+    session = Session("s", store=store)
+    session.add_message("user", "zero")
+    thread = threading.Thread(target=lambda: session.add_message("user", "first"), name="first")
+    thread.start()
+    assert store.landed.wait(10)
+    session.add_message("user", "second")
+    store.may_return.set()
+    thread.join()
+    assert [message.text for message in session.messages] == ["zero", "first", "second"]
+    assert [message.text for message in session.get_history(1)] == ["second"]
+    assert [message.text for message in session.pop()] == ["second"]
+    assert [message.text for message in Session("s", store=store).messages] == ["zero", "first"]

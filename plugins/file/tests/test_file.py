@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,7 @@ def test_a_broken_line_is_named(store: FileSessionStore) -> None:
     path = store.path / "s" / "log.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2]) + b"garbage" * 20 + b"\n" + lines[3])
-    with pytest.raises(CorruptStore, match="has a line that is no entry"):
+    with pytest.raises(CorruptStore, match="has a line of 140 bytes that is no entry"):
         _ = Session("s", store=fresh(store)).messages
 
 
@@ -446,3 +447,78 @@ def test_what_is_kept_and_cannot_be_read_fails_no_search_of_others(store: FileSe
     assert sorted(hit.session_id for hit in again.search("zebra")) == ["f", "other"]
     with pytest.raises(CorruptStore, match=r"/p cannot be read"):
         _ = again.get_session("f").messages
+
+
+@pytest.mark.parametrize("step", [1, 1_000_000_000])
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_store_whose_files_have_other_times_lists_all_in_their_order(tmp_path: Path, writable: bool, step: int) -> None:
+    """As a copy has them that keeps no times, or only whole seconds."""
+    first = SessionManager(FileSessionStore(tmp_path / "first"))
+    for number in range(12):
+        first.create_session("ann", session_id=f"s{number:02}").add_message("user", "hello")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copyfile)
+    for number, log in enumerate(sorted((tmp_path / "copy").glob("*/log.jsonl"))):
+        os.utime(log, ns=(2_000_000_000_000_000_000 - step * number,) * 2)
+    store = FileSessionStore(tmp_path / "copy")
+    locks = [locked(tmp_path / "copy" / f"s{number:02}" / "lock", 1) for number in range(12)]
+    with ExitStack() as held:
+        for lock in [] if writable else locks:  # a time is not mended while somebody has the lock
+            held.enter_context(lock)
+        for query in ({}, {"user_id": "ann"}):
+            found = [header.session_id for header in SessionManager(store).each(limit=3, **query)]
+            assert found == [header.session_id for header in first.each(limit=3, **query)]
+            assert len(found) == 12
+    kept = [
+        (log.stat().st_mtime_ns // 1000) in range(1_999_999_000_000_000, 2_000_000_000_000_001)
+        for log in tmp_path.glob("copy/*/log.jsonl")
+    ]
+    assert kept == [not writable] * 12
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ['"apple \\udcff"', '"apple","time":1e999', f'"apple","deep":{"[" * 3000}{"]" * 3000}'],
+    ids=["half", "inf", "deep"],
+)
+def test_a_line_that_is_broken_in_an_odd_way_hides_no_other_session(store: FileSessionStore, broken: str) -> None:
+    manager = SessionManager(store)
+    manager.create_session("ann", session_id="bad").add_message("user", "apple")
+    manager.create_session("bob", session_id="good").add_message("user", "apple")
+    log = store.path / "bad" / "log.jsonl"
+    log.write_text(log.read_text().replace('"apple"', broken))
+    (store.path / "bad" / "state.json").unlink()
+    again = SessionManager(fresh(store))
+    assert [header.session_id for header in again.list()] == ["good"]
+    assert [hit.session_id for hit in again.search("apple")] == ["good"]
+    assert [hit.session_id for hit in again.user("bob").search("apple")] == ["good"]
+    assert copy_store(again.store, MemorySessionStore()).sessions == 1
+    with pytest.raises(CorruptStore, match="bad cannot be read") as raised:
+        again.get_session("bad")
+    assert "apple" not in str(raised.value)
+    assert again.search("apple session:bad") == again.user("bob").search("apple session:bad") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ancestors", [["x", 1]]),
+        ("ancestors", [[["x"], 1]]),
+        ("lineage", [[0, 0, None], [3, 0, None]]),
+        ("lineage", [["x", 0]]),
+        ("user_id", "\ud800"),
+        ("version", 10**23),
+    ],
+)
+def test_a_header_with_odd_values_hides_no_other_session(store: FileSessionStore, field: str, value: object) -> None:
+    manager = SessionManager(store)
+    for name in ("bad", "good"):
+        manager.create_session(session_id=name).add_message("user", "apple")
+    state = store.path / "bad" / "state.json"
+    saved = json.loads(state.read_text())
+    saved["log_bytes"] = (store.path / "bad" / "log.jsonl").stat().st_size
+    saved["header"] = {**saved["header"], "head": 1, field: value}
+    state.write_text(json.dumps(saved))
+    again = SessionManager(fresh(store))
+    assert "good" in [header.session_id for header in again.list()]
+    assert "good" in [hit.session_id for hit in again.search("apple")]
+    assert again.clear_all() == 2

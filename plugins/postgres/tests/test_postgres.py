@@ -155,3 +155,15 @@ def test_a_statement_that_takes_too_long_is_given_up(url: str, option: str) -> N
             Session("s", store=store, timeout=0.1).add_message("user", "y")
     assert Session("s", store=store).message_count == 1
     store.close()
+
+
+def test_a_search_leaves_out_none_of_those_that_are_equally_good(url: str) -> None:
+    with SessionManager(url) as manager:
+        for number in range(30):
+            session = manager.create_session("ann", session_id=f"s{number}")
+            session.add_messages([("user", "apple " * (1 + other % 3) + f"n{other}") for other in range(40)])
+            session.revert(number % 3)
+        live = sum(session.message_count for session in manager.get_sessions_for_user("ann"))
+        assert live == 30
+        for limit in (live, 50, 200, 3000):
+            assert len({hit.message.id for hit in manager.search("apple", limit=limit)}) == live

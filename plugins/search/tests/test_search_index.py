@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from tests.stores import DURABLE, url_of
 
-from sessile import SessionManager
-from sessile.store import StoreWrapper, open_store
+from sessile import MemorySessionStore, SessionManager
+from sessile.store import SearchQuery, StoreWrapper, open_store
+from sessile_search import SearchIndex
 
 WORDS = ("red", "green", "blue", "redder")
 ASKED = ("red", "red green", '"red green"', "red*", "red user:ann", "blue session:a", "red session:b user:bob")
@@ -120,11 +122,15 @@ def test_the_index_is_its_owners_and_made_by_the_first_search_that_finds_a_sessi
     assert "ok, 1 logs" in str(manager.store.check())
 
 
-@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\1" * 5000])
-def test_a_file_that_is_no_index_is_made_anew(manager: SessionManager, index: Path, content: bytes) -> None:
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_file_that_was_cut_is_made_anew(manager: SessionManager, index: Path, kept: int) -> None:
     manager.create_session().add_message("user", "red")
-    index.write_bytes(content)
+    manager.search("red")
+    index.write_bytes(index.read_bytes()[:kept])
+    for suffix in ("-wal", "-shm"):
+        Path(f"{index}{suffix}").unlink(missing_ok=True)
     assert len(manager.search("red")) == 1
+    assert "ok, 1 logs" in str(manager.store.check())
 
 
 def test_an_index_of_another_format_is_made_anew(manager: SessionManager, index: Path) -> None:
@@ -224,3 +230,44 @@ def test_a_search_that_was_killed_is_taken_up_by_the_next(tmp_path: Path) -> Non
         running.communicate()
     with SessionManager(url) as manager:
         assert len(manager.search("red", limit=9999)) == 5000
+
+
+def test_what_is_said_after_an_older_copy_was_put_back_is_found(manager: SessionManager, index: Path) -> None:
+    session = manager.create_session(session_id="s")
+    session.add_messages([("user", "one"), ("user", "two")])
+    shutil.copytree(index.parent / "s", index.parent.parent / "backup")
+    session.add_message("user", "lost")
+    assert len(manager.search("lost")) == 1
+    manager.store.close()
+    shutil.rmtree(index.parent / "s")
+    shutil.move(index.parent.parent / "backup", index.parent / "s")
+    with SessionManager(open_store(f"file://{index.parent}")) as again:
+        again.get_session("s").add_message("user", "new")  # type: ignore[union-attr]
+        assert [len(again.search(word)) for word in ("one", "two", "lost", "new")] == [1, 1, 0, 1]
+
+
+class Elsewhere(MemorySessionStore):
+    """A store whose index lies at a path that its author chose."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.index = SearchIndex(path)
+
+    def search(self, query: SearchQuery, limit: int, offset: int) -> Any:
+        return self.index.search(self, query, limit, offset)
+
+
+def test_a_file_that_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    with SessionManager(f"sqlite:///{tmp_path / 'chats.db'}") as precious:
+        precious.create_session(session_id="s").add_message("user", "precious")
+    (tmp_path / "notes").write_text("my notes " * 100)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for name in ("chats.db", "notes", "link"):
+        manager = SessionManager(Elsewhere(tmp_path / name))
+        manager.create_session().add_message("user", "fox")
+        assert len(manager.search("fox")) == 1, "all is read"
+        assert "something else" in manager.store.index.check()
+    assert (tmp_path / "notes").read_text().startswith("my notes")
+    assert not (tmp_path / "target").exists()
+    with SessionManager(f"sqlite:///{tmp_path / 'chats.db'}") as precious:
+        assert [message.text for message in precious.get_session("s").messages] == ["precious"]  # type: ignore[union-attr]

@@ -261,7 +261,7 @@ def from_entry(entry: Entry) -> Message:
     `CorruptStore` where that is no message.
     """
     if entry.body.get("role") not in ROLES or ("tool_calls" in entry.body and not _are_calls(entry.body["tool_calls"])):
-        raise CorruptStore(f"entry {entry.position} is no message: {shorten(entry.body, 80)}. Restore a copy")
+        raise CorruptStore(f"entry {entry.position} is no message: its role or its tool calls are none. Restore a copy")
     if entry.raw is not None:
         about = {"id": entry.id, "timestamp": entry.time, "raw": entry.raw}
         return Message(entry.body, **about) if entry.turn is None else Message(entry.body, **about, turn=entry.turn)

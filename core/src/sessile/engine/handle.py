@@ -177,8 +177,9 @@ class Handle(Tip):
         header, (log, own) = self._header, self._own
         if header is None or part.depth != header.depth or header.log != log:
             return []
-        found = [entry for entry in [*own] if part.start <= entry.position < (part.stop or 0)]
-        return found if len(found) == (part.stop or 0) - part.start else []
+        found = {entry.position: entry for entry in [*own] if part.start <= entry.position < (part.stop or 0)}
+        # in the order of the log: the commits of several threads may return in another one
+        return [found[position] for position in sorted(found)] if len(found) == (part.stop or 0) - part.start else []
 
     async def read(self, part: Segment, kind: str | None = None) -> list[Entry]:
         """A range of one of the session's logs, whole. `SessionNotFound` where the session was deleted meanwhile."""

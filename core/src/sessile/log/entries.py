@@ -102,7 +102,7 @@ class Entry:
         try:
             data = from_json(text)
         except ValueError as error:
-            raise CorruptStore(f"an entry is not JSON: {text[:80]!r} ({error})") from error
+            raise CorruptStore(f"an entry is not JSON ({error}): restore a copy") from error
         return cls.from_dict(data)
 
     @classmethod

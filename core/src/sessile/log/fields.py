@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 import attrs
 
 from sessile.drive.locks import cached_property
+from sessile.drive.shown import shorten
 from sessile.errors import CorruptStore
 
 T = TypeVar("T")
@@ -34,7 +35,10 @@ class Fields(Generic[T]):
         self._converters: list[tuple[str, Any]] = [(field.name, field.converter) for field in fields if field.converter]
 
     def build(self, data: Any) -> T:
-        """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type."""
+        """The instance of these JSON values, a dict; `CorruptStore` where a field is missing or of a wrong type.
+
+        Its text has no values: what somebody said is not for everybody who sees the error.
+        """
         if not isinstance(data, dict):
             return self._build_checked(data)
         built = object.__new__(self._class)  # half of what the class itself takes, with so many fields
@@ -53,18 +57,18 @@ class Fields(Generic[T]):
 
     def _build_checked(self, data: Any) -> T:
         if not isinstance(data, dict):
-            raise CorruptStore(f"not {self._what}, which is a JSON object: {data!r:.80}")
+            raise CorruptStore(f"not {self._what}, which is a JSON object, but a {type(data).__name__}")
         if lost := self._needed - data.keys():
-            raise CorruptStore(f"not {self._what}: it has no {min(lost)} ({str(data)[:80]})")
+            raise CorruptStore(f"not {self._what}: it has no {min(lost)}, only {shorten(sorted(data), 80)}")
         for name, types in self._types.items():
             if name in data and not isinstance(data[name], types):
-                raise CorruptStore(f"not {self._what}: {name} is {data[name]!r:.60} ({str(data)[:80]})")
+                raise CorruptStore(f"not {self._what}: its {name} is a {type(data[name]).__name__}")
         known = {name: value for name, value in data.items() if name in self.names}
         extra = {name: value for name, value in data.items() if name not in self.names}
         try:
             return self._class(**known, extra=extra)  # type: ignore[call-arg]
         except TypeError as error:
-            raise CorruptStore(f"not {self._what}: {str(data)[:80]} ({error})") from error
+            raise CorruptStore(f"not {self._what}: {error}") from error
 
     @cached_property
     def _types(self) -> dict[str, tuple[type, ...]]:

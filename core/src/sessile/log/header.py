@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from sessile.drive.shown import is_encodable
+from sessile.errors import CorruptStore
 from sessile.log.encoding import JSON, copied
 from sessile.log.entries import Segment
 from sessile.log.fields import Fields
-from sessile.log.ids import RESERVED
+from sessile.log.ids import RESERVED, owner_of
 
 DEFAULT_USER = "default_user"
 CREATED, ACTIVE, SAVED, ARCHIVED = STATUSES = ("created", "active", "saved", "archived")
@@ -32,11 +34,18 @@ class Ancestor(NamedTuple):
 
 
 def _ancestors(value: Iterable[Any]) -> tuple[Ancestor, ...]:
-    return tuple([Ancestor(*row) for row in value]) if value else ()
+    found = tuple([Ancestor(*row) for row in value]) if value else ()
+    if any(type(row.log) is not str or not owner_of(row.log) or type(row.stop) is not int or row.stop < 0 for row in found):
+        raise TypeError("its ancestors are no logs and numbers")
+    return found
 
 
 def _segments(value: Iterable[Any]) -> tuple[Segment, ...]:
-    return tuple([Segment(*part) for part in value]) if value else ()
+    found = tuple([Segment(*part) for part in value]) if value else ()
+    for depth, start, stop in found:
+        if type(depth) is not int or type(start) is not int or (stop is not None and type(stop) is not int) or depth < 0:
+            raise TypeError("its lineage has ranges that are none")
+    return found
 
 
 def _are_ranges(value: Any) -> bool:
@@ -160,7 +169,13 @@ class Header:
     @classmethod
     def from_dict(cls, data: Mapping[str, JSON]) -> Header:
         """The header of these JSON values; `CorruptStore` where a field is missing or of a wrong type."""
-        return _HEADER.build(data)
+        header = _HEADER.build(data)
+        ids = header.session_id + header.log + header.user_id
+        if not ids.isascii() and not is_encodable(ids):
+            raise CorruptStore("not a session header: an id in it has a lone surrogate")
+        if header.lineage and max(part.depth for part in header.lineage) > header.depth:
+            raise CorruptStore(f"not a session header: its lineage names a log at a depth below {header.depth}, its own")
+        return header
 
     def after(self, changes: Mapping[str, JSON]) -> Header:
         """This header once the `changes` of a commit (JSON values) are in it."""

@@ -1,11 +1,33 @@
-"""Reading and writing files by their descriptors, and making it durable."""
+"""Reading and writing files by their descriptors, making it durable, and what goes wrong with it."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from sessile.errors import SessileError, StoreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def explained(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of the store that raises what the file system raises as `StoreError`."""
+
+    @functools.wraps(method)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except SessileError:
+            raise
+        except OSError as error:
+            raise StoreError(f"the file store cannot use {error.filename or 'its folder'}: {error.strerror or error}") from error
+
+    return explained
 
 
 @contextmanager

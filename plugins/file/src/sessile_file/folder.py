@@ -15,6 +15,7 @@ from sessile.errors import CorruptStore, StoreError
 from sessile.store import Entry, Header, file_name, from_json, owner_of, refuse_newer, to_json
 from sessile_file import logfile
 from sessile_file.files import opened, read_from, replace, sync, sync_folder, write_at
+from sessile_file.listing import stamp
 
 FORMAT = 1
 LAG = 32_768  # bytes the log may grow before state.json is written anew (or its own size, if that is more)
@@ -150,7 +151,7 @@ class Folder:
             raise StoreError(f"cannot write to {self.path}: {error}; nothing of this commit is kept") from error
         if not known:
             sync_folder(self.path)
-        time = _set_time(log, changed)
+        time = _set_time(log, changed.updated_at)
         after = Known(changed, status.st_ino, time, end + len(lines), (tail + lines)[-_TAIL:], saved, weight)
         return self._save(after) if after.end - after.saved > max(LAG, after.weight) or not known else after
 
@@ -159,6 +160,11 @@ class Folder:
         data = to_json({"sessile": FORMAT, "log_bytes": known.end, "header": known.header.to_dict()}).encode()
         replace(self.state, data, durable=False)
         return attrs.evolve(known, saved=known.end, weight=len(data))
+
+    def set_time(self, header: Header | None) -> None:
+        """Give the log the time of its header; one that cannot be read is the oldest."""
+        with opened(self.log, os.O_RDWR) as log:
+            _set_time(log, header.updated_at if header else 0.0)
 
     # -- what is kept of logs
 
@@ -178,7 +184,7 @@ class Folder:
             _link(self.log, kept)
             replace(self.log, lines, durable=True)
             with opened(self.log) as log:
-                _set_time(log, known.header)
+                _set_time(log, known.header.updated_at)
             sync_folder(self.path)
         found = self.refreshed(None)
         assert found is not None
@@ -287,8 +293,8 @@ def _link(path: Path, name: Path) -> None:
             replace(name, path.read_bytes(), durable=True)
 
 
-def _set_time(log: int, header: Header) -> int:
+def _set_time(log: int, updated_at: float) -> int:
     """Give a log the time of the session's last change, which lists go by; in nanoseconds."""
-    time = round(header.updated_at * 1e6) * 1000
+    time = stamp(updated_at)
     os.utime(log, ns=(time, time))
     return time

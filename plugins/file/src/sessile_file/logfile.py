@@ -88,7 +88,7 @@ def parse(line: bytes, path: str) -> dict[str, Any]:
         data = error
     if not isinstance(data, dict):
         raise CorruptStore(
-            f"{path} has a line that is no entry: {line[:60]!r}. Restore the file from a copy, or delete its folder"
+            f"{path} has a line of {len(line)} bytes that is no entry. Restore the file from a copy, or delete its folder"
         )
     return data
 

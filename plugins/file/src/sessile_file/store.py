@@ -7,16 +7,15 @@ then: what was committed since is folded from the log's end, and the whole file 
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from sessile import Message
-from sessile.errors import Closed, CorruptStore, SessileError, StoreError
+from sessile.errors import Closed, CorruptStore, SessileError
 from sessile.store import (
     Entry,
     Header,
@@ -37,32 +36,16 @@ from sessile.store import (
 )
 from sessile_file import logfile
 from sessile_file.checking import clear_begun, clear_markers
-from sessile_file.files import opened, sync_folder
+from sessile_file.files import explained, opened, sync_folder
 from sessile_file.folder import Folder, Known
 from sessile_file.index import FIELDS, Index
-from sessile_file.listing import candidates
+from sessile_file.listing import candidates, stamp
 from sessile_file.locking import locked
 from sessile_search import SearchIndex
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _CACHED = 10_000  # headers kept in memory
 _LOOKS = 3  # for a log that moves meanwhile (it is kept, its session is deleted), which is found where it went
-
-
-def _explained(method: Callable[P, T]) -> Callable[P, T]:
-    """A method of the store that raises what the file system raises as `StoreError`."""
-
-    @functools.wraps(method)
-    def explained(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except SessileError:
-            raise
-        except OSError as error:
-            raise StoreError(f"the file store cannot use {error.filename or 'its folder'}: {error.strerror or error}") from error
-
-    return explained
 
 
 class FileSessionStore:
@@ -101,7 +84,7 @@ class FileSessionStore:
 
     # -- the seven methods
 
-    @_explained
+    @explained
     def load(self, session_id: str) -> Header | None:
         folder = self._folder(session_id)
         known = self._refresh(folder)
@@ -112,7 +95,7 @@ class FileSessionStore:
             )
         return known.header if known else None
 
-    @_explained
+    @explained
     def commit(self, session_id: str, *, expected: int, entries: Sequence[Entry], changes: Mapping[str, Any]) -> None:
         folder = self._folder(session_id)
         while True:
@@ -145,7 +128,7 @@ class FileSessionStore:
         if (known.header.version if known else 0) != expected:
             raise conflict(session_id, expected, known.header if known else None)
 
-    @_explained
+    @explained
     def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
         folder = self._folder(owner_of(log))
         if start >= stop:
@@ -157,7 +140,7 @@ class FileSessionStore:
                 break
         return whole(found, log, start, stop, kind)
 
-    @_explained
+    @explained
     def read_messages(self, log: str, start: int, stop: int) -> list[Message]:
         """The messages of a range, faster than their entries."""
         folder = self._folder(owner_of(log))
@@ -169,12 +152,12 @@ class FileSessionStore:
             raise missing(log, start, stop)
         return []
 
-    @_explained
+    @explained
     def find(self, query: Query) -> Page[Header]:
         self._check_open()
         behind = query.behind()
         found: list[tuple[int, Header]] = []
-        for time, name in candidates(self.path, self._index.listed(query) or self.path, query):
+        for time, name in candidates(self.path, self._index.listed(query) or self.path, query, self._mend_time):
             if len(found) > query.limit and time < found[query.limit][0]:
                 break
             header = self._listed(Folder(self.path / name))
@@ -183,7 +166,7 @@ class FileSessionStore:
         headers = sorted((header for _, header in found), key=recency, reverse=True)
         return Page.of([header.copy() for header in headers[: query.limit + 1]], query.limit, recency)
 
-    @_explained
+    @explained
     def delete(self, session_id: str, *, expected: int | None) -> None:
         folder = self._folder(session_id)
         if expected is None and session_id in self._strange and not folder.path.exists():
@@ -200,7 +183,7 @@ class FileSessionStore:
             raise conflict(session_id, expected, None) from None
         sync_folder(self.path)
 
-    @_explained
+    @explained
     def prune(self, log: str, keep: int) -> None:
         folder = self._folder(owner_of(log))
         with suppress(FileNotFoundError), locked(folder.lock, self.lock_timeout):
@@ -211,7 +194,7 @@ class FileSessionStore:
             folder.remove_if_empty()
         self._words.forget(log, keep)
 
-    @_explained
+    @explained
     def logs(self) -> list[str]:
         """The ids of all logs that have entries."""
         self._check_open()
@@ -224,7 +207,7 @@ class FileSessionStore:
                 found += logs
         return found
 
-    @_explained
+    @explained
     def check(self, repair: bool = False) -> dict[str, Any]:
         """What `sessile doctor` shows: how many folders and markers of no session there are, which lists look past."""
         self._check_open()
@@ -275,6 +258,12 @@ class FileSessionStore:
             raise CorruptStore(
                 f"{folder.path} cannot be read ({error.strerror}): fix its permissions, or delete the session"
             ) from error
+        except SessileError:
+            raise
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise CorruptStore(
+                f"{folder.path} cannot be read ({type(error).__name__}): restore its log from a copy, or delete the session"
+            ) from error
 
     def _to_delete(self, folder: Folder, session_id: str, expected: int | None) -> Known | None:
         """The header to delete; `Conflict` where it is not at that version, or (None) can be read."""
@@ -310,6 +299,15 @@ class FileSessionStore:
         except (SessileError, OSError):
             return None
         return known.header if known else None
+
+    def _mend_time(self, name: str) -> int:
+        """The time that a log should have (in nanoseconds). It gets it, where nobody has the lock."""
+        folder = Folder(self.path / name)
+        header = self._listed(folder)
+        with suppress(SessileError, OSError), locked(folder.lock, 0):
+            header = self._listed(folder)
+            folder.set_time(header)
+        return stamp(header.updated_at) if header else 0
 
     # -- folders
 

@@ -49,7 +49,8 @@ class Index:
             values += [[owner_of(log) for log in query.logs], [log.partition(".")[0] for log in query.logs]]
         sql = (
             f"SELECT log || '.' || session_id, position FROM {self._words} JOIN {self._indexed} USING (session_id, log) "
-            f"WHERE {' AND '.join(where)} ORDER BY ts_rank(words, {_ASKED}, 1) DESC NULLS LAST LIMIT %s OFFSET %s"
+            f"WHERE {' AND '.join(where)} "
+            f"ORDER BY ts_rank(words, {_ASKED}, 1) DESC NULLS LAST, session_id, log, position LIMIT %s OFFSET %s"
         )
         return [(log, position) for log, position in await self._read(sql, [*values, values[0], limit, offset])]
 

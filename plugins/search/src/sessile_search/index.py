@@ -16,15 +16,18 @@ from sessile_search.fulltext import expression, make_table, write_anew
 from sessile_search.updating import KEY_SHIFT, bring_up_to_date, forget
 
 _FORMAT = 1  # of the file: one of another format is made anew
+_OURS = 0x5E551E5A  # the file's application_id: no other file is written, or removed
 _PATIENCE = 30.0  # seconds to wait for another process that writes
+_HEADER = 72  # bytes that a file of SQLite begins with, of which the last four are the application_id
 _DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)  # what a broken file may lead to
 _UNUSABLE = (  # where it lies, or while others write: all sessions are read then
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
 )
 _TABLES = (
-    "logs (key INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL UNIQUE, indexed INTEGER NOT NULL DEFAULT 0)",
-    "sessions (session_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, log TEXT NOT NULL, version INTEGER NOT NULL)",
+    "logs (key INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL UNIQUE, indexed INTEGER NOT NULL DEFAULT 0, "
+    "hash TEXT NOT NULL DEFAULT '')",
+    "sessions (session_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, log TEXT NOT NULL, last TEXT NOT NULL)",
     "uses (log TEXT, session_id TEXT, stop INTEGER NOT NULL, PRIMARY KEY (log, session_id)) WITHOUT ROWID",
 )
 _INDEXES = ("sessions (user_id)", "uses (session_id)")
@@ -50,7 +53,9 @@ class SearchIndex:
 
         store: whose messages it is about; only its `find`, `load` and `read` are called.
         """
-        if not self.path.exists() and not store.find(Query(limit=1)).items:
+        if not self._may_be_used():
+            return None
+        if not self.path.exists() and not store.find(Query(user_id=query.user_id, limit=1)).items:
             return []
         for again in (True, False):
             try:
@@ -68,9 +73,21 @@ class SearchIndex:
                 return None
         return None
 
+    def _may_be_used(self) -> bool:
+        """Is the file at the path an index, or none yet? Another one is left alone, and searches read all sessions."""
+        try:
+            with open(self.path, "rb") as file:
+                beginning = file.read(_HEADER)
+        except FileNotFoundError:
+            return not self.path.is_symlink()
+        except OSError:
+            return False
+        whose = int.from_bytes(beginning[_HEADER - 4 :], "big", signed=True)
+        return not beginning or (beginning.startswith(b"SQLite format 3\0") and whose == _OURS and not self.path.is_symlink())
+
     def forget(self, log: str, keep: int) -> None:
         """Take out the words of a log from a position on, whose entries are gone. Where that fails, the next search does it."""
-        if not self.path.exists():
+        if not self.path.exists() or not self._may_be_used():
             return
         with suppress(*_DAMAGE, OSError), self._opened() as db:
             forget(db, log, keep)
@@ -83,6 +100,8 @@ class SearchIndex:
 
     def check(self, repair: bool = False) -> str:
         """What `sessile doctor` shows of it. repair: write it anew, without the words of what was deleted."""
+        if not self._may_be_used():
+            return f"cannot be used: {self.path} is something else, which searches leave alone"
         if not self.path.exists():
             return "not made yet"
         try:
@@ -112,11 +131,14 @@ class SearchIndex:
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA synchronous = NORMAL")  # what a power failure takes is indexed again
-    if db.execute("PRAGMA user_version").fetchone() == (_FORMAT,):
-        return
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("BEGIN IMMEDIATE")
     if db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+        _make(db)
+        db.execute("PRAGMA journal_mode = WAL")  # not before: whose file it is has to stand in it, not in the log beside it
+
+
+def _make(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):  # else another process was first
         for table in _TABLES:
             db.execute(f"DROP TABLE IF EXISTS {table.partition(' ')[0]}")
             db.execute(f"CREATE TABLE {table}")
@@ -124,13 +146,14 @@ def _prepare(db: sqlite3.Connection) -> None:
             db.execute(f"CREATE INDEX {index.partition(' ')[0]}_index ON {index}")
         db.execute("DROP TABLE IF EXISTS said")
         make_table(db, "said", deletes=True)
+        db.execute(f"PRAGMA application_id = {_OURS}")
         db.execute(f"PRAGMA user_version = {_FORMAT}")
     db.execute("COMMIT")
 
 
 def _places(db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
     """(log, position) of what may be asked for, best first."""
-    asked, where, values = "said MATCH ? ORDER BY rank LIMIT ? OFFSET ?", "", list[Any]()
+    asked, where, values = "said MATCH ? ORDER BY rank, rowid LIMIT ? OFFSET ?", "", list[Any]()
     if query.user_id is not None:
         where += " AND l.log IN (SELECT u.log FROM sessions s JOIN uses u USING (session_id) WHERE s.user_id = ?)"
         values.append(query.user_id)

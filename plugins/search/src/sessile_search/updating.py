@@ -1,4 +1,4 @@
-"""How the index follows the store: whoever searches compares (session, log, version) of all headers with what is indexed.
+"""How the index follows the store: whoever searches compares (session, log, last commit) of all headers with what is indexed.
 
 No clock decides, and nothing has to be told of a commit: what another process said, took back or deleted is seen all the same.
 A session's log is indexed from where it was left; a log that no session reads any more, or the end of one, goes.
@@ -15,27 +15,27 @@ from sessile_search.fulltext import text_of, words_of
 
 KEY_SHIFT = 32  # a word's row is the log's key, and the position
 _PIECE = 4096  # entries that are indexed in one transaction: others may write in between
-_Known = dict[str, tuple[str, int]]  # session id -> log and version, as they were indexed
+_Known = dict[str, tuple[str, str]]  # session id -> log and id of the last commit, as they were indexed
 
 
 def bring_up_to_date(db: sqlite3.Connection, store: Store, query: SearchQuery) -> None:
     """Index what a query may find, and forget what is gone."""
     known = _known(db, query)
     for header in _headers(store, query):
-        if known.pop(header.session_id, None) != (header.log, header.version):
+        if known.pop(header.session_id, None) != (header.log, header.commit):
             _index(db, store, header)
     for session_id in known:  # was not listed: it is gone, or was changed while the pages were read
         header = _loaded(store, session_id)
         if header is None:
             _forget(db, session_id)
-        elif known[session_id] != (header.log, header.version):
+        elif known[session_id] != (header.log, header.commit):
             _index(db, store, header)
 
 
 def _known(db: sqlite3.Connection, query: SearchQuery) -> _Known:
     name, value = ("session_id", query.session_id) if query.session_id else ("user_id", query.user_id)
-    rows = db.execute(f"SELECT session_id, log, version FROM sessions WHERE ? IS NULL OR {name} = ?", (value, value))
-    return {session_id: (log, version) for session_id, log, version in rows}
+    rows = db.execute(f"SELECT session_id, log, last FROM sessions WHERE ? IS NULL OR {name} = ?", (value, value))
+    return {session_id: (log, last) for session_id, log, last in rows}
 
 
 def _headers(store: Store, query: SearchQuery) -> Iterator[Header]:
@@ -68,15 +68,31 @@ def _index(db: sqlite3.Connection, store: Store, header: Header) -> None:
     (before,) = db.execute("SELECT log FROM sessions WHERE session_id = ?", (header.session_id,)).fetchone() or (header.log,)
     if before != header.log:
         _drop(db, header.session_id)
-    db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, 0)", (header.session_id, header.user_id, header.log))
+    db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, '')", (header.session_id, header.user_id, header.log))
     rows = [(log, header.session_id, stop) for log, stop in reads.items()]
     db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?)", rows)
     db.execute("COMMIT")
+    if _is_another(db, store, header):
+        forget(db, header.log, 0)
     for log, stop in reads.items():
         while _index_piece(db, store, log, stop):
             pass
+    db.execute("UPDATE logs SET hash = ? WHERE log = ? AND indexed = ?", (header.hash, header.log, header.head))
     whose = header.session_id, header.log
-    db.execute("UPDATE sessions SET version = ? WHERE session_id = ? AND log = ?", (header.version, *whose))
+    db.execute("UPDATE sessions SET last = ? WHERE session_id = ? AND log = ?", (header.commit, *whose))
+
+
+def _is_another(db: sqlite3.Connection, store: Store, header: Header) -> bool:
+    """Is a session's log no longer what was indexed of it? So it is where an older copy was put back, and went on."""
+    sql = "SELECT indexed, hash FROM logs WHERE log = ?"
+    indexed, known = db.execute(sql, (header.log,)).fetchone() or (0, "")
+    if indexed > header.head:
+        now = _loaded(store, header.session_id)  # the list may be older than what another process has indexed
+        return now is not None and now.log == header.log and now.head < indexed
+    try:
+        return bool(known) and store.read(header.log, indexed - 1, indexed)[0].hash != known
+    except (CorruptStore, Missing):
+        return False
 
 
 def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> bool:

@@ -31,7 +31,7 @@ class Index:
         """(log, position) of the messages that may be what is asked for, best first."""
         if not self._exists(db):
             return []
-        asked, values = f"{self._words} MATCH ? ORDER BY rank LIMIT ? OFFSET ?", list[Any]()
+        asked, values = f"{self._words} MATCH ? ORDER BY rank, rowid LIMIT ? OFFSET ?", list[Any]()
         if query.after is not None:
             asked = f"EXISTS (SELECT 1 FROM {self._rows} WHERE place = {self._words}.rowid AND time >= ?) AND {asked}"
             values.append(query.after)

@@ -88,11 +88,11 @@ class Search:
         """What a query finds. headers: gives those of all sessions that it is about. size: how many are wanted."""
         only = None
         if query.session_id is not None:
-            only = run(self._commits.load(query.session_id))
-            found = self._session(only.log) if only is not None else None
-            if only is None or found is None:
+            named = self._named(query.session_id)
+            if named is None:
                 return
-            query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in found[1])))
+            only, ranges = named
+            query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
         search, size, offset, seen = self._commits.can.search, min(size, _MOST), 0, set[tuple[str, int]]()
         while search is not None:
             places = run(self._commits.face.call(search, query, limit=size, offset=offset))
@@ -173,6 +173,14 @@ class Search:
         if name not in self._sessions:
             self._sessions[name] = self._session(name)
         return self._sessions[name]
+
+    def _named(self, session_id: str) -> tuple[Header, list[_Range]] | None:
+        """A session and what counts in it; None where there is none that can be read."""
+        try:
+            header = run(self._commits.load(session_id))
+        except _UNREADABLE:
+            return None
+        return self._session(header.log) if header is not None else None
 
     def _session(self, name: str) -> tuple[Header, list[_Range]] | None:
         try:
