@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from sessile.drive.locks import cached_property
+
 PAGE = Path(__file__).parent / "api.md"
 PATHS = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
 TWINS = {"AsyncSession": "Session"}  # has the same methods, and just its own are listed
@@ -56,8 +58,9 @@ def _members(cls: type, but: Sequence[str]) -> Iterator[str]:
         found = inspect.getattr_static(cls, name)
         if name.startswith("_") or not _is_own(cls, name):
             continue
-        if isinstance(found, property):
-            yield f"  - `.{name}{_result(found.fget)}`{_about(found)}"
+        if isinstance(found, (property, cached_property)):
+            getter = found.fget if isinstance(found, property) else found.compute
+            yield f"  - `.{name}{_result(getter)}`{_about(found)}"
         elif callable(getattr(cls, name)) and not _refuses(found):
             yield f"  - `.{name}{_signature(getattr(cls, name))}`{_about(getattr(cls, name))}"
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,6 +142,12 @@ def test_pytest_needs_no_hypothesis_where_nobody_tests_a_store(tmp_path: Path) -
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "1 passed" in done.stdout, done.stdout
+
+
+def test_libraries_register_nothing() -> None:
+    for name in architecture.LIBRARIES:
+        project = tomllib.loads((ROOT / "plugins" / name.removeprefix("sessile_") / "pyproject.toml").read_text())["project"]
+        assert "entry-points" not in project
 
 
 def test_modules_stay_small() -> None:

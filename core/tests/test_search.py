@@ -14,7 +14,7 @@ from sessile import MemorySessionStore, SessionManager
 from sessile.errors import CorruptStore, InvalidInput, Missing, SessionNotFound
 from sessile.log.entries import Entry
 from sessile.log.header import Header
-from sessile.store import SearchQuery
+from sessile.store import SearchQuery, words
 
 USERS = ("ann", "bob")
 FOX, BEAR = "a brown fox", 'a "brown" bear* NEAR (me)'
@@ -140,3 +140,35 @@ def test_a_session_that_cannot_be_read_hides_no_hit_of_the_others(kind: Any, met
     assert sorted({hit.session_id for hit in manager.search("fox")}) == ["1", "2", "fork"]
     store.faults[method, "2" if method == "load" else store.load("2").log] = gone
     assert sorted({hit.session_id for hit in manager.search("fox")}) == ["1", "fork"]
+
+
+class GivesUp(Scanned):
+    """An index that cannot be asked any more for a second page."""
+
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        return [(log, entry.position) for log in self.logs() for entry in self.entries(log)][:5] if not offset else None
+
+
+def test_an_index_that_gives_up_between_two_pages_hides_nothing() -> None:
+    manager = SessionManager(GivesUp())
+    session = manager.create_session(session_id="s")
+    session.add_messages([("user", f"fox {number}") for number in range(10)])
+    for asked in ("fox", "fox session:s"):
+        assert sorted(hit.message.text for hit in manager.search(asked)) == [f"fox {number}" for number in range(10)]
+    assert manager.search("fox session:nobody") == []
+
+
+@given(text=st.text(st.characters(codec="utf-8") | st.sampled_from("e\u0301か\u3099 \u034f\u064bß_'")))
+@example(text="か\u3099き")
+@example(text="قلب\u064b نور")
+def test_what_is_marked_are_the_words_that_are_compared(text: str) -> None:
+    found = words(text)
+    hit = SearchQuery.parse(" ".join(f'"{word}"' for word in found)).marks(text)
+    assert bool(hit) == bool(found)
+    assert {word for begin, end in hit for word in words(text[begin:end])} == {*found}
+
+
+@pytest.mark.parametrize("asked", ['user:"bob b', 'needle session:"s', 'after:"2026'])
+def test_a_filter_whose_quote_has_no_end_is_refused(asked: str) -> None:
+    with pytest.raises(InvalidInput, match="whose quote has no end"):
+        SessionManager(MemorySessionStore()).search(asked)

@@ -119,7 +119,7 @@ def test_the_index_is_its_owners_and_made_by_the_first_search_that_finds_a_sessi
     session.add_message("user", "red again")
     assert len(manager.search("red")) == 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in index.parent.glob(".search.db*")} == {0o600}
-    assert "ok, 1 logs" in str(manager.store.check())
+    assert "ok, logs: 1" in str(manager.store.check())
 
 
 @pytest.mark.parametrize("kept", [0, 100, 5000])
@@ -130,7 +130,7 @@ def test_a_file_that_was_cut_is_made_anew(manager: SessionManager, index: Path, 
     for suffix in ("-wal", "-shm"):
         Path(f"{index}{suffix}").unlink(missing_ok=True)
     assert len(manager.search("red")) == 1
-    assert "ok, 1 logs" in str(manager.store.check())
+    assert "ok, logs: 1" in str(manager.store.check())
 
 
 def test_an_index_of_another_format_is_made_anew(manager: SessionManager, index: Path) -> None:

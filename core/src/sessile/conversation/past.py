@@ -64,7 +64,7 @@ class Past:
     """
 
     def __init__(self, header: Header, messages: Iterable[Message], *, whole: bool) -> None:
-        self.end = header.head
+        self.end, self._hash = header.head, header.hash
         self.whole = whole
         self.count = 0
         self._turns: dict[object, PastTurn] = {}  # by turn id; what is outside of turns by itself, as message ids may repeat
@@ -96,15 +96,21 @@ class Past:
         self._loose = loose
 
     def fits(self, header: Header) -> bool:
-        """Does this still match the header: same log, no revert since?"""
-        return self._sound and self._lineage == header.lineage and self._log == header.log and self.end <= header.head
+        """Does this still match the header: same log, no revert since? Where there are more entries, see `leads_to`, too."""
+        same = self._sound and self._lineage == header.lineage and self._log == header.log
+        return same and (self.end < header.head or (self.end == header.head and self._hash == header.hash))
+
+    def leads_to(self, entries: Sequence[Entry]) -> bool:
+        """Are these what follows? Not where an older copy of the store was put back, and went on."""
+        return not entries or entries[0].position > self.end or entries[0].prev == self._hash
 
     def extend(self, header: Header, entries: Iterable[Entry]) -> None:
         """Add what was said up to the header's head."""
         with self._lock:
             self._sound = False
             self._add(from_entry(entry) for entry in entries if entry.kind == "message" and entry.position >= self.end)
-            self.end = max(self.end, header.head)
+            if header.head >= self.end:
+                self.end, self._hash = header.head, header.hash
             if self.count > 2 * KEPT:
                 self._forget()
             self._sound = True
@@ -117,7 +123,8 @@ class Past:
 
     def committed(self, before: Header, after: Header, entries: Sequence[Entry]) -> None:
         """Add what the handle committed itself, if nothing is missing in between."""
-        if self.end + len(entries) == after.head and self.fits(before) and self._lineage == after.lineage:
+        fits = self.end + len(entries) == after.head and self.fits(before) and self._lineage == after.lineage
+        if fits and self.leads_to(entries):
             self.extend(after, entries)
 
     def last(self, limit: int | None) -> list[PastTurn]:

@@ -39,7 +39,7 @@ class cached_property(Generic[T]):
     """`functools.cached_property` without its lock, which in Python 3.11 all instances share: a forked child may find it held."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute = compute
+        self.compute = compute
         self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
@@ -54,5 +54,5 @@ class cached_property(Generic[T]):
     def __get__(self, instance: object | None, owner: type[Any]) -> cached_property[T] | T:
         if instance is None:
             return self
-        value = instance.__dict__[self._name] = self._compute(instance)
+        value = instance.__dict__[self._name] = self.compute(instance)
         return value

@@ -22,8 +22,8 @@ from sessile.log.encoding import json_value
 from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
 from sessile.log.ids import check_id
-from sessile.log.lineage import before, cut, inherited_end, pieces, pieces_backwards, torn_text
-from sessile.log.stamping import altered, altered_text
+from sessile.log.lineage import before, cut, pieces, pieces_backwards, torn
+from sessile.log.stamping import altered, altered_text, ends_otherwise
 from sessile.plugins.active import Plugins
 from sessile.store.waist import Store
 
@@ -108,7 +108,10 @@ class Handle(Tip):
         """The last turns, which have at least `limit` messages together if there are so many; all for None."""
         kept = self._past if self._past is not None and self._past.fits(header) else None
         if kept is not None and kept.end < header.head:
-            kept.extend(header, await self.read(Segment(header.depth, kept.end, header.head), MESSAGE))
+            added = await self.read(Segment(header.depth, kept.end, header.head))
+            kept = kept if kept.leads_to(added) else None
+            if kept is not None:
+                kept.extend(header, added)
         if kept is None or not (kept.whole or (limit is not None and kept.count >= limit)):
             kept = await self._read_past(header, limit)
         self._past = kept if kept.count <= 2 * KEPT else None
@@ -173,13 +176,17 @@ class Handle(Tip):
         return self._committed_here(part) or await self.read(part)
 
     def _committed_here(self, part: Segment) -> list[Entry]:
-        """A range, if all of it is among what this handle has committed last."""
+        """A range, if this handle has committed all from there to the end itself, and that still is the end."""
         header, (log, own) = self._header, self._own
-        if header is None or part.depth != header.depth or header.log != log:
+        if header is None or part.depth != header.depth or header.log != log or header.head - part.start > _OWN:
             return []
-        found = {entry.position: entry for entry in [*own] if part.start <= entry.position < (part.stop or 0)}
-        # in the order of the log: the commits of several threads may return in another one
-        return [found[position] for position in sorted(found)] if len(found) == (part.stop or 0) - part.start else []
+        found = {entry.position: entry for entry in [*own]}  # which may be in another order, where threads commit at once
+        following = header.hash
+        for position in range(header.head - 1, part.start - 1, -1):  # an older copy of the store may have been put back
+            if position not in found or found[position].hash != following:
+                return []
+            following = found[position].prev
+        return [found[position] for position in range(part.start, part.stop or 0)]
 
     async def read(self, part: Segment, kind: str | None = None) -> list[Entry]:
         """A range of one of the session's logs, whole. `SessionNotFound` where the session was deleted meanwhile."""
@@ -187,33 +194,33 @@ class Handle(Tip):
         if ahead and (found := await self._found(ahead, part)):
             return [entry for entry in found if kind in (None, entry.kind)]
         if self.strict:
-            return [entry for entry in await self._checked(part) if kind in (None, entry.kind)]
+            return [entry for entry in await self._read_and_check(part) if kind in (None, entry.kind)]
         return await self._asked(self.store.read, part, kind)
 
-    async def _checked(self, part: Segment) -> list[Entry]:
+    async def _read_and_check(self, part: Segment) -> list[Entry]:
         """A range, each of whose entries has the hash that the one behind it names; `CorruptStore` where one was altered."""
         header = self._header or await self.open()
         own, log, start, stop = part.depth == header.depth, header.log_at(part.depth), part.start, part.stop or 0
         end = header.head if own else header.ancestors[part.depth].stop
         entries: list[Entry] = await self._asked(self.store.read, Segment(part.depth, start, max(stop, min(stop + 1, end))), None)
-        position = altered(entries, start, entries[0].prev) if entries else None
-        if position is None and entries and own and entries[-1].position == end - 1 and entries[-1].hash != header.hash:
-            position = end
-        if position is not None:
+        if entries and (position := altered(entries, start, entries[0].prev)) is not None:
             raise CorruptStore(altered_text(position, log))
-        if entries and not own and entries[-1].position == end - 1:
-            await self._check_inherited(header, part.depth, entries[-1])
+        if entries and entries[-1].position == end - 1:
+            if not own:
+                await self._check_inherited(header, part.depth, entries[-1])
+            elif entries[-1].hash != header.hash:
+                raise CorruptStore(ends_otherwise(log))
         return entries[: stop - start]
 
     async def _check_inherited(self, header: Header, depth: int, last: Entry) -> None:
         """`CorruptStore` where the last entry that was inherited of a log is not the one that the fork behind it names."""
-        above = depth + 1
-        if not (header.head if above == header.depth else header.ancestors[above].stop):
+        ends = [*(row.stop for row in header.ancestors), header.head]
+        above = next((above for above in range(depth + 1, len(ends)) if ends[above]), None)
+        if above is None:
             return
         (first,) = await self._asked(self.store.read, Segment(above, 0, 1), None)
-        end = inherited_end(first)
-        if end is not None and (end.depth, end.stop) == (depth, last.position + 1) and first.body["hash"] != last.hash:
-            raise CorruptStore(torn_text(last.position, depth))
+        if problem := torn(first, last, depth):
+            raise CorruptStore(problem)
 
     async def read_messages(self, part: Segment) -> list[Message]:
         """The messages of a range of one of the session's logs. They may share values with what a store keeps."""

@@ -9,8 +9,8 @@ import attrs
 from sessile.engine.handle import Handle
 from sessile.errors import CorruptStore
 from sessile.log.entries import Entry, Segment
-from sessile.log.lineage import inherited_end, pieces, torn_text
-from sessile.log.stamping import altered, altered_text
+from sessile.log.lineage import inherited_end, pieces, torn
+from sessile.log.stamping import altered, altered_text, ends_otherwise
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ async def verify(h: Handle, *, progress: Callable[[int, int], None] = lambda don
                 return Verification(checked, f"{problem} by log {log!r}")
             progress(checked, total)
         if part.depth == header.depth and last != header.hash:
-            return Verification(checked, f"the last entry of log {log!r} is not the one that its header names")
+            return Verification(checked, ends_otherwise(log))
     return Verification(checked)
 
 
@@ -56,5 +56,4 @@ async def _torn(h: Handle, first: Entry) -> str:
     """What is wrong between a fork's first entry and the last one it inherited."""
     if (end := inherited_end(first)) is None:
         return ""
-    last = await h.entry(end.depth, (end.stop or 0) - 1)
-    return "" if last.hash == first.body["hash"] else torn_text(last.position, end.depth)
+    return torn(first, await h.entry(end.depth, (end.stop or 0) - 1), end.depth)

@@ -28,9 +28,12 @@ def inherited_end(first: Entry) -> Segment | None:
     return before(first) if first.kind == FORK else None
 
 
-def torn_text(position: int, depth: int) -> str:
-    """What is said of an inherited entry that has not the hash that the fork names."""
-    return f"entry {position} at depth {depth} is not the one that was inherited"
+def torn(first: Entry, last: Entry, depth: int) -> str:
+    """What is wrong between a fork's first entry and the last one that it inherits, of the log at a depth; "" for nothing."""
+    end = inherited_end(first)
+    if end is None or (end.depth, end.stop) != (depth, last.position + 1) or first.body["hash"] == last.hash:
+        return ""
+    return f"entry {last.position} at depth {depth} is not the one that was inherited"
 
 
 def cut(segments: Sequence[Segment], last: Segment) -> tuple[tuple[Segment, ...], bool]:

@@ -97,6 +97,11 @@ def altered_text(position: int, log: str) -> str:
     return f"entry {position} of log {log!r} was altered, or the one before it"
 
 
+def ends_otherwise(log: str) -> str:
+    """What is said where a log's last entry has not the hash that the header has."""
+    return f"the last entry of log {log!r} is not the one that its header names"
+
+
 def clock() -> float:
     """Seconds since 1970, to the microsecond."""
     return round(time.time(), 6)

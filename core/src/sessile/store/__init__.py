@@ -16,7 +16,7 @@ from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 from sessile.store.native import Engine, Guard, NativeStore, maybe
 from sessile.store.opening import find_store, home, open_store
-from sessile.store.text.query import SearchQuery
+from sessile.store.text.query import SearchQuery, Term
 from sessile.store.text.words import words
 from sessile.store.waist import MARGIN, MOST, Page, Query, Store, conflict, missing, recency, whole
 from sessile.store.wrapper import StoreWrapper
@@ -47,6 +47,7 @@ __all__ = [
     "SessionStore",
     "Store",
     "StoreWrapper",
+    "Term",
     "background",
     "check_id",
     "checked",

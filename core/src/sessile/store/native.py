@@ -155,7 +155,7 @@ class NativeStore(ABC):
         self.pruned(log, keep)
 
     def pruned(self, log: str, keep: int) -> None:  # noqa: B027 (most have nothing to do)
-        """Called after `prune` of either face: for what a subclass keeps of a log elsewhere."""
+        """Called after `prune` of either face, in a thread that may wait: for what a subclass keeps of a log elsewhere."""
 
     def touch(self, log: str, until: float | None) -> None:
         self._run(self.engine(False).touch(log, until))
@@ -228,7 +228,10 @@ class _Asynchronous:
 
     async def prune(self, log: str, keep: int) -> None:
         await on_background(self._store.engine(True).prune(log, keep))
-        self._store.pruned(log, keep)
+        if type(self._store).pruned is not NativeStore.pruned:
+            import asyncio  # as in `Guard`
+
+            await asyncio.to_thread(self._store.pruned, log, keep)
 
     async def touch(self, log: str, until: float | None) -> None:
         await on_background(self._store.engine(True).touch(log, until))

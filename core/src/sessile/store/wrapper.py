@@ -25,8 +25,8 @@ class StoreWrapper:
 
     Override `entry_in`, `entry_out`, `changes_in` and `header_out`; each `_out` undoes its `_in`. Entries may change in
     `body` and `raw`, header fields in `title`, `state` and `metadata`: stores search by the others.
-    Hashes are computed before `entry_in`, so `verify` checks that `entry_out` restores the entry. If `entry_out` is
-    overridden, the wrapped store's search index is not used: it holds the changed text. Records of
+    Hashes are computed before `entry_in`, so `verify` checks that `entry_out` restores the entry. If `entry_out` or
+    `read` is overridden, the wrapped store's search index is not used: it holds the changed text. Records of
     inheritance are stored unchanged, so that a sweep of the inner store without the wrapper deletes nothing that a fork needs.
 
     For metrics, caches or guards override the seven methods themselves. An `AsyncSession` then calls them in worker threads.
@@ -97,7 +97,9 @@ class StoreWrapper:
         """Forward an optional method (see `Capabilities`) to the wrapped store, if it has it."""
         if name in ("store", "_calls", "asynchronous"):  # of one that is not made yet, as while it is copied
             raise AttributeError(name)
-        if (name == "load_last" and _overridden(self, "load", "read")) or (name == "read_messages" and _overridden(self, "read")):
+        if name == "load_last" and _overridden(self, "load", "read"):
+            raise AttributeError(name)
+        if name in ("read_messages", "search") and _overridden(self, "read"):  # which may give others than the store has
             raise AttributeError(name)
         found = getattr(self._calls, name)
         return (lambda *args: run(found(*args))) if name == "load_last" else found

@@ -7,7 +7,7 @@ session is known as the same by the hash of its last entry.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -24,8 +24,8 @@ from sessile.errors import Conflict, CorruptStore, InvalidInput, LockTimeout, Mi
 from sessile.graph.integrity import verify
 from sessile.log.header import UNSEEN, Ancestor, Header
 from sessile.log.ids import RESERVED, new_log_id, owner_of
-from sessile.log.lineage import inherited_end, torn_text
-from sessile.log.stamping import altered, altered_text, new_commit_id, next_version
+from sessile.log.lineage import inherited_end, torn
+from sessile.log.stamping import altered, altered_text, ends_otherwise, new_commit_id, next_version
 from sessile.plugins.discovery import installed
 from sessile.store.opening import find_store
 from sessile.store.waist import Query
@@ -67,8 +67,19 @@ class Copier:
                 progress(number, len(found))
                 if log not in self._done and (header := await self._now(session_id, log)) is not None:
                     await self._with_ancestors(header)
+        if user_id is None and since is None:
+            await self._name_unreadable({session_id for session_id, _ in found})
         progress(len(found), len(found))
         return self.report
+
+    async def _name_unreadable(self, found: Collection[str]) -> None:
+        """Name the sessions that no list shows, as their headers cannot be read."""
+        logs = await self.source.ask(self.source.can.logs) if self.source.can.logs else []
+        for name in sorted({owner_of(log) for log in logs} - {*found}):
+            try:
+                await self.source.load(name)
+            except CorruptStore as error:
+                self.report.problems.append(f"{name}: {error}")
 
     async def _now(self, session_id: str, log: str) -> Header | None:
         """A session of the source as it is now; None where it was deleted meanwhile, or cannot be read."""
@@ -187,7 +198,7 @@ class Copier:
                 raise CorruptStore(altered_text(position, log))
             last = entries[-1].hash
             if begin + BATCH >= stop and end not in (None, last):
-                raise CorruptStore(altered_text(stop, log))
+                raise CorruptStore(ends_otherwise(log))
             self.report.entries += len(entries)
             yield entries
 
@@ -196,9 +207,10 @@ class Copier:
         if not header.ancestors or not header.head:
             return
         (first,) = await self.source.read(header.log, 0, 1)
-        end = inherited_end(first)
-        if end is not None and await self._hash(header.log_at(end.depth), end.stop or 0) != first.body["hash"]:
-            raise CorruptStore(torn_text((end.stop or 0) - 1, end.depth))
+        if (end := inherited_end(first)) is not None:
+            (last,) = await self.source.read(header.log_at(end.depth), (end.stop or 0) - 1, end.stop or 0)
+            if problem := torn(first, last, end.depth):
+                raise CorruptStore(problem)
 
     async def _compare(self, header: Header) -> None:
         there = await self.target.load(header.session_id)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from sessile.errors import CorruptStore
+from sessile.errors import CorruptStore, SessileError, SessionNotFound
 from sessile_cli.failures import text_of
 from sessile_cli.options import json_option, store_option
 from sessile_cli.output import print_json, print_table, progress_bar, status
@@ -92,19 +92,41 @@ def _verified(url: str | None) -> str:
     """How many sessions are as they were written; `CorruptStore` names those that are not."""
     from sessile import SessionManager
 
-    problems: list[str] = []
+    sound, problems = 0, list[str]()
     with SessionManager(url) as manager, progress_bar("verifying") as progress:
-        found = [header.session_id for header in manager.each()]
-        for number, session_id in enumerate(found):
-            progress(number, len(found))
+        names = _all_names(manager)
+        for number, session_id in enumerate(names):
+            progress(number, len(names))
             try:
-                if (session := manager.get_session(session_id)) is not None:
-                    problems += [f"session {session_id!r}: {result.problem}"] if not (result := session.verify()) else []
-            except CorruptStore as error:
-                problems.append(f"session {session_id!r}: {error}")
+                problem = _problem(manager, session_id)
+            except SessionNotFound:  # it was deleted meanwhile
+                continue
+            except SessileError as error:
+                problem = str(error)
+            if problem:
+                problems.append(f"session {session_id!r}: {problem}")
+            else:
+                sound += 1
     if problems:
         raise CorruptStore("; ".join(problems))
-    return f"{len(found)} are as they were written"
+    return f"{sound} are as they were written"
+
+
+def _all_names(manager: Any) -> list[str]:
+    """The ids of all sessions, also of those that cannot be read, which no list shows."""
+    from sessile.store import RESERVED, Capabilities, owner_of
+
+    logs = Capabilities.of(manager.store).logs
+    of_logs = {owner_of(log) for log in logs()} if logs else set()
+    return sorted({header.session_id for header in manager.each()} | {n for n in of_logs if not n.startswith(RESERVED)})
+
+
+def _problem(manager: Any, session_id: str) -> str:
+    session = manager.get_session(session_id)
+    if session is None:  # only its log is left, which forks inherit
+        raise SessionNotFound(f"there is no session {session_id!r}")
+    with session:
+        return str(session.verify().problem)
 
 
 def _model(found: Any) -> str:

@@ -73,7 +73,6 @@ CREATE TABLE "{table}_indexed" (
     session_id text COLLATE "C" NOT NULL,
     log text COLLATE "C" NOT NULL,
     stop bigint NOT NULL,
-    user_id text NOT NULL,
     PRIMARY KEY (session_id, log)
 );
 """

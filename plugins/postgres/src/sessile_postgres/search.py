@@ -25,13 +25,20 @@ _Ask = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]
 class Index:
     """The index of a store's messages. Includes those that were taken back.
 
-    read, write: send a statement that only reads, or one that changes something, and give its rows.
+    repeatable, once: send a statement that may be sent twice, or one that may not, and give its rows.
     """
 
-    def __init__(self, table: str, read: _Ask, write: _Ask) -> None:
+    def __init__(self, table: str, repeatable: _Ask, once: _Ask) -> None:
         self._headers, self._entries = f'"{table}"', f'"{table}_entries"'
         self._words, self._indexed = f'"{table}_words"', f'"{table}_indexed"'
-        self._read, self._write = read, write
+        self._repeatable, self._once = repeatable, once
+        inherited = "substr(a ->> 0, strpos(a ->> 0, '.') + 1), split_part(a ->> 0, '.', 1)"
+        seen = "session_id NOT LIKE '~%%' AND status <> ALL (%s) AND (%s::text IS NULL OR user_id = %s)"
+        self._reads = (  # which logs a user's sessions (None: all) read, and how far: forks may inherit from another user's
+            f"SELECT session_id, split_part(log, '.', 1) AS log, head AS stop FROM {self._headers} WHERE {seen} UNION ALL "
+            f"SELECT {inherited}, (a ->> 1)::bigint FROM {self._headers}, jsonb_array_elements({_ANCESTORS}) a "
+            f"WHERE parent IS NOT NULL AND {seen}"
+        )
 
     async def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
         """(log, position) of the messages that may be what is asked for, best first."""
@@ -39,8 +46,8 @@ class Index:
             await self._catch_up(query.user_id)
         where, values = [f"(words @@ {_ASKED} OR words IS NULL)"], [_tsquery(query)]
         if query.user_id is not None:
-            where.append("user_id = %s")
-            values.append(query.user_id)
+            where.append(f"(session_id, log) IN (SELECT session_id, log FROM ({self._reads}) reads)")
+            values += _whose(query.user_id)
         if query.after is not None:
             where.append("time >= %s")
             values.append(query.after)
@@ -48,11 +55,10 @@ class Index:
             where.append("(session_id, log) IN (SELECT * FROM unnest(%s::text[], %s::text[]))")
             values += [[owner_of(log) for log in query.logs], [log.partition(".")[0] for log in query.logs]]
         sql = (
-            f"SELECT log || '.' || session_id, position FROM {self._words} JOIN {self._indexed} USING (session_id, log) "
-            f"WHERE {' AND '.join(where)} "
+            f"SELECT log || '.' || session_id, position FROM {self._words} WHERE {' AND '.join(where)} "
             f"ORDER BY ts_rank(words, {_ASKED}, 1) DESC NULLS LAST, session_id, log, position LIMIT %s OFFSET %s"
         )
-        return [(log, position) for log, position in await self._read(sql, [*values, values[0], limit, offset])]
+        return [(log, position) for log, position in await self._repeatable(sql, [*values, values[0], limit, offset])]
 
     async def forget(self, place: Sequence[str], keep: int) -> None:
         """Take out the words of a log's entries from a position on, once these are gone."""
@@ -60,37 +66,29 @@ class Index:
             f"WITH gone AS (DELETE FROM {self._words} WHERE session_id = %s AND log = %s AND position >= %s) "
             f"UPDATE {self._indexed} SET stop = least(stop, %s) WHERE session_id = %s AND log = %s RETURNING 1"
         )
-        await self._read(sql, [*place, keep, keep, *place])
+        await self._repeatable(sql, [*place, keep, keep, *place])
         if not keep:
             sql = f"DELETE FROM {self._indexed} WHERE session_id = %s AND log = %s AND stop = 0 RETURNING 1"
-            await self._read(sql, place)
+            await self._repeatable(sql, place)
 
     async def _catch_up(self, user_id: str | None) -> None:
         """Index what was committed since the last search, and what forks inherit of logs whose sessions are gone."""
-        seen = "session_id NOT LIKE '~%%' AND status <> ALL (%s)" + (" AND user_id = %s" if user_id is not None else "")
-        values = [[*UNSEEN], *([user_id] if user_id is not None else [])]
-        sql = f"""
-            WITH reads AS (
-                SELECT session_id, split_part(log, '.', 1) AS log, head AS stop, user_id FROM {self._headers} WHERE {seen}
-                UNION ALL
-                SELECT substr(a ->> 0, strpos(a ->> 0, '.') + 1), split_part(a ->> 0, '.', 1), (a ->> 1)::bigint, user_id
-                FROM {self._headers}, jsonb_array_elements({_ANCESTORS}) a WHERE parent IS NOT NULL AND {seen}
-            )
-            SELECT session_id, log, coalesce(max(i.stop), 0), max(reads.stop), min(reads.user_id)
-            FROM reads LEFT JOIN {self._indexed} i USING (session_id, log)
-            GROUP BY session_id, log HAVING coalesce(max(i.stop), 0) < max(reads.stop)
-        """
-        for session_id, log, start, stop, whose in await self._read(sql, values * 2):
+        sql = (
+            f"SELECT session_id, log, coalesce(max(i.stop), 0), max(reads.stop) FROM ({self._reads}) reads "
+            f"LEFT JOIN {self._indexed} i USING (session_id, log) "
+            "GROUP BY session_id, log HAVING coalesce(max(i.stop), 0) < max(reads.stop)"
+        )
+        for session_id, log, start, stop in await self._repeatable(sql, _whose(user_id)):
             for begin in range(start, stop, _PIECE):
-                await self._index_piece(session_id, log, begin, min(begin + _PIECE, stop), whose)
+                await self._index_piece([session_id, log], begin, min(begin + _PIECE, stop))
 
-    async def _index_piece(self, session_id: str, log: str, start: int, stop: int, user_id: str) -> None:
+    async def _index_piece(self, place: Sequence[str], start: int, stop: int) -> None:
         """Index a range of a log. Two may do so at once; of an entry that goes meanwhile nothing is kept."""
         select = (
             f"SELECT {SELECT} FROM {self._entries} WHERE session_id = %s AND log = %s AND position >= %s "
             "AND position < %s AND kind = 'message'"
         )
-        found = [*_readable(await self._read(select, [session_id, log, start, stop]))]
+        found = [*_readable(await self._repeatable(select, [*place, start, stop]))]
         sql = f"""
             WITH there AS (
                 SELECT position FROM {self._entries}
@@ -100,12 +98,11 @@ class Index:
                 FROM unnest(%s::bigint[], %s::float8[], %s::text[]) AS w (position, time, words) JOIN there USING (position)
                 ON CONFLICT DO NOTHING
             )
-            INSERT INTO {self._indexed} AS i SELECT %s, %s, %s, %s WHERE EXISTS (SELECT FROM there)
+            INSERT INTO {self._indexed} AS i SELECT %s, %s, %s WHERE EXISTS (SELECT FROM there)
             ON CONFLICT (session_id, log) DO UPDATE SET stop = greatest(i.stop, excluded.stop) RETURNING 1
         """
-        place = [session_id, log]
         columns = [e.position for e in found], [e.time for e in found], [_tsvector(e) for e in found]
-        await self._write(sql, [*place, start, stop, *place, *columns, *place, stop, user_id])
+        await self._once(sql, [*place, start, stop, *place, *columns, *place, stop])
 
 
 _ASKED = "%s::tsquery"
@@ -113,6 +110,11 @@ _ANCESTORS = (
     "CASE jsonb_typeof(details -> 'ancestors') WHEN 'array' THEN details -> 'ancestors' "
     "ELSE coalesce((details ->> 'ancestors~')::jsonb, '[]') END"
 )
+
+
+def _whose(user_id: str | None) -> list[Any]:
+    """The values for `Index._reads`."""
+    return [[*UNSEEN], user_id, user_id] * 2
 
 
 def _readable(rows: Iterable[Sequence[Any]]) -> Iterable[Entry]:

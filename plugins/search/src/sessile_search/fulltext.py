@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sessile.errors import CorruptStore
 from sessile.store import Entry, SearchQuery, from_entry, words
 
-ERASES = sqlite3.sqlite_version_info >= (3, 42)  # what is deleted from a table is gone from the file, too
+_ERASES = sqlite3.sqlite_version_info >= (3, 42)  # what is deleted from a table is gone from the file, too
 _DELETES = sqlite3.sqlite_version_info >= (3, 43)  # rows can be deleted whose text the table does not keep
 
 
@@ -16,9 +18,14 @@ def make_table(db: sqlite3.Connection, table: str, *, deletes: bool) -> None:
 
     Before SQLite 3.43 that needs the texts, which are kept then.
     """
-    content = "" if deletes and not _DELETES else ", content='', contentless_delete=1" if deletes else ", content=''"
+    if not deletes:
+        content = ", content=''"
+    elif _DELETES:
+        content = ", content='', contentless_delete=1"
+    else:
+        content = ""
     db.execute(f"CREATE VIRTUAL TABLE {table} USING fts5 (words{content}, tokenize='ascii')")
-    if ERASES:
+    if _ERASES:
         db.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('secure-delete', 1)")
 
 
@@ -27,9 +34,30 @@ def write_anew(db: sqlite3.Connection, table: str) -> None:
     db.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
 
 
-def expression(query: SearchQuery) -> str:
+def find_rows(
+    db: sqlite3.Connection, table: str, query: SearchQuery, where: Mapping[str, Sequence[Any]], limit: int, offset: int
+) -> list[int]:
+    """The numbers of the rows that have all terms of a query, best first. where: more conditions, in SQL, and their values."""
+    conditions = " AND ".join([f"{table} MATCH ?", *where])
+    values = [_expression(query), *(value for values in where.values() for value in values)]
+    # the number, too, so that pages do not overlap
+    sql = f"SELECT rowid FROM {table} WHERE {conditions} ORDER BY rank, rowid LIMIT ? OFFSET ?"
+    return [row for (row,) in db.execute(sql, (*values, limit, offset))]
+
+
+def _expression(query: SearchQuery) -> str:
     """What FTS5 is asked for the terms of a query. Words are quoted, as some are its operators."""
     return " ".join(f'"{" ".join(term.words)}"{"*" if term.prefix else ""}' for term in query.terms)
+
+
+def places_of(db: sqlite3.Connection, logs: str, rows: Sequence[int], shift: int) -> list[tuple[str, int]]:
+    """The id of the log, and what is below its key, of rows whose numbers begin with a log's key.
+
+    logs: the table of logs. shift: bits behind the key.
+    """
+    sql = f"SELECT log FROM {logs} WHERE key = ?"
+    names = {key: db.execute(sql, (key,)).fetchone() for key in {row >> shift for row in rows}}
+    return [(*name, row & (1 << shift) - 1) for row in rows if (name := names[row >> shift])]
 
 
 def words_of(text: str) -> str:

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sessile.errors import StoreError
+from sessile.errors import SessileError, StoreError
 from sessile.store import Query, SearchQuery, Store, home, to_json
-from sessile_search.fulltext import expression, make_table, write_anew
-from sessile_search.updating import KEY_SHIFT, bring_up_to_date, forget
+from sessile_search.fulltext import find_rows, make_table, places_of, write_anew
+from sessile_search.updating import KEY_SHIFT, bring_up_to_date, drop_unused, forget_log
 
 _FORMAT = 1  # of the file: one of another format is made anew
 _OURS = 0x5E551E5A  # the file's application_id: no other file is written, or removed
@@ -24,6 +24,7 @@ _UNUSABLE = (  # where it lies, or while others write: all sessions are read the
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
 )
+_SHORT = 2.0  # … to take out what was deleted, which the next search does as well
 _TABLES = (
     "logs (key INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL UNIQUE, indexed INTEGER NOT NULL DEFAULT 0, "
     "hash TEXT NOT NULL DEFAULT '')",
@@ -57,21 +58,28 @@ class SearchIndex:
             return None
         if not self.path.exists() and not store.find(Query(user_id=query.user_id, limit=1)).items:
             return []
-        for again in (True, False):
+        try:
             try:
-                with self._opened() as db:
-                    if not offset:
-                        bring_up_to_date(db, store, query)
-                    return _places(db, query, limit, offset)
+                return self._asked(store, query, limit, offset)
             except _DAMAGE as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
-                    return None
-                if not again:
-                    raise StoreError(f"the search index {self.path} cannot be used: {error}") from error
+                if isinstance(error, SessileError) or _is_unusable(error):
+                    raise
                 self.remove()
-            except OSError:
+                return self._asked(store, query, limit, offset)
+        except SessileError:  # of the store
+            raise
+        except OSError:
+            return None
+        except sqlite3.Error as error:
+            if _is_unusable(error):
                 return None
-        return None
+            raise StoreError(f"the search index {self.path} cannot be used: {error}") from error
+
+    def _asked(self, store: Store, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
+        with self._opened() as db:
+            if not offset:
+                bring_up_to_date(db, store, query)
+            return _places(db, query, limit, offset)
 
     def _may_be_used(self) -> bool:
         """Is the file at the path an index, or none yet? Another one is left alone, and searches read all sessions."""
@@ -89,8 +97,8 @@ class SearchIndex:
         """Take out the words of a log from a position on, whose entries are gone. Where that fails, the next search does it."""
         if not self.path.exists() or not self._may_be_used():
             return
-        with suppress(*_DAMAGE, OSError), self._opened() as db:
-            forget(db, log, keep)
+        with suppress(*_DAMAGE, OSError), self._opened(_SHORT) as db:
+            forget_log(db, log, keep)
 
     def remove(self) -> None:
         """Delete the file; the next search makes another."""
@@ -107,25 +115,28 @@ class SearchIndex:
         try:
             with self._opened() as db:
                 if repair:
+                    drop_unused(db)
                     write_anew(db, "said")
-                ((sound,), (logs,)) = (
-                    db.execute("PRAGMA quick_check(1)").fetchone(),
-                    db.execute("SELECT count(*) FROM logs WHERE indexed > 0").fetchone(),
-                )
-                return f"{sound}, {logs} logs"
+                (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                (count,) = db.execute("SELECT count(*) FROM logs WHERE indexed > 0").fetchone()
+                return f"{sound}, logs: {count}"
         except (*_DAMAGE, OSError) as error:
             return f"cannot be used ({error}): delete {self.path}, searches make it anew"
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, patience: float = _PATIENCE) -> Iterator[sqlite3.Connection]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+        db = sqlite3.connect(self.path, timeout=patience, isolation_level=None)
         try:
             _prepare(db)
             yield db
         finally:
             db.close()
+
+
+def _is_unusable(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -153,17 +164,11 @@ def _make(db: sqlite3.Connection) -> None:
 
 def _places(db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
     """(log, position) of what may be asked for, best first."""
-    asked, where, values = "said MATCH ? ORDER BY rank, rowid LIMIT ? OFFSET ?", "", list[Any]()
+    where: dict[str, list[Any]] = {}
     if query.user_id is not None:
-        where += " AND l.log IN (SELECT u.log FROM sessions s JOIN uses u USING (session_id) WHERE s.user_id = ?)"
-        values.append(query.user_id)
+        log = "SELECT u.log FROM sessions s JOIN uses u USING (session_id) WHERE s.user_id = ?"
+        where[f"rowid >> {KEY_SHIFT} IN (SELECT key FROM logs WHERE log IN ({log}))"] = [query.user_id]
     if query.logs is not None:
-        where += " AND l.log IN (SELECT value FROM json_each(?))"
-        values.append(to_json(list(query.logs)))
-    if where:
-        asked = f"EXISTS (SELECT 1 FROM logs l WHERE l.key = said.rowid >> {KEY_SHIFT}{where}) AND {asked}"
-    found = db.execute(f"SELECT rowid FROM said WHERE {asked}", (*values, expression(query), limit, offset)).fetchall()
-    logs = {
-        key: db.execute("SELECT log FROM logs WHERE key = ?", (key,)).fetchone() for key in {p >> KEY_SHIFT for (p,) in found}
-    }
-    return [(log[0], p - (p >> KEY_SHIFT << KEY_SHIFT)) for (p,) in found if (log := logs[p >> KEY_SHIFT])]
+        log = "SELECT value FROM json_each(?)"
+        where[f"rowid >> {KEY_SHIFT} IN (SELECT key FROM logs WHERE log IN ({log}))"] = [to_json(list(query.logs))]
+    return places_of(db, "logs", find_rows(db, "said", query, where, limit, offset), KEY_SHIFT)

@@ -27,7 +27,7 @@ def bring_up_to_date(db: sqlite3.Connection, store: Store, query: SearchQuery) -
     for session_id in known:  # was not listed: it is gone, or was changed while the pages were read
         header = _loaded(store, session_id)
         if header is None:
-            _forget(db, session_id)
+            _forget_session(db, session_id)
         elif known[session_id] != (header.log, header.commit):
             _index(db, store, header)
 
@@ -70,16 +70,19 @@ def _index(db: sqlite3.Connection, store: Store, header: Header) -> None:
         _drop(db, header.session_id)
     db.execute("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?, '')", (header.session_id, header.user_id, header.log))
     rows = [(log, header.session_id, stop) for log, stop in reads.items()]
-    db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?)", rows)
+    sql = "INSERT INTO uses VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET stop = max(stop, excluded.stop)"
+    db.executemany(sql, rows)
     db.execute("COMMIT")
     if _is_another(db, store, header):
-        forget(db, header.log, 0)
+        forget_log(db, header.log, 0)
     for log, stop in reads.items():
         while _index_piece(db, store, log, stop):
             pass
     db.execute("UPDATE logs SET hash = ? WHERE log = ? AND indexed = ?", (header.hash, header.log, header.head))
-    whose = header.session_id, header.log
-    db.execute("UPDATE sessions SET last = ? WHERE session_id = ? AND log = ?", (header.commit, *whose))
+    (indexed,) = db.execute("SELECT coalesce(max(indexed), 0) FROM logs WHERE log = ?", (header.log,)).fetchone()
+    if indexed >= header.head:  # else it was deleted meanwhile, and may be put back
+        whose = header.session_id, header.log
+        db.execute("UPDATE sessions SET last = ? WHERE session_id = ? AND log = ?", (header.commit, *whose))
 
 
 def _is_another(db: sqlite3.Connection, store: Store, header: Header) -> bool:
@@ -104,14 +107,16 @@ def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> b
     rows = _texts(store, log, indexed, until)
     db.execute("BEGIN IMMEDIATE")
     now = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
-    if now == (key, indexed):  # else another process was first
-        if key is None:
-            key = db.execute("INSERT INTO logs (log) VALUES (?)", (log,)).lastrowid
-        first = (key or 0) << KEY_SHIFT
-        db.executemany(
-            "INSERT INTO said (rowid, words) VALUES (?, ?)", [(first + position, words_of(text)) for position, text in rows]
-        )
-        db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (until, key))
+    (used,) = db.execute("SELECT coalesce(max(stop), 0) FROM uses WHERE log = ?", (log,)).fetchone()
+    if now != (key, indexed) or used < until:  # another process was first, or has seen that nobody reads it any more
+        db.execute("COMMIT")
+        return now != (key, indexed)
+    if key is None:
+        key = db.execute("INSERT INTO logs (log) VALUES (?)", (log,)).lastrowid
+    first = (key or 0) << KEY_SHIFT
+    said = [(first + position, words_of(text)) for position, text in rows]
+    db.executemany("INSERT INTO said (rowid, words) VALUES (?, ?)", said)
+    db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (until, key))
     db.execute("COMMIT")
     return True
 
@@ -131,14 +136,14 @@ def _texts(store: Store, log: str, start: int, stop: int) -> Iterable[tuple[int,
         return [*_texts(store, log, start, middle), *_texts(store, log, middle, stop)]
 
 
-def forget(db: sqlite3.Connection, log: str, keep: int) -> None:
+def forget_log(db: sqlite3.Connection, log: str, keep: int) -> None:
     """Take out the words of a log from a position on."""
     db.execute("BEGIN IMMEDIATE")
     _cut(db, log, keep)
     db.execute("COMMIT")
 
 
-def _forget(db: sqlite3.Connection, session_id: str) -> None:
+def _forget_session(db: sqlite3.Connection, session_id: str) -> None:
     db.execute("BEGIN IMMEDIATE")
     _drop(db, session_id)
     db.execute("COMMIT")
@@ -162,3 +167,11 @@ def _cut(db: sqlite3.Connection, log: str, keep: int) -> None:
         db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (keep, key))
     if not keep:
         db.execute("DELETE FROM logs WHERE key = ?", (key,))
+
+
+def drop_unused(db: sqlite3.Connection) -> None:
+    """Take out the words of logs that no session reads."""
+    db.execute("BEGIN IMMEDIATE")
+    for (log,) in db.execute("SELECT log FROM logs WHERE log NOT IN (SELECT log FROM uses)").fetchall():
+        _cut(db, log, 0)
+    db.execute("COMMIT")

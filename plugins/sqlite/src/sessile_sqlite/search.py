@@ -12,7 +12,7 @@ from typing import Any
 
 from sessile.errors import CorruptStore, Missing
 from sessile.store import SearchQuery, to_json
-from sessile_search import expression, make_table, words_of, write_anew
+from sessile_search import find_rows, make_table, places_of, words_of, write_anew
 from sessile_sqlite.entries import KEY_SHIFT, Entries, position_of
 
 PIECE = 1000  # entries that are indexed in one transaction
@@ -24,6 +24,11 @@ class Index:
     def __init__(self, table: str, entries: Entries) -> None:
         self._logs, self._words = f"{table}_logs", f"{table}_words"
         self._entries, self._rows = entries, f"{table}_entries"
+        ancestors = f"{table} s JOIN {table}_details d USING (key), json_each(d.body, '$.ancestors') a"
+        self._of_user = (  # the keys of the logs that a user's sessions read: forks may inherit from another user's
+            f"SELECT key FROM {self._logs} WHERE user_id = ? UNION SELECT key FROM {self._logs} WHERE log IN "
+            f"(SELECT json_extract(a.value, '$[0]') FROM {ancestors} WHERE s.user_id = ? AND s.parent IS NOT NULL)"
+        )
         head = f"coalesce(s.head, {entries.length}, 0)"
         self._lengths = f"SELECT l.key, l.log, indexed, {head} FROM {self._logs} l LEFT JOIN {table} s USING (key)"
 
@@ -31,21 +36,16 @@ class Index:
         """(log, position) of the messages that may be what is asked for, best first."""
         if not self._exists(db):
             return []
-        asked, values = f"{self._words} MATCH ? ORDER BY rank, rowid LIMIT ? OFFSET ?", list[Any]()
+        where: dict[str, list[Any]] = {}
+        if query.user_id is not None:
+            where[f"rowid >> {KEY_SHIFT} IN ({self._of_user})"] = [query.user_id] * 2
+        if query.logs is not None:
+            log = "SELECT value FROM json_each(?)"
+            where[f"rowid >> {KEY_SHIFT} IN (SELECT key FROM {self._logs} WHERE log IN ({log}))"] = [to_json(list(query.logs))]
         if query.after is not None:
-            asked = f"EXISTS (SELECT 1 FROM {self._rows} WHERE place = {self._words}.rowid AND time >= ?) AND {asked}"
-            values.append(query.after)
-        whose = "" if query.user_id is None else " AND user_id = ?"
-        within = "" if query.logs is None else " AND log IN (SELECT value FROM json_each(?))"
-        if whose or within:
-            log = f"SELECT 1 FROM {self._logs} WHERE key = {self._words}.rowid >> {KEY_SHIFT}{whose}{within}"
-            asked = f"EXISTS ({log}) AND {asked}"
-            values[:0] = [*([query.user_id] if whose else []), *([to_json(list(query.logs or ()))] if within else [])]
-        sql = f"SELECT rowid FROM {self._words} WHERE {asked}"
-        places = [place for (place,) in db.execute(sql, (*values, expression(query), limit, offset))]
-        sql = f"SELECT log FROM {self._logs} WHERE key = ?"
-        logs = {key: db.execute(sql, (key,)).fetchone() for key in {place >> KEY_SHIFT for place in places}}
-        return [(log[0], position_of(place)) for place in places if (log := logs[place >> KEY_SHIFT])]
+            where[f"EXISTS (SELECT 1 FROM {self._rows} WHERE place = {self._words}.rowid AND time >= ?)"] = [query.after]
+        rows = find_rows(db, self._words, query, where, limit, offset)
+        return [(log, position_of(place)) for log, place in places_of(db, self._logs, rows, KEY_SHIFT)]
 
     def catch_up(self, write: Callable[[Callable[[sqlite3.Connection], list[int]]], list[int]]) -> None:
         """Index what was committed since the last search, in logs that outlived their sessions too.

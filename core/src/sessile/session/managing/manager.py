@@ -275,8 +275,7 @@ class SessionManager:
         if not limit or not query.terms or "\0" in text:  # no index has a NUL
             return []
         query = attrs.evolve(query, user_id=whose)
-        hits = Search(self._commits, whose).hits(query, lambda: self.each(user_id=whose), limit)
-        return list(islice(hits, limit))
+        return list(islice(Search(self._commits, query).hits(lambda: self.each(user_id=whose), limit), limit))
 
     def message(self, message_id: str, *, user_id: str | None = None) -> Hit | None:
         """The message of an id with the session in which it was said (as `search` finds it); None where it counts in none.
@@ -285,8 +284,8 @@ class SessionManager:
         knows the session. Where several messages were given one id, one of them.
         """
         user_id = self._whose(user_id)
-        found = Search(self._commits, user_id).in_all(self.each(user_id=user_id), lambda entry: entry.id == message_id)
-        return next(found, None)
+        search = Search(self._commits, SearchQuery(terms=(), user_id=user_id))
+        return search.first(self.each(user_id=user_id), lambda entry: entry.id == message_id)
 
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         return run(self._commits.face.call(method, *args, **kwargs))

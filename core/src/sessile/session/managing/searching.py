@@ -11,6 +11,7 @@ count it any more, it is found in the oldest fork that counts it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import attrs
 
@@ -28,9 +29,8 @@ from sessile.plugins.discovery import installed
 from sessile.store.text.query import SearchQuery
 
 _UNREADABLE = (CorruptStore, Missing, SessionNotFound)
-
-
 _MOST = 1000  # candidates asked for at a time
+_Place = tuple[str, int]  # the id of a log, and a position in it
 
 
 @attrs.frozen
@@ -53,8 +53,10 @@ class Hit:
         """
         text, marks = self.message.text, self.marks
         first, end = marks[0] if marks else (0, 0)
-        start = max(0, min(first - (length - min(end - first, length)) // 3, len(text) - length))
+        start = max(0, min(first - max(0, length - (end - first)) // 3, len(text) - max(0, length)))
         stop = max(start + length, end)
+        start = 0 if not start else text.find(" ", start, first) + 1 or start  # where a word begins, if one does
+        stop = stop if stop >= len(text) else max(text.rfind(" ", end, stop), end) if " " in text[end:stop] else stop
         parts, at = ["…" if start else ""], start
         for begin, end in marks:
             if start <= begin and end <= stop:
@@ -72,64 +74,106 @@ class _Range:
     stop: int
 
 
+@attrs.frozen
+class _Found:
+    """An entry, where it is, and the session in which it is found."""
+
+    session_id: str
+    place: _Place
+    entry: Entry
+
+    def hit(self, query: SearchQuery | None = None) -> Hit:
+        return Hit(self.session_id, handed_out([from_entry(self.entry)])[0], query)
+
+
 class Search:
-    """One search, with a cache of the sessions and forks it has loaded.
+    """One search, with a cache of the sessions and forks it has loaded. query: of whom, and in which session, it is."""
 
-    user_id: whose sessions it is in; None: everybody's.
-    """
-
-    def __init__(self, commits: Commits, user_id: str | None) -> None:
+    def __init__(self, commits: Commits, query: SearchQuery) -> None:
         self._commits = commits
-        self._user_id = user_id
+        self._query = query
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    def hits(self, query: SearchQuery, headers: Callable[[], Iterable[Header]], size: int) -> Iterator[Hit]:
-        """What a query finds. headers: gives those of all sessions that it is about. size: how many are wanted."""
-        only = None
-        if query.session_id is not None:
-            named = self._named(query.session_id)
+    def hits(self, headers: Callable[[], Iterable[Header]], size: int) -> Iterator[Hit]:
+        """What the query finds. headers: gives those of all sessions that may have it. size: how many are wanted."""
+        if self._query.session_id is not None:
+            named = self._named(self._query.session_id)
             if named is None:
                 return
-            only, ranges = named
-            query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
-        search, size, offset, seen = self._commits.can.search, min(size, _MOST), 0, set[tuple[str, int]]()
+            yield from self._hits_in(*named, size)
+            return
+        seen: set[_Place] = set()
+        for place in self._candidates(self._query, size):
+            if place is None:
+                break
+            if place not in seen:
+                seen.add(place)
+                yield from self._hit_at(self._place(*place), place)
+        else:
+            return
+        for found in self._in_all(headers(), self._is_wanted):
+            if found.place not in seen:
+                yield found.hit(self._query)
+
+    def _hits_in(self, header: Header, ranges: Iterable[_Range], size: int) -> Iterator[Hit]:
+        """What it finds in all that counts in one session."""
+        query = attrs.evolve(self._query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
+        seen: set[_Place] = set()
+        for place in self._candidates(query, size):
+            if place is None:
+                break
+            if place not in seen:
+                seen.add(place)
+                yield from self._hit_at(self._counting(header.log, *place), place)
+        else:
+            return
+        with suppress(*_UNREADABLE):
+            for found in [*self._in_session(header, self._is_wanted, whole=True)]:
+                if found.place not in seen:
+                    yield found.hit(self._query)
+
+    def _candidates(self, query: SearchQuery, size: int) -> Iterator[_Place | None]:
+        """What the store's index says, page by page; None in the end where it has no index, or cannot ask it any more."""
+        search, size, offset = self._commits.can.search, min(size, _MOST), 0
         while search is not None:
             places = run(self._commits.face.call(search, query, limit=size, offset=offset))
-            if places is None and not offset:
+            if places is None:
                 break
-            for place in places or ():
-                if place not in seen:
-                    seen.add(place)
-                    yield from self._hit_at(query, only, *place)
             if not places:
                 return
+            yield from places
             offset, size = offset + size, min(size * 4, _MOST)
-        for hit in self.in_all([only] if only is not None else headers(), lambda entry: _is_wanted(query, entry), only):
-            yield Hit(hit.session_id, hit.message, query)
+        yield None
 
-    def _hit_at(self, query: SearchQuery, only: Header | None, log: str, position: int) -> Iterator[Hit]:
-        """The message of an entry, where it counts and is what was asked for."""
-        header = self._place(log, position) if only is None else self._counting(only.log, log, position)
-        if header is None:
-            return
-        try:
-            entries = run(self._commits.read(log, position, position + 1, MESSAGE))
-            if entries and _is_wanted(query, entries[0]):
-                yield Hit(header.session_id, handed_out([from_entry(entries[0])])[0], query)
-        except _UNREADABLE:
-            return
+    def _hit_at(self, header: Header | None, place: _Place) -> Iterator[Hit]:
+        """The message at a place, if it is what was asked for. header: of the session in which it is found, if it is."""
+        log, position = place
+        with suppress(*_UNREADABLE):
+            entries = run(self._commits.read(log, position, position + 1, MESSAGE)) if header is not None else []
+            if header is not None and entries and self._is_wanted(entries[0]):
+                yield _Found(header.session_id, place, entries[0]).hit(self._query)
 
-    def in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool], only: Header | None = None) -> Iterator[Hit]:
-        """The messages in these sessions, in their order, whose entries are wanted. only: one, with all that it inherits."""
+    def _is_wanted(self, entry: Entry) -> bool:
+        if self._query.after is not None and entry.time < self._query.after:
+            return False
+        return self._query.matches(from_entry(entry).text)
+
+    def first(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Hit | None:
+        """The first message in these sessions whose entry is wanted."""
+        return next((found.hit() for found in self._in_all(headers, wanted)), None)
+
+    def _in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Iterator[_Found]:
+        """The messages in these sessions, in their order, whose entries are wanted."""
         for header in headers:
             try:
-                found = list(self._in_session(header, wanted, only is not None))
+                found = list(self._in_session(header, wanted, whole=False))
             except _UNREADABLE:
                 continue
             yield from found
 
-    def _in_session(self, header: Header, wanted: Callable[[Entry], bool], whole: bool) -> Iterator[Hit]:
+    def _in_session(self, header: Header, wanted: Callable[[Entry], bool], *, whole: bool) -> Iterator[_Found]:
+        """The same of one session; whole: what is found in others, too, as all of it counts in this one."""
         h = _handle(self._commits, header.session_id)
         now = run(h.refresh())
         if now.log != header.log or now.hidden:  # another has the id by now
@@ -140,7 +184,7 @@ class Search:
                 continue  # what forks inherit is read once
             for entry in (entry for piece in pieces(part) for entry in run(h.read(piece, MESSAGE))):
                 if wanted(entry) and (whole or self._is_of(now, log, entry.position)):
-                    yield Hit(now.session_id, handed_out([from_entry(entry)])[0])
+                    yield _Found(now.session_id, (log, entry.position), entry)
 
     def _counts_all(self, log: str, start: int, stop: int) -> bool:
         """Does a whole range count in the session in which it was said?"""
@@ -176,27 +220,20 @@ class Search:
 
     def _named(self, session_id: str) -> tuple[Header, list[_Range]] | None:
         """A session and what counts in it; None where there is none that can be read."""
-        try:
+        with suppress(*_UNREADABLE):
             header = run(self._commits.load(session_id))
-        except _UNREADABLE:
-            return None
-        return self._session(header.log) if header is not None else None
+            return self._known(header.log) if header is not None else None
+        return None
 
     def _session(self, name: str) -> tuple[Header, list[_Range]] | None:
         try:
             header = run(self._commits.load(owner_of(name)))
-            if header is None or header.log != name or header.hidden or self._user_id not in (None, header.user_id):
+            if header is None or header.log != name or header.hidden or self._query.user_id not in (None, header.user_id):
                 return None
             lineage = run(_handle(self._commits, header.session_id).lineage(header))
         except _UNREADABLE:
             return None
         return header, [_Range(header.log_at(part.depth), part.start, part.stop or 0) for part in lineage]
-
-
-def _is_wanted(query: SearchQuery, entry: Entry) -> bool:
-    if query.after is not None and entry.time < query.after:
-        return False
-    return query.matches(from_entry(entry).text)
 
 
 def _age(header: Header) -> tuple[float, str]:

@@ -17,6 +17,7 @@ from sessile.store.text.words import located, words
 
 _TOKEN = re.compile(
     r"""(?<!\S)(?P<filter>user|session|after):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]\S*))"""
+    r"""|(?<!\S)(?P<unclosed>(?:user|session|after):"[^"]*)\Z"""
     r"""|"(?P<phrase>[^"]*)"(?P<open>\*?)|(?P<plain>[^\s"]+)"""
 )
 
@@ -60,6 +61,10 @@ class SearchQuery:
         terms: dict[Term, None] = {}
         filters: dict[str, str] = {}
         for found in _TOKEN.finditer(text):
+            if found["unclosed"]:
+                raise InvalidInput(
+                    f"text asks for {found['unclosed']:.60}, whose quote has no end: write the other one behind it"
+                )
             if (name := found["filter"]) is not None:
                 value = found["quoted"] if found["quoted"] is not None else found["value"]
                 if filters.setdefault(name, value) != value:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 _ACCENT = re.compile("[\u0300-\u036f]")
 _WORD = re.compile(r"[^\W_]+")
-_RUN = re.compile("[^\\W_](?:[^\\W_]|[\u0300-\u036f])*")  # a word with its accents, as it stands in a text
 
 
 def words(text: str) -> list[str]:
@@ -23,7 +22,23 @@ def words(text: str) -> list[str]:
 
 
 def located(text: str) -> Iterator[tuple[str, int, int]]:
-    """(word, where it begins, where it ends) of the words of a text."""
-    for run in _RUN.finditer(text):
-        for word in words(run[0]):
-            yield word, run.start(), run.end()
+    """(word, where it begins, where it ends) of the words of a text: the same words."""
+    for begin, end in _runs(text):
+        for word in words(text[begin:end]):
+            yield word, begin, end
+
+
+def _runs(text: str) -> Iterator[tuple[int, int]]:
+    """Where letters, digits and the signs that belong to them stand together: words are parts of these."""
+    if text.isascii():
+        yield from (found.span() for found in _WORD.finditer(text))
+        return
+    begin = None
+    for index, character in enumerate(text):
+        if character.isalnum() or unicodedata.combining(character) or _ACCENT.match(character):
+            begin = index if begin is None else begin
+        elif begin is not None:
+            yield begin, index
+            begin = None
+    if begin is not None:
+        yield begin, len(text)

@@ -161,3 +161,37 @@ class SearchTests(StoreFixtures):
         assert "far [the] [Late parcél] away" in snippet
         assert snippet[0] == snippet[-1] == "…"
         assert len(snippet) <= 180
+
+    @capability("search")
+    def test_search_finds_what_was_inherited_from_another_user(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        session = manager.create_session("ann", session_id="hers")
+        session.add_messages([("user", "needle one"), ("user", "needle two")])
+        session.fork(1, "his", user_id="bob").add_message("user", "needle three")
+        session.add_message("user", "needle four")
+
+        def found(asked: str) -> list[tuple[str, str]]:
+            return sorted((hit.session_id, hit.message.text.removeprefix("needle ")) for hit in manager.search(asked))
+
+        for _ in range(2):
+            assert found("needle user:bob") == [("his", "one"), ("his", "three")]
+            assert found("needle user:ann") == [("hers", "four"), ("hers", "one"), ("hers", "two")]
+        manager.delete("hers")
+        assert found("needle") == found("needle user:bob") == [("his", "one"), ("his", "three")]
+        assert found("needle user:ann") == []
+
+    @capability("search")
+    def test_search_is_complete_however_many_are_asked_for_and_the_best_come_first(self, store: Any) -> None:
+        manager = SessionManager(store.store)
+        live = set()
+        for number in range(6):
+            session = manager.create_session("ann")
+            session.add_messages([("user", f"apple {'pear ' * (other % 4)}{number} {other}") for other in range(20)])
+            session.revert(number % 3)
+            live |= {message.id for message in session.messages}
+        for limit in (len(live), len(live) + 1, 50, 1000):
+            assert {hit.message.id for hit in manager.search("apple", limit=limit)} == live
+        if hasattr(store.store, "search"):
+            manager.create_session("ann").add_message("user", f"apple {'padding ' * 50}")
+            manager.create_session("ann").add_message("user", "apple apple apple apple")
+            assert manager.search("apple")[0].message.text == "apple apple apple apple"
