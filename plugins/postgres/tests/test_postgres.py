@@ -167,3 +167,18 @@ def test_a_search_leaves_out_none_of_those_that_are_equally_good(url: str) -> No
         assert live == 30
         for limit in (live, 50, 200, 3000):
             assert len({hit.message.id for hit in manager.search("apple", limit=limit)}) == live
+
+
+def test_a_server_that_may_only_be_read_is_searched_all_the_same(url: str) -> None:
+    with SessionManager(url) as manager:
+        manager.create_session("ann", session_id="s").add_message("user", "apple")
+    with SessionManager(f"{url}?options=-c+default_transaction_read_only%3Don") as manager:
+        assert [hit.session_id for hit in manager.search("apple user:ann")] == ["s"]
+
+
+def test_a_header_with_odd_ancestors_fails_nobodys_search(url: str) -> None:
+    with SessionManager(url) as manager:
+        for name in ("bad", "good"):
+            manager.create_session(session_id=name).add_message("user", "apple")
+        execute(url, """UPDATE sessions SET details = '{"ancestors": [["x.y", "z"]]}', parent = 'x' WHERE session_id = 'bad'""")
+        assert [hit.session_id for hit in manager.search("apple")] == ["good"]

@@ -271,3 +271,55 @@ def test_a_file_that_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
     with SessionManager(f"sqlite:///{tmp_path / 'chats.db'}") as precious:
         assert [message.text for message in precious.get_session("s").messages] == ["precious"]  # type: ignore[union-attr]
+
+
+def test_threads_of_several_processes_search_what_they_said(tmp_path: Path) -> None:
+    """A lock on a file is the process's: what one thread does with the file must not take another's away."""
+    url = f"file://{tmp_path / 'sessions'}"
+    program = """if True:
+        import os, sys, threading
+        from sessile import SessionManager
+        manager, wrong = SessionManager(sys.argv[1]), []
+        def work(number):
+            session = manager.create_session(session_id=f"{os.getpid()}-{number}")
+            for count in range(1, 9):
+                session.add_message("user", "apple")
+                found = len(manager.search(f"apple session:{session.session_id}"))
+                if found != count:
+                    wrong.append((found, count))
+        threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        sys.exit(str(wrong) if wrong else 0)
+    """
+    running = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(one.communicate()[1], one.returncode) for one in running] == [("", 0)] * 3
+
+
+def test_a_child_that_is_forked_while_others_search_can_search(tmp_path: Path) -> None:
+    program = """if True:
+        import os, sys, threading, faulthandler
+        from sessile import SessionManager
+        manager = SessionManager(sys.argv[1])
+        manager.create_session().add_message("user", "apple")
+        manager.search("apple")
+        ended = threading.Event()
+        def search():
+            while not ended.is_set():
+                manager.search("apple")
+        thread = threading.Thread(target=search)
+        thread.start()
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                faulthandler.dump_traceback_later(20, exit=True)
+                os._exit(0 if len(manager.search("apple")) == 1 else 2)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status:
+                break
+        ended.set()
+        thread.join()
+        sys.exit(status)
+    """
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, f"file://{tmp_path / 'sessions'}"], check=False)
+    assert done.returncode == 0

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sessile import AsyncSession, Session, SessionManager, SQLiteSessionStore
+from sessile import AsyncSession, MemorySessionStore, Session, SessionManager, SQLiteSessionStore, copy_store
 from sessile.errors import CorruptStore, InvalidInput, LockTimeout, SessionNotFound, StoreError, StoreTooNew
 from sessile_sqlite import schema, search
 
@@ -467,3 +467,46 @@ def test_a_view_shows_what_was_said(tmp_path: Path) -> None:
     expected = [(name, index, s["role"], s["content"]) for name in ("one", "two.three") for index, s in enumerate(said)]
     assert [row[:4] for row in rows] == expected
     assert all(row[4].startswith("20") for row in rows)
+
+
+@pytest.mark.parametrize("column", ["hash", "user_id", "status", "body"])
+def test_a_header_with_a_text_that_is_none_hides_no_other(tmp_path: Path, column: str) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with SessionManager(url) as manager:
+        for name in ("bad", "good"):
+            manager.create_session(session_id=name, title="x").add_message("user", "apple")
+    table = "sessions_details" if column == "body" else "sessions"
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute(
+            f"UPDATE {table} SET {column} = CAST(x'ff' || {column} AS text) "
+            "WHERE key = (SELECT key FROM sessions WHERE session_id = 'bad')"
+        )
+        db.commit()
+    with SessionManager(SQLiteSessionStore(tmp_path / "x.db")) as manager:
+        assert [header.session_id for header in manager.list()] == ["good"]
+        assert [hit.session_id for hit in manager.search("apple")] == ["good"]
+        with pytest.raises(CorruptStore):
+            manager.get_session("bad")
+        assert manager.delete("bad")
+        assert manager.clear_all() == 1
+
+
+def test_an_entry_with_a_text_that_is_none_hides_no_other(tmp_path: Path) -> None:
+    with SessionManager(SQLiteSessionStore(tmp_path / "x.db")) as manager:
+        session = manager.create_session(session_id="s")
+        session.add_messages([("user", "apple one"), ("user", "apple two"), ("user", "apple three")])
+        with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+            db.execute("UPDATE sessions_entries SET body = CAST(x'ff' || body AS text) WHERE body = 'apple two'")
+            db.commit()
+        assert sorted(hit.message.text for hit in manager.search("apple")) == ["apple one", "apple three"]
+        assert not Session("s", store=manager.store).verify()
+
+
+def test_a_time_that_nobody_can_have_written_is_named(tmp_path: Path) -> None:
+    with SessionManager(SQLiteSessionStore(tmp_path / "x.db")) as manager:
+        manager.create_session(session_id="s").add_messages([("user", "one"), ("user", "two")])
+        with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+            db.execute("UPDATE sessions_entries SET time = 9e999 WHERE body = 'one'")
+            db.commit()
+        assert "altered" in Session("s", store=manager.store).verify().problem
+        assert "altered" in copy_store(manager.store, MemorySessionStore()).problems[0]

@@ -88,7 +88,10 @@ def altered(entries: Sequence[Entry], start: int, before: str) -> int | None:
     for position, entry in enumerate(entries, start):
         if entry.position != position or entry.prev != before:
             return position
-        before = entry.hash
+        try:
+            before = entry.hash
+        except (ValueError, TypeError, RecursionError):  # of a value that nobody can have written
+            return position
     return None
 
 

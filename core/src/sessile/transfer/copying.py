@@ -121,6 +121,8 @@ class Copier:
             return await self._bring_up(there, header)
         ancestors = [Ancestor(await self._log_for(header, depth), row.stop) for depth, row in enumerate(header.ancestors)]
         await self._check_inherited(header)
+        if header.hash and not header.head:
+            raise CorruptStore(ends_otherwise(header.log))
         own = self._pages(header.log, 0, header.head, header.hash)
         names = {"session_id": header.session_id, "user_id": header.user_id}
         written = await self._transplant.write_session(header, own, ancestors, **names)

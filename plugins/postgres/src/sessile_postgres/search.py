@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from sessile.errors import CorruptStore
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
+
+from sessile.errors import CorruptStore, StoreError
 from sessile.store import UNSEEN, Entry, SearchQuery, from_entry, owner_of, words
 from sessile_postgres.rows import SELECT, to_entry
 
@@ -36,14 +38,14 @@ class Index:
         seen = "session_id NOT LIKE '~%%' AND status <> ALL (%s) AND (%s::text IS NULL OR user_id = %s)"
         self._reads = (  # which logs a user's sessions (None: all) read, and how far: forks may inherit from another user's
             f"SELECT session_id, split_part(log, '.', 1) AS log, head AS stop FROM {self._headers} WHERE {seen} UNION ALL "
-            f"SELECT {inherited}, (a ->> 1)::bigint FROM {self._headers}, jsonb_array_elements({_ANCESTORS}) a "
+            f"SELECT {inherited}, {_STOP} FROM {self._headers}, jsonb_array_elements({_ANCESTORS}) a "
             f"WHERE parent IS NOT NULL AND {seen}"
         )
 
-    async def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
-        """(log, position) of the messages that may be what is asked for, best first."""
-        if not offset:
-            await self._catch_up(query.user_id)
+    async def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """(log, position) of the messages that may be what is asked for, best first; None where the index may not be written."""
+        if not offset and not await self._caught_up(query.user_id):
+            return None
         where, values = [f"(words @@ {_ASKED} OR words IS NULL)"], [_tsquery(query)]
         if query.user_id is not None:
             where.append(f"(session_id, log) IN (SELECT session_id, log FROM ({self._reads}) reads)")
@@ -70,6 +72,18 @@ class Index:
         if not keep:
             sql = f"DELETE FROM {self._indexed} WHERE session_id = %s AND log = %s AND stop = 0 RETURNING 1"
             await self._repeatable(sql, place)
+
+    async def _caught_up(self, user_id: str | None) -> bool:
+        try:
+            await self._catch_up(user_id)
+        except StoreError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, (ReadOnlySqlTransaction, InsufficientPrivilege)):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            return False
+        return True
 
     async def _catch_up(self, user_id: str | None) -> None:
         """Index what was committed since the last search, and what forks inherit of logs whose sessions are gone."""
@@ -106,6 +120,7 @@ class Index:
 
 
 _ASKED = "%s::tsquery"
+_STOP = "CASE WHEN a ->> 1 ~ '^[0-9]{1,18}$' THEN (a ->> 1)::bigint ELSE 0 END"
 _ANCESTORS = (
     "CASE jsonb_typeof(details -> 'ancestors') WHEN 'array' THEN details -> 'ancestors' "
     "ELSE coalesce((details ->> 'ancestors~')::jsonb, '[]') END"

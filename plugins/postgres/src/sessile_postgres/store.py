@@ -62,8 +62,8 @@ class PostgresSessionStore(NativeStore):
     def wait(self, session_id: str, version: int, timeout: float) -> None:
         background(self.engine(True).wait(session_id, version, timeout))  # one connection listens for both faces
 
-    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:
-        """(log, position) of the messages that may be what a query asks for."""
+    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
+        """(log, position) of the messages that may be what a query asks for; None where the index may not be written."""
         engine = self.engine(False)
         return self._run(engine.index.search(query, limit, offset))
 

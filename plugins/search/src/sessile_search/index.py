@@ -6,19 +6,19 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sessile.errors import SessileError, StoreError
 from sessile.store import Query, SearchQuery, Store, home, to_json
+from sessile_search import forking
 from sessile_search.fulltext import find_rows, make_table, places_of, write_anew
 from sessile_search.updating import KEY_SHIFT, bring_up_to_date, drop_unused, forget_log
 
 _FORMAT = 1  # of the file: one of another format is made anew
-_OURS = 0x5E551E5A  # the file's application_id: no other file is written, or removed
+_OURS = 0x5E551E5A  # the file's application_id: no other file is written
 _PATIENCE = 30.0  # seconds to wait for another process that writes
-_HEADER = 72  # bytes that a file of SQLite begins with, of which the last four are the application_id
 _DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)  # what a broken file may lead to
 _UNUSABLE = (  # where it lies, or while others write: all sessions are read then
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
@@ -54,8 +54,6 @@ class SearchIndex:
 
         store: whose messages it is about; only its `find`, `load` and `read` are called.
         """
-        if not self._may_be_used():
-            return None
         if not self.path.exists() and not store.find(Query(user_id=query.user_id, limit=1)).items:
             return []
         try:
@@ -68,7 +66,7 @@ class SearchIndex:
                 return self._asked(store, query, limit, offset)
         except SessileError:  # of the store
             raise
-        except OSError:
+        except (OSError, _NotOurs):
             return None
         except sqlite3.Error as error:
             if _is_unusable(error):
@@ -81,23 +79,11 @@ class SearchIndex:
                 bring_up_to_date(db, store, query)
             return _places(db, query, limit, offset)
 
-    def _may_be_used(self) -> bool:
-        """Is the file at the path an index, or none yet? Another one is left alone, and searches read all sessions."""
-        try:
-            with open(self.path, "rb") as file:
-                beginning = file.read(_HEADER)
-        except FileNotFoundError:
-            return not self.path.is_symlink()
-        except OSError:
-            return False
-        whose = int.from_bytes(beginning[_HEADER - 4 :], "big", signed=True)
-        return not beginning or (beginning.startswith(b"SQLite format 3\0") and whose == _OURS and not self.path.is_symlink())
-
     def forget(self, log: str, keep: int) -> None:
         """Take out the words of a log from a position on, whose entries are gone. Where that fails, the next search does it."""
-        if not self.path.exists() or not self._may_be_used():
+        if not self.path.exists():
             return
-        with suppress(*_DAMAGE, OSError), self._opened(_SHORT) as db:
+        with suppress(*_DAMAGE, OSError, _NotOurs), self._opened(_SHORT) as db:
             forget_log(db, log, keep)
 
     def remove(self) -> None:
@@ -108,9 +94,7 @@ class SearchIndex:
 
     def check(self, repair: bool = False) -> str:
         """What `sessile doctor` shows of it. repair: write it anew, without the words of what was deleted."""
-        if not self._may_be_used():
-            return f"cannot be used: {self.path} is something else, which searches leave alone"
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return "not made yet"
         try:
             with self._opened() as db:
@@ -120,19 +104,27 @@ class SearchIndex:
                 (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
                 (count,) = db.execute("SELECT count(*) FROM logs WHERE indexed > 0").fetchone()
                 return f"{sound}, logs: {count}"
+        except _NotOurs:
+            return f"cannot be used: {self.path} is something else, which searches leave alone"
         except (*_DAMAGE, OSError) as error:
             return f"cannot be used ({error}): delete {self.path}, searches make it anew"
 
     @contextmanager
     def _opened(self, patience: float = _PATIENCE) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(self.path, timeout=patience, isolation_level=None)
-        try:
-            _prepare(db)
-            yield db
-        finally:
-            db.close()
+        """A connection of its own, while no other thread has one, and no process is forked."""
+        with forking.alone():
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.path.is_symlink():
+                raise _NotOurs
+            with suppress(FileExistsError):  # closing one that is there would let go of this process's locks on it
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
+            with closing(sqlite3.connect(self.path, timeout=patience, isolation_level=None)) as db:
+                _prepare(db)
+                yield db
+
+
+class _NotOurs(Exception):
+    """The file is something else: it is not written, and not removed."""
 
 
 def _is_unusable(error: Exception) -> bool:
@@ -140,11 +132,20 @@ def _is_unusable(error: Exception) -> bool:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
+    try:
+        (whose,) = db.execute("PRAGMA application_id").fetchone()
+        (anything,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise _NotOurs from error
+        raise
+    if whose != _OURS and (whose or anything):
+        raise _NotOurs
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA synchronous = NORMAL")  # what a power failure takes is indexed again
     if db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
         _make(db)
-        db.execute("PRAGMA journal_mode = WAL")  # not before: whose file it is has to stand in it, not in the log beside it
+        db.execute("PRAGMA journal_mode = WAL")
 
 
 def _make(db: sqlite3.Connection) -> None:

@@ -83,7 +83,8 @@ class Entries:
         if kind is not None:
             sql += self._of_kind
             values += [kind, len(ROLES) if kind == "message" else 0, (stop - 1) << PIECE_BITS]
-        rows = db.execute(f"{sql} ORDER BY e.place", values).fetchall() if db else []
+        with _decodable(log):
+            rows = db.execute(f"{sql} ORDER BY e.place", values).fetchall() if db else []
         if not rows or position_of(rows[-1][0]) != stop - 1:
             raise missing(log, start, stop)
         if any(row[0] % _PIECES for row in rows):
@@ -119,6 +120,16 @@ def _readable(log: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise CorruptStore(f"a row of log {log!r} is no entry ({error}): restore a copy, or delete the session") from error
+
+
+@contextmanager
+def _decodable(log: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        raise CorruptStore(f"a row of log {log!r} has a text that is none: restore a copy, or delete the session") from error
 
 
 # -- to rows

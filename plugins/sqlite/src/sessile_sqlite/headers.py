@@ -68,7 +68,7 @@ class Headers:
         """See `Store.find`."""
         where, values = _conditions(query)
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.hour DESC, s.updated_at DESC, s.session_id DESC LIMIT ?"
-        rows = db.execute(sql, (*values, query.limit + 1)).fetchall() if db else []
+        rows = rows_of(db, sql, (*values, query.limit + 1)) if db else []
         return page_of_rows(rows, query.limit, from_row)
 
     def put(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
@@ -107,8 +107,8 @@ class Headers:
         return int(key)
 
     def _read(self, db: sqlite3.Connection, session_id: str) -> Header | None:
-        row = db.execute(f"{self._select} WHERE s.session_id = ?", (session_id,)).fetchone()
-        return from_row(row) if row else None
+        rows = rows_of(db, f"{self._select} WHERE s.session_id = ?", (session_id,))
+        return from_row(rows[0]) if rows else None
 
     def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
         raise conflict(session_id, expected, self._read(db, session_id))
@@ -160,6 +160,27 @@ class Headers:
         if row:
             self._keys[session_id] = int(row[0])
         return int(row[0]) if row else -1
+
+
+def rows_of(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+    """The rows of a query. A text that is no UTF-8 becomes bytes, which no header has: only its own row is broken then."""
+    try:
+        return db.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+    db.text_factory = _as_far_as_it_is_text
+    try:
+        return db.execute(sql, values).fetchall()
+    finally:
+        db.text_factory = str
+
+
+def _as_far_as_it_is_text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def hour_of(updated_at: float) -> int:

@@ -88,6 +88,7 @@ class Index:
             db.execute("BEGIN IMMEDIATE")
             if not self._exists(db):
                 make_table(db, self._words, deletes=False)
+                db.execute(f"UPDATE {self._logs} SET indexed = 0")
             db.execute("COMMIT")
         return self.behind(db)
 
