@@ -320,3 +320,21 @@ def test_a_list_says_how_long_ago_a_session_changed(tmp_path: Path) -> None:
         assert re.search(rf"^s{number} .* {words}", shown, re.MULTILINE), shown
     assert time.strftime("%Y-%m-%d", time.gmtime(now - 30 * 86_400)) in shown
     assert re.search(r"^s6 .* just now", shown, re.MULTILINE), "a clock that is behind"
+
+
+def test_what_was_said_is_searched_for(url: str) -> None:
+    with SessionManager(url) as manager:
+        for user in ("ann", "bob"):
+            manager.create_session(user, session_id=f"of-{user}").add_messages(
+                [("user", f"My parcel, says {user}"), ("user", "x")]
+            )
+    shown = sessile("search", '"my parc"*', "says", "--store", url).stdout
+    assert "of-ann" in shown
+    assert "**My parcel**, **says** bob" in shown
+    (hit,) = json_of("search", "parcel", "user:bob", "--store", url)
+    assert (hit["session_id"], hit["snippet"], hit["marks"]) == ("of-bob", "My **parcel**, says bob", [[3, 9]])
+    assert hit["message"]["content"] == "My parcel, says bob"
+    assert len(json_of("search", "parcel", "--limit", "1", "--store", url)) == 1
+    assert json_of("search", "parcel", "--user", "ann", "--store", url)[0]["session_id"] == "of-ann"
+    assert sessile("search", "nothing", "--store", url).stdout == "nothing found\n"
+    assert "after:soon is no date" in sessile("search", "x", "after:soon", "--store", url, code=2).stderr

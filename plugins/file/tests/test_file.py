@@ -492,7 +492,7 @@ def test_a_line_that_is_broken_in_an_odd_way_hides_no_other_session(store: FileS
     assert [hit.session_id for hit in again.search("apple")] == ["good"]
     assert [hit.session_id for hit in again.user("bob").search("apple")] == ["good"]
     assert copy_store(again.store, MemorySessionStore()).sessions == 1
-    with pytest.raises(CorruptStore, match="bad cannot be read") as raised:
+    with pytest.raises(CorruptStore, match="bad") as raised:
         again.get_session("bad")
     assert "apple" not in str(raised.value)
     assert again.search("apple session:bad") == again.user("bob").search("apple session:bad") == []

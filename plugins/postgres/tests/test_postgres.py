@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sessile import PostgresSessionStore, Session, SessionManager
+from sessile import MemorySessionStore, PostgresSessionStore, Session, SessionManager, copy_store
 from sessile.errors import CorruptStore, InvalidInput, Missing, StoreUnavailable
 from sessile.store.waist import Query
 
@@ -182,3 +182,17 @@ def test_a_header_with_odd_ancestors_fails_nobodys_search(url: str) -> None:
             manager.create_session(session_id=name).add_message("user", "apple")
         execute(url, """UPDATE sessions SET details = '{"ancestors": [["x.y", "z"]]}', parent = 'x' WHERE session_id = 'bad'""")
         assert [hit.session_id for hit in manager.search("apple")] == ["good"]
+
+
+@pytest.mark.parametrize("column", ["kind", "role", "content", "id", "time", "turn", "count", "base", "prev"])
+@pytest.mark.parametrize("position", [1, 2])
+def test_each_column_of_a_row_that_was_altered_is_named(url: str, column: str, position: int) -> None:
+    with Session("s", store=url) as session:
+        session.add_messages([("user", "one"), ("user", "two"), {"role": "user", "content": "three", "metadata": {"a": 1}}])
+        session.add_message("user", "four")
+    change = {"kind": "'a.b'", "role": "'tool'", "time": "1.5", "count": "7", "base": "7"}.get(column, "'00'")
+    execute(url, f"UPDATE sessions_entries SET {column} = {change} WHERE position = {position}")
+    with Session("s", store=PostgresSessionStore(url)) as session:
+        altered = position == 1 or column == "kind"  # what is whole in `body` has nothing in the other columns
+        assert bool(session.verify()) is not altered
+        assert bool(copy_store(session.store, MemorySessionStore()).problems) is altered

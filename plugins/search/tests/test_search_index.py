@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -188,13 +188,27 @@ def test_where_no_index_can_be_written_everything_is_read(manager: SessionManage
     assert "cannot be used" in str(manager.store.check())
 
 
-def test_a_session_that_cannot_be_read_hides_no_other(manager: SessionManager, index: Path) -> None:
+def test_an_entry_that_cannot_be_read_hides_no_other(manager: SessionManager, index: Path) -> None:
     for name in ("one", "two"):
-        manager.create_session(session_id=name).add_messages([("user", "red"), ("user", "red again"), ("user", "red at last")])
+        session = manager.create_session(session_id=name)
+        for text in ("red", "red again", "red at last", "red, and that is all"):
+            session.add_message("user", text)
     log = index.parent / "one" / "log.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"red again"', b'"red agai\xff"'))
-    assert found(manager, "session:two red") == [pair for pair in found(manager, "red") if pair[0] == "two"]
-    assert len(found(manager, "red user:default_user")) >= 3
+    assert [len(manager.search(f"red session:{name}")) for name in ("one", "two")] == [3, 4]
+    assert len(manager.search("red")) == 7
+
+
+def test_what_was_removed_by_hand_is_forgotten(manager: SessionManager, index: Path) -> None:
+    for name in ("gone", "other"):
+        manager.create_session("ann", session_id=name).add_message("user", f"red {name}")
+    assert len(manager.search("red")) == 2
+    shutil.rmtree(index.parent / "gone")
+    shutil.rmtree(index.parent / "other")
+    manager.create_session("bob", session_id="other").add_message("user", "red anew")
+    assert [hit.message.text for hit in manager.search("red")] == ["red anew"]
+    with closing(sqlite3.connect(index)) as db:
+        assert db.execute("SELECT count(*), (SELECT count(*) FROM said) FROM logs").fetchone() == (1, 1)
 
 
 def test_processes_search_and_write_at_once(tmp_path: Path) -> None:
@@ -217,19 +231,22 @@ def test_processes_search_and_write_at_once(tmp_path: Path) -> None:
 
 
 def test_a_search_that_was_killed_is_taken_up_by_the_next(tmp_path: Path) -> None:
-    url = f"file://{tmp_path / 'sessions'}"
+    url, index = f"file://{tmp_path / 'sessions'}", tmp_path / "sessions" / ".search.db-wal"
     with SessionManager(url) as manager:
-        manager.create_session(session_id="long").add_messages([("user", f"red {number}") for number in range(5000)])
-    program = "import sys, sessile; print(len(sessile.SessionManager(sys.argv[1]).search('red', limit=9999)), flush=True)"
-    for seconds in (0.3, 0.4, 0.5, 0.6):
-        running = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE)
-        try:
-            running.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.kill(running.pid, 9)
-        running.communicate()
+        for name in range(4):
+            manager.create_session(session_id=f"{name}").add_messages([("user", f"red {number}") for number in range(5000)])
+    program = "import sys, sessile; sessile.SessionManager(sys.argv[1]).search('red')"
+    killed = 0
+    for size in (1, 300_000, 600_000, 900_000):
+        running = subprocess.Popen([sys.executable, "-c", program, url])
+        while running.poll() is None and not (index.exists() and index.stat().st_size > size):
+            time.sleep(0.001)
+        killed += running.poll() is None
+        running.kill()
+        running.wait()
+    assert killed >= 2, "in the middle of its work"
     with SessionManager(url) as manager:
-        assert len(manager.search("red", limit=9999)) == 5000
+        assert len(manager.search("red", limit=99_999)) == 20_000
 
 
 def test_what_is_said_after_an_older_copy_was_put_back_is_found(manager: SessionManager, index: Path) -> None:

@@ -84,7 +84,7 @@ def parse(line: bytes, path: str) -> dict[str, Any]:
     """The JSON object in a line, or `CorruptStore`."""
     try:
         data = from_json(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         data = error
     if not isinstance(data, dict):
         raise CorruptStore(
@@ -131,25 +131,43 @@ def _message(data: dict[str, Any]) -> Message:
 
 
 def _parsed(descriptor: int, end: int, start: int, stop: int, path: str) -> Iterator[dict[str, Any]]:
-    """The values of the entries of a range."""
+    """The values of the entries of a range; `CorruptStore` where one of its lines has none, whatever is before and behind it."""
     offset = _find(descriptor, end, start, path)
+    broken: CorruptStore | None = None  # of a line that is in the range, unless the next one is of its beginning, or before
     for lines in _blocks(descriptor, offset, end, _PARSED if stop - start > _FEW else BLOCK):
         for data in _parsed_lines(lines, path):
+            if isinstance(data, CorruptStore):
+                broken = broken or data
+                continue
             data.pop("commit", None)
             position = data.get("position", -1)
+            if broken is not None and position > start:
+                raise broken
+            broken = None if position >= 0 else broken
             if position >= stop:
                 return
             if position >= start:
                 yield data
+            if position == stop - 1:
+                return
+    if broken is not None:
+        raise broken
 
 
-def _parsed_lines(lines: Sequence[bytes], path: str) -> list[dict[str, Any]]:
-    """The JSON objects in lines, all at once, which takes two thirds of the time; `CorruptStore` where one has none."""
-    with suppress(ValueError):
+def _parsed_lines(lines: Sequence[bytes], path: str) -> Sequence[dict[str, Any] | CorruptStore]:
+    """The JSON objects in lines, all at once, which takes two thirds of the time; the error of each that has none."""
+    with suppress(ValueError, RecursionError):
         found = from_json(f"[{b','.join(lines).decode()}]")
         if len(found) == len(lines) and {*map(type, found)} <= {dict}:
             return found  # type: ignore[no-any-return]
-    return [parse(line, path) for line in lines]
+    return [_parsed_or_error(line, path) for line in lines]
+
+
+def _parsed_or_error(line: bytes, path: str) -> dict[str, Any] | CorruptStore:
+    try:
+        return parse(line, path)
+    except CorruptStore as error:
+        return error
 
 
 def _find(descriptor: int, end: int, position: int, path: str) -> int:
@@ -175,7 +193,8 @@ def _first_entry(descriptor: int, offset: int, end: int, path: str) -> tuple[int
     """(byte offset, position) of the first entry whose line begins behind `offset`, before `end`."""
     begins = offset
     for index, line in enumerate(_lines(descriptor, offset, end)):
-        if index and (position := parse(line, path).get("position")) is not None:
+        data = _parsed_or_error(line, path) if index else {}
+        if isinstance(data, dict) and (position := data.get("position")) is not None:
             return begins, position
         begins += len(line) + 1
     return None

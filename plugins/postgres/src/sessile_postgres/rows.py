@@ -76,10 +76,13 @@ def to_entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
 
 def to_entry(row: Sequence[Any]) -> Entry:
     """The entry in a row of `ENTRY`; `CorruptStore` where it is none."""
-    position, _, role, content, entry_id, time, turn, count, base, prev, body = row
+    position, kind, role, content, entry_id, time, turn, count, base, prev, body = row
     if body is not None:
-        return Entry.from_json(from_json(body)[_AS_TEXT] if body.startswith('{"~"') else body)
-    if None in (role, content, entry_id, time, count, base, prev):
+        entry = Entry.from_json(from_json(body)[_AS_TEXT] if body.startswith('{"~"') else body)
+        if (entry.position, entry.kind) != (position, kind):
+            raise CorruptStore(f"the row of entry {position}, {kind!r}, has another entry in it: restore a copy")
+        return entry
+    if kind != "message" or None in (role, content, entry_id, time, count, base, prev):
         raise CorruptStore(f"the row of entry {position} is no message: restore a copy")
     said = {"content": content, "role": role}
     return Entry.of_fields(position, entry_id, float(time), said, count=count, base=base, prev=prev, turn=turn)
