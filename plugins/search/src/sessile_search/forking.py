@@ -23,7 +23,7 @@ def alone() -> Iterator[None]:
 
 @functools.cache
 def _watch() -> None:
-    """Let forks wait. Not before the first search: what a store does at a fork has to come behind this, as it does in a search."""
+    """Let forks wait, from the first search on: what a store does at a fork has to come behind this, as it does in a search."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_begin_anew)
 

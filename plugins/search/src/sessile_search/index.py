@@ -132,13 +132,14 @@ def _is_unusable(error: Exception) -> bool:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
+    whose = 0
     try:
         (whose,) = db.execute("PRAGMA application_id").fetchone()
         (anything,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise _NotOurs from error
-        raise
+        if whose == _OURS or _is_unusable(error):
+            raise
+        raise _NotOurs from error
     if whose != _OURS and (whose or anything):
         raise _NotOurs
     db.execute("PRAGMA secure_delete = ON")

@@ -69,7 +69,7 @@ class Headers:
         where, values = _conditions(query)
         sql = f"{self._select} WHERE {' AND '.join(where)} ORDER BY s.hour DESC, s.updated_at DESC, s.session_id DESC LIMIT ?"
         rows = rows_of(db, sql, (*values, query.limit + 1)) if db else []
-        return page_of_rows(rows, query.limit, from_row)
+        return page_of_rows(rows, query.limit, _to_header)
 
     def put(self, db: sqlite3.Connection, session_id: str, expected: int, changes: Mapping[str, Any]) -> int:
         """Set fields of a header, if it is at this version, else `Conflict`. Returns its key. See `committed`."""
@@ -108,7 +108,7 @@ class Headers:
 
     def _read(self, db: sqlite3.Connection, session_id: str) -> Header | None:
         rows = rows_of(db, f"{self._select} WHERE s.session_id = ?", (session_id,))
-        return from_row(rows[0]) if rows else None
+        return _to_header(rows[0]) if rows else None
 
     def _lost(self, db: sqlite3.Connection, session_id: str, expected: int | None) -> None:
         raise conflict(session_id, expected, self._read(db, session_id))
@@ -174,6 +174,12 @@ def rows_of(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Any
         return db.execute(sql, values).fetchall()
     finally:
         db.text_factory = str
+
+
+def _to_header(row: Sequence[Any]) -> Header:
+    if bytes in map(type, row):
+        raise CorruptStore(f"the header of session {row[0]!r:.60} has a text that is none: restore a copy, or delete it")
+    return from_row(row)
 
 
 def _as_far_as_it_is_text(value: bytes) -> str | bytes:
