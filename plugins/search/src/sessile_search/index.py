@@ -19,6 +19,7 @@ from sessile_search.updating import KEY_SHIFT, bring_up_to_date, drop_unused, fo
 _FORMAT = 1  # of the file: one of another format is made anew
 _OURS = 0x5E551E5A  # the file's application_id: no other file is written
 _PATIENCE = 30.0  # seconds to wait for another process that writes
+_HEADER = 72  # bytes of a file of SQLite, of which the last four are its application_id
 _DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)  # what a broken file may lead to
 _UNUSABLE = (  # where it lies, or while others write: all sessions are read then
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR),
@@ -119,7 +120,7 @@ class SearchIndex:
             with suppress(FileExistsError):  # closing one that is there would let go of this process's locks on it
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
             with closing(sqlite3.connect(self.path, timeout=patience, isolation_level=None)) as db:
-                _prepare(db)
+                _prepare(db, self.path)
                 yield db
 
 
@@ -131,13 +132,12 @@ def _is_unusable(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    whose = 0
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
     try:
         (whose,) = db.execute("PRAGMA application_id").fetchone()
         (anything,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
-        if whose == _OURS or _is_unusable(error):
+        if _is_unusable(error) or _says_that_it_is_ours(path):
             raise
         raise _NotOurs from error
     if whose != _OURS and (whose or anything):
@@ -147,6 +147,12 @@ def _prepare(db: sqlite3.Connection) -> None:
     if db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
         _make(db)
         db.execute("PRAGMA journal_mode = WAL")
+
+
+def _says_that_it_is_ours(path: Path) -> bool:
+    """Has a damaged file the beginning of an index? Only for one that SQLite cannot read: closing others would lose locks."""
+    with open(path, "rb") as file:
+        return int.from_bytes(file.read(_HEADER)[_HEADER - 4 :], "big") == _OURS
 
 
 def _make(db: sqlite3.Connection) -> None:
