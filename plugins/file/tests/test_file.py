@@ -506,6 +506,7 @@ def test_a_line_that_is_broken_in_an_odd_way_hides_no_other_session(store: FileS
         ("lineage", [[0, 0, None], [3, 0, None]]),
         ("lineage", [["x", 0]]),
         ("user_id", "\ud800"),
+        ("session_id", ""),
         ("version", 10**23),
     ],
 )
@@ -522,3 +523,16 @@ def test_a_header_with_odd_values_hides_no_other_session(store: FileSessionStore
     assert "good" in [header.session_id for header in again.list()]
     assert "good" in [hit.session_id for hit in again.search("apple")]
     assert again.clear_all() == 2
+
+
+def test_a_session_that_could_not_be_read_for_a_while_is_listed_again(tmp_path: Path) -> None:
+    first = SessionManager(FileSessionStore(tmp_path / "first"))
+    for number in range(8):
+        first.create_session(session_id=f"x{number}").add_message("user", "hello")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copyfile)
+    state = tmp_path / "copy" / "x7" / "state.json"
+    state.write_text("{")
+    assert len([*SessionManager(FileSessionStore(tmp_path / "copy")).each()]) == 7
+    state.unlink()
+    found = [header.session_id for header in SessionManager(FileSessionStore(tmp_path / "copy")).each(limit=3)]
+    assert sorted(found) == [f"x{number}" for number in range(8)]

@@ -340,3 +340,13 @@ def test_a_child_that_is_forked_while_others_search_can_search(tmp_path: Path) -
     """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, f"file://{tmp_path / 'sessions'}"], check=False)
     assert done.returncode == 0
+
+
+def test_what_was_deleted_and_put_back_is_found_again(manager: SessionManager, index: Path) -> None:
+    for name in "ab":
+        manager.create_session(session_id=name).add_message("user", "zebra")
+    assert len(manager.search("zebra")) == 2
+    shutil.copytree(index.parent / "a", index.parent.parent / "backup")
+    manager.delete("a")
+    shutil.copytree(index.parent.parent / "backup", index.parent / "a")
+    assert sorted(hit.session_id for hit in manager.search("zebra")) == ["a", "b"]

@@ -155,7 +155,7 @@ def _entry_copy(entry: Entry) -> Entry:
 
 
 async def version(h: Handle) -> int:
-    """A number that grows by one with each commit, from a random start; 0 if the session is not stored. See `commit`."""
+    """A number that grows with each commit, from a random start; 0 if the session is not stored. See `commit`."""
     return (await h.refresh()).version
 
 

@@ -63,8 +63,8 @@ class Header:
     log: the id of its own log, "<random>.<session id>"; "" for a session that is not stored yet.
     ancestors: the logs it inherits from, the oldest first, and how many entries of each at most: fixed at its birth.
     parent, root: the last and the first of their ids (None and "" for a session that is no fork).
-    version: one more with every commit; 0 for a session that is not stored yet. It begins at a random number, so that a
-    session that was deleted and made anew is never taken for the old one. head: entries in its own log.
+    version: more with every commit (see `version_after`); 0 for a session that is not stored yet. It begins at a random
+    number, so that a session that was deleted and made anew is never taken for the old one. head: entries in its own log.
     count: messages that count now. base, hash: of the last entry (see `Entry`). commit: id of the last commit.
     lineage: the ranges that count, the oldest first; empty means all of its own log. older: more ranges count than
     `lineage` lists: the first entry of the first listed range names the range before it.

@@ -9,6 +9,7 @@ from sessile.log.encoding import JSON, from_json, to_json
 from sessile.log.entries import Entry
 from sessile.log.header import STATUSES, UNSEEN, Header, is_unset
 from sessile.log.ids import CONTROL, RESERVED, check_id, file_name, new_id, owner_of
+from sessile.log.stamping import version_after
 from sessile.store.addresses import path_options, shown, url_options, url_path
 from sessile.store.capabilities import Capabilities
 from sessile.store.columns import COLUMNS, from_row, page_of_rows, readable, refuse_newer
@@ -74,6 +75,7 @@ __all__ = [
     "to_json",
     "url_options",
     "url_path",
+    "version_after",
     "whole",
     "words",
 ]

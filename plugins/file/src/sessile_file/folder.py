@@ -161,10 +161,10 @@ class Folder:
         replace(self.state, data, durable=False)
         return attrs.evolve(known, saved=known.end, weight=len(data))
 
-    def set_time(self, header: Header | None) -> None:
-        """Give the log the time of its header; one that cannot be read is the oldest."""
+    def set_time(self, header: Header) -> None:
+        """Give the log the time of its header."""
         with opened(self.log, os.O_RDWR) as log:
-            _set_time(log, header.updated_at if header else 0.0)
+            _set_time(log, header.updated_at)
 
     # -- what is kept of logs
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sessile import Message
 from sessile.errors import CorruptStore
-from sessile.store import ROLES, Entry, Header, from_entry, from_json, to_json
+from sessile.store import ROLES, Entry, Header, from_entry, from_json, to_json, version_after
 
 BLOCK = 4096  # bytes read at a time when looking for a line
 _PARSED = 2**18  # … and when many are read; what of a block lies behind the range is read in vain
@@ -53,7 +53,7 @@ def _implied(header: Header | None, last: Entry, commit: object) -> dict[str, An
     """
     half = str(commit)[:_HALF]
     return {
-        "version": (header.version if header else 0) + 1,
+        "version": version_after(header.version if header else 0, str(commit)),
         "updated_at": last.time,
         "head": last.position + 1,
         "count": last.count,

@@ -245,7 +245,8 @@ class FileSessionStore:
     def _checked(self, folder: Folder, before: Known | None, known: Known | None) -> Known | None:
         if known is not before:
             if known is not None:
-                folder.check_owner(known.header)
+                with self._readable(folder):
+                    folder.check_owner(known.header)
             self._remember(folder, known)
         return known
 
@@ -306,7 +307,8 @@ class FileSessionStore:
         header = self._listed(folder)
         with suppress(SessileError, OSError), locked(folder.lock, 0):
             header = self._listed(folder)
-            folder.set_time(header)
+            if header is not None:  # one that cannot be read may be mended some day
+                folder.set_time(header)
         return stamp(header.updated_at) if header else 0
 
     # -- folders

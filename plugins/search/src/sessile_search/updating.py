@@ -137,9 +137,11 @@ def _texts(store: Store, log: str, start: int, stop: int) -> Iterable[tuple[int,
 
 
 def forget_log(db: sqlite3.Connection, log: str, keep: int) -> None:
-    """Take out the words of a log from a position on."""
+    """Take out the words of a log from a position on. Where a session reads it after all, the next search indexes it again."""
     db.execute("BEGIN IMMEDIATE")
     _cut(db, log, keep)
+    reads = "SELECT session_id FROM uses WHERE log = ? AND stop > ?"
+    db.execute(f"UPDATE sessions SET last = '' WHERE session_id IN ({reads})", (log, keep))
     db.execute("COMMIT")
 
 
