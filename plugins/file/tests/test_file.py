@@ -536,3 +536,14 @@ def test_a_session_that_could_not_be_read_for_a_while_is_listed_again(tmp_path: 
     state.unlink()
     found = [header.session_id for header in SessionManager(FileSessionStore(tmp_path / "copy")).each(limit=3)]
     assert sorted(found) == [f"x{number}" for number in range(8)]
+
+
+def test_a_time_that_is_like_ours_by_accident_loses_nobody(store: FileSessionStore) -> None:
+    manager = SessionManager(store)
+    for number in range(40):
+        manager.create_session(session_id=f"s{number}").add_message("user", "hello")
+    expected = [header.session_id for header in manager.each()]
+    for number in range(4):
+        log = store.path / f"s{number}" / "log.jsonl"
+        os.utime(log, ns=(log.stat().st_mtime_ns + 60_000_000_000,) * 2)
+    assert [header.session_id for header in SessionManager(fresh(store)).each(limit=3)] == expected

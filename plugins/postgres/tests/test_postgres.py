@@ -196,3 +196,30 @@ def test_each_column_of_a_row_that_was_altered_is_named(url: str, column: str, p
         altered = position == 1 or column == "kind"  # what is whole in `body` has nothing in the other columns
         assert bool(session.verify()) is not altered
         assert bool(copy_store(session.store, MemorySessionStore()).problems) is altered
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        """sessions_entries SET body = '{"~": null}', content = NULL WHERE session_id = 'bad'""",
+        """sessions SET details = details || '{"ancestors": 5, "ancestors~": "[["}', parent = 'x' WHERE session_id = 'bad'""",
+        "sessions SET head = 9223372036854775807 WHERE session_id = 'bad'",
+    ],
+)
+def test_a_broken_row_fails_and_delays_nobodys_search(url: str, change: str) -> None:
+    with SessionManager(url) as manager:
+        for name in ("bad", "good"):
+            manager.create_session(session_id=name).add_message("user", "apple")
+        execute(url, f"UPDATE {change}")
+        assert "good" in [hit.session_id for hit in manager.search("apple")]
+        assert [hit.session_id for hit in manager.search("apple session:good")] == ["good"]
+
+
+def test_a_fork_of_an_odd_id_is_searched(url: str) -> None:
+    """One that JSONB would change, if it were a number."""
+    with SessionManager(url) as manager:
+        session = manager.create_session(session_id="a,1e5")
+        session.add_message("user", "apple")
+        session.fork(1, "fork")
+        manager.delete("a,1e5")
+        assert [hit.session_id for hit in manager.search("apple")] == ["fork"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -283,7 +285,7 @@ def test_a_file_that_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
         manager = SessionManager(Elsewhere(tmp_path / name))
         manager.create_session().add_message("user", "fox")
         assert len(manager.search("fox")) == 1, "all is read"
-        assert "something else" in manager.store.index.check()
+        assert "something else" in manager.store.index.check(manager.store)
     assert (tmp_path / "notes").read_text().startswith("my notes")
     assert not (tmp_path / "target").exists()
     with SessionManager(f"sqlite:///{tmp_path / 'chats.db'}") as precious:
@@ -350,3 +352,46 @@ def test_what_was_deleted_and_put_back_is_found_again(manager: SessionManager, i
     manager.delete("a")
     shutil.copytree(index.parent.parent / "backup", index.parent / "a")
     assert sorted(hit.session_id for hit in manager.search("zebra")) == ["a", "b"]
+
+
+def test_a_header_that_says_too_much_delays_nobodys_search(manager: SessionManager, index: Path) -> None:
+    for name in ("bad", "good"):
+        manager.create_session(session_id=name).add_message("user", "apple")
+    state = index.parent / "bad" / "state.json"
+    saved = json.loads(state.read_text())
+    saved["log_bytes"] = (index.parent / "bad" / "log.jsonl").stat().st_size
+    saved["header"] = {**saved["header"], "head": 2**63 - 1}
+    state.write_text(json.dumps(saved))
+    with SessionManager(open_store(f"file://{index.parent}")) as again:
+        for _ in range(2):
+            assert "good" in [hit.session_id for hit in again.search("apple")]
+
+
+def test_an_index_that_another_process_holds_keeps_no_other_store_waiting(tmp_path: Path) -> None:
+    stores = [SessionManager(f"file://{tmp_path / name}") for name in ("held", "free")]
+    for manager in stores:
+        manager.create_session(session_id="s").add_message("user", "apple")
+        assert len(manager.search("apple")) == 1
+    with closing(sqlite3.connect(tmp_path / "held" / ".search.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        stores[0].get_session("s").add_message("user", "apple")  # type: ignore[union-attr]
+        waiting = threading.Thread(target=lambda: stores[0].search("apple"))
+        waiting.start()
+        time.sleep(0.3)
+        begin = time.monotonic()
+        stores[1].get_session("s").add_message("user", "apple")  # type: ignore[union-attr]
+        assert len(stores[1].search("apple")) == 2
+        assert stores[0].delete("s")
+        assert time.monotonic() - begin < 15  # of 30 that a search waits
+        other.execute("ROLLBACK")
+        waiting.join()
+
+
+def test_what_was_removed_by_hand_is_erased_by_a_repair(manager: SessionManager, index: Path) -> None:
+    for name in ("gone", "kept"):
+        manager.create_session(session_id=name).add_message("user", f"secretword {name}")
+    assert len(manager.search("secretword")) == 2
+    shutil.rmtree(index.parent / "gone")
+    manager.store.check(repair=True)
+    with closing(sqlite3.connect(index)) as db:
+        assert db.execute("SELECT count(*), (SELECT count(*) FROM said) FROM logs").fetchone() == (1, 1)

@@ -510,3 +510,13 @@ def test_a_time_that_nobody_can_have_written_is_named(tmp_path: Path) -> None:
             db.commit()
         assert "altered" in Session("s", store=manager.store).verify().problem
         assert "altered" in copy_store(manager.store, MemorySessionStore()).problems[0]
+
+
+def test_a_header_that_says_too_much_delays_nobodys_search(tmp_path: Path) -> None:
+    with SessionManager(SQLiteSessionStore(tmp_path / "x.db")) as manager:
+        for name in ("bad", "good"):
+            manager.create_session(session_id=name).add_message("user", "apple")
+        with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+            db.execute("UPDATE sessions SET head = 9223372036854775807 WHERE session_id = 'bad'")
+            db.commit()
+        assert "good" in [hit.session_id for hit in manager.search("apple")]

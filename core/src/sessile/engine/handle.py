@@ -178,7 +178,9 @@ class Handle(Tip):
     def _committed_here(self, part: Segment) -> list[Entry]:
         """A range, if this handle has committed all from there to the end itself, and that still is the end."""
         header, (log, own) = self._header, self._own
-        if header is None or part.depth != header.depth or header.log != log or header.head - part.start > _OWN:
+        if header is None or part.depth != header.depth or header.log != log:
+            return []
+        if header.head - part.start > _OWN or (part.stop or 0) > header.head:  # others may have read a newer header
             return []
         found = {entry.position: entry for entry in [*own]}  # which may be in another order, where threads commit at once
         following = header.hash

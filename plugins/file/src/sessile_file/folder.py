@@ -238,6 +238,8 @@ class Folder:
 
     def check_owner(self, header: Header) -> None:
         """`CorruptStore` where this is a copy of another session's folder, or was renamed: what it says is that one's."""
+        if not owner_of(header.log):
+            raise CorruptStore(f"{self.path} has a header without a log: restore it from a copy, or delete the session")
         if file_name(header.session_id) != self.name:
             raise CorruptStore(
                 f"{self.path} is of session {header.session_id!r}: a folder was copied or renamed. Use session.export and "

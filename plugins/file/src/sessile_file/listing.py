@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def stamp(updated_at: float) -> int:
     return round(updated_at * 1e6) * 1000 + _END
 
 
-def candidates(path: Path, names: Path, query: Query, mend: Callable[[str], int]) -> Iterator[tuple[int, str]]:
-    """(time of the last change in microseconds, folder) of the sessions in a store that may match, newest first.
+def candidates(path: Path, names: Path, query: Query, mend: Callable[[str], int]) -> list[tuple[int, str]]:
+    """A heap of the sessions in a store that may match: (less time of the last change in microseconds, folder), newest first.
 
     names: a folder with a name for each of them. mend: the time of the log in a folder, as its header says.
     """
@@ -42,6 +42,4 @@ def candidates(path: Path, names: Path, query: Query, mend: Callable[[str], int]
     times.update((name, mend(name)) for name in foreign)
     found = [(-(time // 1000), name) for name, time in times.items() if newest is None or time // 1000 <= newest]
     heapq.heapify(found)  # as a page needs few of many
-    while found:
-        time, name = heapq.heappop(found)
-        yield -time, name
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -157,10 +158,15 @@ class FileSessionStore:
         self._check_open()
         behind = query.behind()
         found: list[tuple[int, Header]] = []
-        for time, name in candidates(self.path, self._index.listed(query) or self.path, query, self._mend_time):
+        left = candidates(self.path, self._index.listed(query) or self.path, query, self._mend_time)
+        while left:
+            time, name = -left[0][0], heappop(left)[1]
             if len(found) > query.limit and time < found[query.limit][0]:
                 break
             header = self._listed(Folder(self.path / name))
+            if header is not None and stamp(header.updated_at) // 1000 < time:  # it has the end of ours by accident
+                heappush(left, (-(self._mend_time(name) // 1000), name))
+                continue
             if header and query.matches(header) and (behind is None or recency(header) < behind):
                 found.append((time, header))
         headers = sorted((header for _, header in found), key=recency, reverse=True)
@@ -214,7 +220,7 @@ class FileSessionStore:
         return {
             "commits cut short": clear_begun(self.path, self.lock_timeout, repair=repair),
             "markers of no session": clear_markers(self.path, self._index, repair=repair),
-            "search index": self._words.check(repair),
+            "search index": self._words.check(self, repair),
         }
 
     def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:

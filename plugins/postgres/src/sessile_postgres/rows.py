@@ -78,7 +78,7 @@ def to_entry(row: Sequence[Any]) -> Entry:
     """The entry in a row of `ENTRY`; `CorruptStore` where it is none."""
     position, kind, role, content, entry_id, time, turn, count, base, prev, body = row
     if body is not None:
-        entry = Entry.from_json(from_json(body)[_AS_TEXT] if body.startswith('{"~"') else body)
+        entry = _whole(position, body)
         if (entry.position, entry.kind) != (position, kind):
             raise CorruptStore(f"the row of entry {position}, {kind!r}, has another entry in it: restore a copy")
         return entry
@@ -86,6 +86,13 @@ def to_entry(row: Sequence[Any]) -> Entry:
         raise CorruptStore(f"the row of entry {position} is no message: restore a copy")
     said = {"content": content, "role": role}
     return Entry.of_fields(position, entry_id, float(time), said, count=count, base=base, prev=prev, turn=turn)
+
+
+def _whole(position: int, body: str) -> Entry:
+    try:
+        return Entry.from_json(from_json(body)[_AS_TEXT] if body.startswith('{"~"') else body)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CorruptStore(f"the row of entry {position} has no entry in it ({type(error).__name__}): restore a copy") from error
 
 
 def details_of(changes: Mapping[str, Any], *, new: bool = False) -> str:

@@ -90,14 +90,14 @@ class Index:
         sql = (
             f"SELECT session_id, log, coalesce(max(i.stop), 0), max(reads.stop) FROM ({self._reads}) reads "
             f"LEFT JOIN {self._indexed} i USING (session_id, log) "
-            "GROUP BY session_id, log HAVING coalesce(max(i.stop), 0) < max(reads.stop)"
+            "WHERE session_id IS NOT NULL GROUP BY session_id, log HAVING coalesce(max(i.stop), 0) < max(reads.stop)"
         )
         for session_id, log, start, stop in await self._repeatable(sql, _whose(user_id)):
-            for begin in range(start, stop, _PIECE):
-                await self._index_piece([session_id, log], begin, min(begin + _PIECE, stop))
+            while start < stop and await self._index_piece([session_id, log], start, min(start + _PIECE, stop)):
+                start += _PIECE
 
-    async def _index_piece(self, place: Sequence[str], start: int, stop: int) -> None:
-        """Index a range of a log. Two may do so at once; of an entry that goes meanwhile nothing is kept."""
+    async def _index_piece(self, place: Sequence[str], start: int, stop: int) -> bool:
+        """Index a range of a log. Two may do so at once; of an entry that goes meanwhile nothing is kept. Was there any?"""
         select = (
             f"SELECT {SELECT} FROM {self._entries} WHERE session_id = %s AND log = %s AND position >= %s "
             "AND position < %s AND kind = 'message'"
@@ -116,14 +116,15 @@ class Index:
             ON CONFLICT (session_id, log) DO UPDATE SET stop = greatest(i.stop, excluded.stop) RETURNING 1
         """
         columns = [e.position for e in found], [e.time for e in found], [_tsvector(e) for e in found]
-        await self._once(sql, [*place, start, stop, *place, *columns, *place, stop])
+        return bool(await self._once(sql, [*place, start, stop, *place, *columns, *place, stop]))
 
 
 _ASKED = "%s::tsquery"
 _STOP = "CASE WHEN a ->> 1 ~ '^[0-9]{1,18}$' THEN (a ->> 1)::bigint ELSE 0 END"
+_TEXT = r"""'^\[\["[^"\\]*",[0-9]{1,18}\](,\["[^"\\]*",[0-9]{1,18}\])*\]$'"""  # which is JSON, whatever somebody made of it
 _ANCESTORS = (
-    "CASE jsonb_typeof(details -> 'ancestors') WHEN 'array' THEN details -> 'ancestors' "
-    "ELSE coalesce((details ->> 'ancestors~')::jsonb, '[]') END"
+    "CASE WHEN jsonb_typeof(details -> 'ancestors') = 'array' THEN details -> 'ancestors' "
+    f"WHEN details ->> 'ancestors~' ~ {_TEXT} THEN (details ->> 'ancestors~')::jsonb ELSE '[]' END"
 )
 
 

@@ -1,24 +1,30 @@
-"""Forking a process whose threads search: SQLite's own locks must not be held by a thread that the child does not have."""
+"""One thread at a time has an index, and a fork waits: a child has no thread that could let go of SQLite's own locks."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PATIENCE = 10.0  # seconds that a fork waits for a search
-_lock = threading.RLock()
-_held = False  # for a fork
+_PATIENCE = 10.0  # seconds that a fork waits for searches
+_locks: dict[str, threading.RLock] = {}  # by the path of the index
+_held: list[threading.RLock] = []  # for a fork
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """While no other thread of this process is in here, and none forks it."""
+def alone(path: str, patience: float) -> Iterator[None]:
+    """While no other thread of this process has the same index, and none forks it. patience: seconds before TimeoutError."""
     _watch()
-    with _lock:
+    lock = _locks.setdefault(path, threading.RLock())
+    if not lock.acquire(timeout=patience):
+        raise TimeoutError(f"another thread uses {path}")
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @functools.cache
@@ -29,15 +35,15 @@ def _watch() -> None:
 
 
 def _hold() -> None:
-    global _held
-    _held = _lock.acquire(timeout=_PATIENCE)
+    give_up = time.monotonic() + _PATIENCE
+    _held.extend(lock for lock in list(_locks.values()) if lock.acquire(timeout=max(0.0, give_up - time.monotonic())))
 
 
 def _let_go() -> None:
-    if _held:
-        _lock.release()
+    while _held:
+        _held.pop().release()
 
 
 def _begin_anew() -> None:
-    global _lock
-    _lock = threading.RLock()
+    _held.clear()
+    _locks.clear()

@@ -93,13 +93,14 @@ class SearchIndex:
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.path}{suffix}")
 
-    def check(self, repair: bool = False) -> str:
-        """What `sessile doctor` shows of it. repair: write it anew, without the words of what was deleted."""
+    def check(self, store: Store, repair: bool = False) -> str:
+        """What `sessile doctor` shows of it. repair: write it anew, without the words of what is not in the store any more."""
         if not os.path.lexists(self.path):
             return "not made yet"
         try:
             with self._opened() as db:
                 if repair:
+                    bring_up_to_date(db, store, SearchQuery(terms=()))
                     drop_unused(db)
                     write_anew(db, "said")
                 (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -113,7 +114,7 @@ class SearchIndex:
     @contextmanager
     def _opened(self, patience: float = _PATIENCE) -> Iterator[sqlite3.Connection]:
         """A connection of its own, while no other thread has one, and no process is forked."""
-        with forking.alone():
+        with forking.alone(str(self.path), patience):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.path.is_symlink():
                 raise _NotOurs

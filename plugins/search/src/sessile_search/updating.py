@@ -14,6 +14,7 @@ from sessile.store import MOST, Capabilities, Header, Query, SearchQuery, Store
 from sessile_search.fulltext import text_of, words_of
 
 KEY_SHIFT = 32  # a word's row is the log's key, and the position
+_MOST = 2**KEY_SHIFT - 1  # entries of a log
 _PIECE = 4096  # entries that are indexed in one transaction: others may write in between
 _Known = dict[str, tuple[str, str]]  # session id -> log and id of the last commit, as they were indexed
 
@@ -64,6 +65,7 @@ def _loaded(store: Store, session_id: str) -> Header | None:
 def _index(db: sqlite3.Connection, store: Store, header: Header) -> None:
     """Index what a session reads, and remember how far that goes. Which logs it reads is fixed as long as its own is the same."""
     reads = {ancestor.log: ancestor.stop for ancestor in header.ancestors if ancestor.stop} | {header.log: header.head}
+    reads = {log: min(stop, _MOST) for log, stop in reads.items()}
     db.execute("BEGIN IMMEDIATE")  # first, so that what is indexed is known to be read by somebody
     (before,) = db.execute("SELECT log FROM sessions WHERE session_id = ?", (header.session_id,)).fetchone() or (header.log,)
     if before != header.log:
@@ -76,11 +78,11 @@ def _index(db: sqlite3.Connection, store: Store, header: Header) -> None:
     if _is_another(db, store, header):
         forget_log(db, header.log, 0)
     for log, stop in reads.items():
-        while _index_piece(db, store, log, stop):
+        while (cut := _index_piece(db, store, log, stop)) is False:
             pass
     db.execute("UPDATE logs SET hash = ? WHERE log = ? AND indexed = ?", (header.hash, header.log, header.head))
     (indexed,) = db.execute("SELECT coalesce(max(indexed), 0) FROM logs WHERE log = ?", (header.log,)).fetchone()
-    if indexed >= header.head:  # else it was deleted meanwhile, and may be put back
+    if indexed >= header.head or cut:  # else it was deleted meanwhile, and may be put back
         whose = header.session_id, header.log
         db.execute("UPDATE sessions SET last = ? WHERE session_id = ? AND log = ?", (header.commit, *whose))
 
@@ -98,19 +100,22 @@ def _is_another(db: sqlite3.Connection, store: Store, header: Header) -> bool:
         return False
 
 
-def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> bool:
-    """Index the next entries of a log, up to `stop`, in one transaction. Is there more?"""
+def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> bool | None:
+    """Index the next entries of a log, up to `stop`, in one transaction. False where there are more.
+
+    None where it is done, True where the log ends before.
+    """
     key, indexed = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
     until = min(indexed + _PIECE, stop)
     if indexed >= until:
-        return False
-    rows = _texts(store, log, indexed, until)
+        return None
+    rows, cut = _texts(store, log, indexed, until)
     db.execute("BEGIN IMMEDIATE")
     now = db.execute("SELECT key, indexed FROM logs WHERE log = ?", (log,)).fetchone() or (None, 0)
     (used,) = db.execute("SELECT coalesce(max(stop), 0) FROM uses WHERE log = ?", (log,)).fetchone()
     if now != (key, indexed) or used < until:  # another process was first, or has seen that nobody reads it any more
         db.execute("COMMIT")
-        return now != (key, indexed)
+        return False if now != (key, indexed) else None
     if key is None:
         key = db.execute("INSERT INTO logs (log) VALUES (?)", (log,)).lastrowid
     first = (key or 0) << KEY_SHIFT
@@ -118,22 +123,47 @@ def _index_piece(db: sqlite3.Connection, store: Store, log: str, stop: int) -> b
     db.executemany("INSERT INTO said (rowid, words) VALUES (?, ?)", said)
     db.execute("UPDATE logs SET indexed = ? WHERE key = ?", (until, key))
     db.execute("COMMIT")
-    return True
+    return cut
 
 
-def _texts(store: Store, log: str, start: int, stop: int) -> Iterable[tuple[int, str]]:
-    """(position, text) of the messages of a range, as far as they can be read: a broken one hides none of the others."""
-    quick = Capabilities.of(store).read_messages
+def _texts(store: Store, log: str, start: int, stop: int) -> tuple[Iterable[tuple[int, str]], bool]:
+    """(position, text) of the messages of a range, and whether the log ends before that does."""
     try:
-        messages = quick(log, start, stop) if quick else ()
-        if len(messages) == stop - start:  # nothing but messages: they are in the order of their positions
-            return enumerate([said.text for said in messages], start)
-        return [(entry.position, text_of(entry)) for entry in store.read(log, start, stop, "message")]
+        return _whole(store, log, start, stop), False
+    except CorruptStore:
+        return _readable(store, log, start, stop), False
+    except Missing:
+        return _readable(store, log, start, stop), not _is_there(store, log, stop - 1)
+
+
+def _whole(store: Store, log: str, start: int, stop: int) -> Iterable[tuple[int, str]]:
+    quick = Capabilities.of(store).read_messages
+    messages = quick(log, start, stop) if quick else ()
+    if len(messages) == stop - start:  # nothing but messages: they are in the order of their positions
+        return enumerate([said.text for said in messages], start)
+    return [(entry.position, text_of(entry)) for entry in store.read(log, start, stop, "message")]
+
+
+def _readable(store: Store, log: str, start: int, stop: int) -> list[tuple[int, str]]:
+    """What can be read of a range: a broken entry hides none of the others."""
+    try:
+        return [*_whole(store, log, start, stop)]
     except (CorruptStore, Missing):
         if stop - start == 1:
             return []
         middle = (start + stop) // 2
-        return [*_texts(store, log, start, middle), *_texts(store, log, middle, stop)]
+        return [*_readable(store, log, start, middle), *_readable(store, log, middle, stop)]
+
+
+def _is_there(store: Store, log: str, position: int) -> bool:
+    """Has a log an entry at a position, whether it can be read or not? A header may say that it is longer than it is."""
+    try:
+        store.read(log, position, position + 1, "message")
+    except Missing:
+        return False
+    except CorruptStore:
+        pass
+    return True
 
 
 def forget_log(db: sqlite3.Connection, log: str, keep: int) -> None:

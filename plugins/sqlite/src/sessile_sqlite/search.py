@@ -29,7 +29,8 @@ class Index:
             f"SELECT key FROM {self._logs} WHERE user_id = ? UNION SELECT key FROM {self._logs} WHERE log IN "
             f"(SELECT json_extract(a.value, '$[0]') FROM {ancestors} WHERE s.user_id = ? AND s.parent IS NOT NULL)"
         )
-        head = f"coalesce(s.head, {entries.length}, 0)"
+        # that of the header, unless there is more to be indexed: then as far as there are entries
+        head = f"CASE WHEN s.head <= indexed THEN s.head ELSE coalesce({entries.length}, 0) END"
         self._lengths = f"SELECT l.key, l.log, indexed, {head} FROM {self._logs} l LEFT JOIN {table} s USING (key)"
 
     def search(self, db: sqlite3.Connection, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ from sessile.drive.faces import run
 from sessile.engine.committing.commits import Commits
 from sessile.engine.committing.heirs import heirs
 from sessile.engine.handle import Handle
-from sessile.errors import CorruptStore, Missing, SessionNotFound
+from sessile.errors import CorruptStore, InvalidSessionId, Missing, SessionNotFound
 from sessile.log.entries import MESSAGE, Entry
 from sessile.log.header import Header
 from sessile.log.ids import owner_of
@@ -28,7 +28,7 @@ from sessile.log.lineage import pieces
 from sessile.plugins.discovery import installed
 from sessile.store.text.query import SearchQuery
 
-_UNREADABLE = (CorruptStore, Missing, SessionNotFound)
+_UNREADABLE = (CorruptStore, Missing, SessionNotFound, InvalidSessionId)
 _MOST = 1000  # candidates asked for at a time
 _Place = tuple[str, int]  # the id of a log, and a position in it
 
