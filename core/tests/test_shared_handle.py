@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import shutil
 import sys
 import threading
@@ -188,3 +190,27 @@ def test_a_handle_does_not_write_behind_a_history_that_was_put_back(
     assert found == ["one", *[f"new {number} {of}" for number in range(2) for of in range(new)], "mine"]
     assert [message.text for message in session.messages] == found
     assert other.verify()
+
+
+def test_tasks_that_share_a_handle_take_back_and_say_at_once() -> None:
+    """One of them may have seen an older header than another prepares a change behind."""
+    chance = random.Random(1)
+
+    async def work() -> None:
+        store = MemorySessionStore()
+        ours, others = AsyncSession("s", store=store), AsyncSession("s", store=store)
+
+        async def one() -> None:
+            session = chance.choice([ours, ours, others])
+            if chance.random() < 0.6:
+                await session.add_messages([("user", "x")] * chance.randint(1, 3))
+            else:
+                with contextlib.suppress(Conflict):
+                    await session.pop(2)
+
+        for _ in range(100):
+            await asyncio.gather(*[one() for _ in range(6)])
+        assert await ours.verify()
+        assert await ours.messages == await AsyncSession("s", store=store).messages
+
+    asyncio.run(work())
