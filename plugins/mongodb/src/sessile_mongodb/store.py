@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from sessile.errors import InvalidInput
-from sessile.store import Engine, Lifetime, NativeStore, SearchQuery, checked, run, shown, url_options
-from sessile_search import SearchIndex
+from sessile.store import Engine, Lifetime, checked, run, shown, url_options
+from sessile_search import IndexedStore
 
 
-class MongoSessionStore(NativeStore):
+class MongoSessionStore(IndexedStore):
     """Sessions in MongoDB 4.4 or later, or what speaks its protocol.
 
     url: `mongodb://user:password@host:port/database`, with the driver's parameters such as `?tls=true`; the database is
@@ -62,16 +62,8 @@ class MongoSessionStore(NativeStore):
         """Bring the collections to the newest schema; done by the first commit, too. Returns the versions (from, to)."""
         return run(self.engine(False).migrate())
 
-    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
-        """(log, position) of the messages that may be what a query asks for: from an index in the user's session home."""
-        return self._words.search(self, query, limit, offset)
-
-    def pruned(self, log: str, keep: int) -> None:
-        self._words.forget(log, keep)
-
-    @property
-    def _words(self) -> SearchIndex:
-        return SearchIndex.of("mongodb", shown(self.url), self.collection)
+    def place(self) -> tuple[str, ...]:
+        return "mongodb", shown(self.url), self.collection
 
     def __repr__(self) -> str:
         return f"MongoSessionStore({shown(self.url)!r}, collection={self.collection!r}, ttl={self.ttl})"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sessile.errors import InvalidInput
-from sessile.store import CONTROL, Engine, Lifetime, NativeStore, SearchQuery, checked, shown, url_options
-from sessile_search import SearchIndex
+from sessile.store import CONTROL, Engine, Lifetime, checked, shown, url_options
+from sessile_search import IndexedStore
 
 
-class RedisSessionStore(NativeStore):
+class RedisSessionStore(IndexedStore):
     """Sessions in Redis 6.2 or later, or what speaks its protocol.
 
     url: `redis://user:password@host:port/database`, `rediss://` for TLS, `redis+cluster://` for a cluster. prefix: of
@@ -56,16 +56,8 @@ class RedisSessionStore(NativeStore):
 
         return RedisEngine(self, asynchronous)
 
-    def search(self, query: SearchQuery, limit: int, offset: int) -> list[tuple[str, int]] | None:
-        """(log, position) of the messages that may be what a query asks for: from an index in the user's session home."""
-        return self._words.search(self, query, limit, offset)
-
-    def pruned(self, log: str, keep: int) -> None:
-        self._words.forget(log, keep)
-
-    @property
-    def _words(self) -> SearchIndex:
-        return SearchIndex.of("redis", shown(self.url), self.prefix)
+    def place(self) -> tuple[str, ...]:
+        return "redis", shown(self.url), self.prefix
 
     def __repr__(self) -> str:
         return f"RedisSessionStore({shown(self.url)!r}, prefix={self.prefix!r}, ttl={self.ttl})"
