@@ -10,6 +10,7 @@ count it any more, it is found in the oldest fork that counts it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
@@ -97,41 +98,27 @@ class Search:
 
     def hits(self, headers: Callable[[], Iterable[Header]], size: int) -> Iterator[Hit]:
         """What the query finds. headers: gives those of all sessions that may have it. size: how many are wanted."""
-        if self._query.session_id is not None:
-            named = self._named(self._query.session_id)
+        query, only, found_in = self._query, None, self._place
+        if query.session_id is not None:
+            named = self._named(query.session_id)
             if named is None:
                 return
-            yield from self._hits_in(*named, size)
-            return
-        seen: set[_Place] = set()
-        for place in self._candidates(self._query, size):
-            if place is None:
-                break
-            if place not in seen:
-                seen.add(place)
-                yield from self._hit_at(self._place(*place), place)
-        else:
-            return
-        for found in self._in_all(headers(), self._is_wanted):
-            if found.place not in seen:
-                yield found.hit(self._query)
-
-    def _hits_in(self, header: Header, ranges: Iterable[_Range], size: int) -> Iterator[Hit]:
-        """What it finds in all that counts in one session."""
-        query = attrs.evolve(self._query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
+            only, ranges = named
+            query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
+            found_in = functools.partial(self._counting, only.log)
         seen: set[_Place] = set()
         for place in self._candidates(query, size):
             if place is None:
                 break
             if place not in seen:
                 seen.add(place)
-                yield from self._hit_at(self._counting(header.log, *place), place)
+                if (hit := self._hit_at(place, found_in(*place))) is not None:
+                    yield hit
         else:
             return
-        with suppress(*_UNREADABLE):
-            for found in [*self._in_session(header, self._is_wanted, whole=True)]:
-                if found.place not in seen:
-                    yield found.hit(self._query)
+        for found in self._in_all(headers() if only is None else [only], self._is_wanted, whole=only is not None):
+            if found.place not in seen:
+                yield found.hit(self._query)
 
     def _candidates(self, query: SearchQuery, size: int) -> Iterator[_Place | None]:
         """What the store's index says, page by page; None in the end where it has no index, or cannot ask it any more."""
@@ -146,13 +133,16 @@ class Search:
             offset, size = offset + size, min(size * 4, _MOST)
         yield None
 
-    def _hit_at(self, header: Header | None, place: _Place) -> Iterator[Hit]:
+    def _hit_at(self, place: _Place, header: Header | None) -> Hit | None:
         """The message at a place, if it is what was asked for. header: of the session in which it is found, if it is."""
+        if header is None:
+            return None
         log, position = place
         with suppress(*_UNREADABLE):
-            entries = run(self._commits.read(log, position, position + 1, MESSAGE)) if header is not None else []
-            if header is not None and entries and self._is_wanted(entries[0]):
-                yield _Found(header.session_id, place, entries[0]).hit(self._query)
+            entries = run(self._commits.read(log, position, position + 1, MESSAGE))
+            if entries and self._is_wanted(entries[0]):
+                return _Found(header.session_id, place, entries[0]).hit(self._query)
+        return None
 
     def _is_wanted(self, entry: Entry) -> bool:
         if self._query.after is not None and entry.time < self._query.after:
@@ -163,11 +153,11 @@ class Search:
         """The first message in these sessions whose entry is wanted."""
         return next((found.hit() for found in self._in_all(headers, wanted)), None)
 
-    def _in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Iterator[_Found]:
-        """The messages in these sessions, in their order, whose entries are wanted."""
+    def _in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool], *, whole: bool = False) -> Iterator[_Found]:
+        """The messages in these sessions, in their order, whose entries are wanted. whole: see `_in_session`."""
         for header in headers:
             try:
-                found = list(self._in_session(header, wanted, whole=False))
+                found = list(self._in_session(header, wanted, whole=whole))
             except _UNREADABLE:
                 continue
             yield from found
