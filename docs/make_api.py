@@ -13,7 +13,7 @@ from sessile.drive.locks import cached_property
 
 PAGE = Path(__file__).parent / "api.md"
 PATHS = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
-TWINS = {"AsyncSession": "Session"}  # has the same methods, and just its own are listed
+TWINS = {"AsyncSession": "Session", "AsyncSessionManager": "SessionManager"}  # has the same methods, and just its own are listed
 HOMES: dict[str, str] = {}  # where the methods of a class are listed: once
 ABOUT = """# The public names
 

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from sessile import AsyncSession, Session
+from sessile import AsyncSession, AsyncSessionManager, Session, SessionManager
 
 FACES = ("blocking", "awaited")
 
@@ -21,12 +21,26 @@ def opener(face: str, loop: asyncio.AbstractEventLoop | None = None) -> Callable
     return lambda *args, **options: Awaited(AsyncSession(*args, **options), loop)
 
 
-class Awaited:
-    """An `AsyncSession` with the look of a `Session`: what it returns to be awaited is awaited on an event loop."""
+def manager_opener(face: str, loop: asyncio.AbstractEventLoop | None = None) -> Callable[..., Any]:
+    """The same for a manager."""
+    if face == "blocking":
+        return SessionManager
+    loop = loop or asyncio.new_event_loop()
+    return lambda *args, **options: Awaited(AsyncSessionManager(*args, **options), loop)
 
-    def __init__(self, session: AsyncSession, loop: asyncio.AbstractEventLoop) -> None:
-        self.__dict__.update(awaited=session, _loop=loop)
-        loop.run_until_complete(session.__aenter__())
+
+class Awaited:
+    """An `AsyncSession`, or a manager, with the look of a blocking one: what is to be awaited is awaited on an event loop."""
+
+    def __init__(self, target: AsyncSession | AsyncSessionManager, loop: asyncio.AbstractEventLoop) -> None:
+        self.__dict__.update(awaited=target, _loop=loop)
+        loop.run_until_complete(target.__aenter__())
+
+    def __enter__(self) -> Awaited:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._settled(self.awaited.close())
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.awaited, name)
@@ -46,7 +60,9 @@ class Awaited:
             return self._loop.run_until_complete(_listed(value))
         if inspect.iscoroutine(value):
             value = self._loop.run_until_complete(value)
-        return Awaited(value, self._loop) if isinstance(value, AsyncSession) else value
+        if isinstance(value, list):
+            return [self._settled(item) for item in value]
+        return Awaited(value, self._loop) if isinstance(value, (AsyncSession, AsyncSessionManager)) else value
 
 
 async def _listed(values: Any) -> list[Any]:

@@ -16,7 +16,17 @@ from typing import Any
 import pytest
 
 import sessile
-from sessile import Agent, AsyncSession, MemoryConfig, MemorySessionStore, Runner, Session, SessionManager, tool
+from sessile import (
+    Agent,
+    AsyncSession,
+    AsyncSessionManager,
+    MemoryConfig,
+    MemorySessionStore,
+    Runner,
+    Session,
+    SessionManager,
+    tool,
+)
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput, NotInstalled, SessileError
 from sessile.plugins.discovery import installed
 from sessile.plugins.registry import Registry
@@ -121,6 +131,9 @@ URLS = {
 STORES = ["FileSessionStore", "SQLiteSessionStore", *URLS]
 
 
+MANAGERS = (SessionManager, AsyncSessionManager)
+
+
 class Place:
     """A store with a session in it, and each callable's other arguments."""
 
@@ -137,7 +150,7 @@ class Place:
             return {"target": Registry()}
         if face is Agent:
             return {"target": Agent("B", model="echo", session=Session("s", store=self.store))}
-        if face in (DefaultSessionStore, HierarchicalSessionStore, SessionManager):
+        if face in (DefaultSessionStore, HierarchicalSessionStore, *MANAGERS):
             return {"target": face(self.store)}
         return {"target": face("s", store=self.store, agent=self.agent, agents={"a": self.agent})}
 
@@ -195,8 +208,8 @@ def methods(cls: type) -> Iterator[str]:
 CALLABLES: list[tuple[str, Any, str]] = [
     ("Registry.add", Registry, "add"),
     *((f"{cls.__name__}.{name}", cls, name) for cls in (Session, AsyncSession, Agent) for name in methods(cls)),
-    *((f"{cls.__name__}.{name}", cls, name) for cls in (SessionManager, HierarchicalSessionStore) for name in methods(cls)),
-    *((cls.__name__, None, cls.__name__) for cls in (Session, AsyncSession, Agent, SessionManager, MemoryConfig)),
+    *((f"{cls.__name__}.{name}", cls, name) for cls in (*MANAGERS, HierarchicalSessionStore) for name in methods(cls)),
+    *((cls.__name__, None, cls.__name__) for cls in (Session, AsyncSession, Agent, *MANAGERS, MemoryConfig)),
     *((cls.__name__, None, cls.__name__) for cls in (MemorySessionStore, DefaultSessionStore)),
     *((name, None, name) for name in (*STORES, "tool", "run", "run_async")),
 ]

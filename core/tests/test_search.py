@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.faces import FACES, manager_opener
 from tests.stores import ALL, url_of
 
 from sessile import MemorySessionStore, SessionManager
@@ -21,13 +25,17 @@ FOX, BEAR = "a brown fox", 'a "brown" bear* NEAR (me)'
 WORDS = {FOX: ["a", "brown", "fox"], BEAR: ["a", "brown", "bear", "near", "me"]}
 
 
-@pytest.fixture(scope="module", params=ALL)
-def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SessionManager:
-    manager = SessionManager(url_of(request.param, tmp_path_factory.mktemp("store")))
-    for user in USERS:
-        session = manager.create_session(user, session_id=user)
-        session.add_messages([("user", FOX), ("assistant", BEAR)])
-    return manager
+@pytest.fixture(scope="module", params=[(name, face) for name in ALL for face in FACES], ids="-".join)
+def manager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    name, face = request.param
+    with (
+        closing(asyncio.new_event_loop()) as loop,
+        manager_opener(face, loop)(url_of(name, tmp_path_factory.mktemp("store"))) as manager,
+    ):
+        for user in USERS:
+            session = manager.create_session(user, session_id=user)
+            session.add_messages([("user", FOX), ("assistant", BEAR)])
+        yield manager
 
 
 def _asked(text: str) -> list[tuple[list[str], bool]]:
@@ -56,7 +64,7 @@ def _has(said: str, terms: list[tuple[list[str], bool]]) -> bool:
 @example(text="bro", limit=3)
 @example(text="bro*", limit=3)
 @example(text='"brown b"* ne*', limit=3)
-def test_any_text_is_searched_for(manager: SessionManager, text: str, limit: int) -> None:
+def test_any_text_is_searched_for(manager: Any, text: str, limit: int) -> None:
     hits = manager.search(text, limit=limit)
     terms = _asked(text)
     found = [said for said in WORDS if terms and "\0" not in text and _has(said, terms)]
@@ -65,19 +73,19 @@ def test_any_text_is_searched_for(manager: SessionManager, text: str, limit: int
     assert {hit.message.text for hit in hits} <= {*found}
 
 
-def test_a_limit_is_kept(manager: SessionManager) -> None:
+def test_a_limit_is_kept(manager: Any) -> None:
     assert [len(manager.search("brown", limit=limit)) for limit in (0, 1, 3, 4, 5)] == [0, 1, 3, 4, 4]
     assert {hit.session_id for hit in manager.search('"brown" NEAR', user_id="bob")} == {"bob"}
 
 
-def test_what_cannot_be_searched_for_is_refused(manager: SessionManager) -> None:
+def test_what_cannot_be_searched_for_is_refused(manager: Any) -> None:
     users = [{"text": "x", "user_id": user_id} for user_id in ("\ud800", "\0", "")]
     for asked in ({"text": "\ud800"}, *users, {"text": "x", "limit": -1}):
         with pytest.raises(InvalidInput, match=[*asked][-1].replace("_", ".")):
             manager.search(**asked)
 
 
-def test_an_unknown_status_is_refused(manager: SessionManager) -> None:
+def test_an_unknown_status_is_refused(manager: Any) -> None:
     for ask in (manager.list, manager.each, manager.delete_inactive):
         with pytest.raises(InvalidInput, match="'nope' does not exist: use one of created, active, saved, archived"):
             list(ask(status="nope"))  # type: ignore[operator]
@@ -95,7 +103,7 @@ def test_an_unknown_status_is_refused(manager: SessionManager) -> None:
         ({"prefixes": "a"}, "has no parameter 'prefixes': did you mean 'prefix'"),
     ],
 )
-def test_what_is_no_session_is_listed_for_nobody(manager: SessionManager, query: dict[str, Any], why: str) -> None:
+def test_what_is_no_session_is_listed_for_nobody(manager: Any, query: dict[str, Any], why: str) -> None:
     for one in (manager, manager.user("ann")):
         for ask in (one.list, one.each):
             with pytest.raises(InvalidInput, match=why):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sessile.session.agent import Runner as Runner
     from sessile.session.live.exclusive import Lease as Lease
     from sessile.session.live.remote import RemoteHandle as RemoteHandle
+    from sessile.session.managing.manager import AsyncSessionManager as AsyncSessionManager
     from sessile.session.managing.manager import SessionManager as SessionManager
     from sessile.session.managing.searching import Hit as Hit
     from sessile.store.documents import SessionStore as SessionStore
@@ -45,6 +46,7 @@ _HOMES = {
     "AdapterFace": "session.adapters",
     "Agent": "session.agent",
     "AsyncSession": "session",
+    "AsyncSessionManager": "session.managing.manager",
     "Committed": "engine.history",
     "Diff": "graph.merging",
     "Entry": "log.entries",

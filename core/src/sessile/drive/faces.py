@@ -20,7 +20,7 @@ import contextlib
 import functools
 import inspect
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from sessile.drive.background import background, running_loop
@@ -68,6 +68,18 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(
         "what was awaited waits for an event loop, and a blocking call has none: await it by `face.call`, which has a loop for it"
     )
+
+
+def step_by_step(values: AsyncIterator[T]) -> Iterator[T]:
+    """What an engine's generator yields, each step run as `run` does."""
+
+    async def step() -> tuple[T] | None:
+        async for value in values:
+            return (value,)
+        return None
+
+    while (found := run(step())) is not None:
+        yield found[0]
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

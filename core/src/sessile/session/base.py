@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
@@ -30,6 +30,25 @@ from sessile.transfer import saving
 
 B = TypeVar("B", bound="BaseSession")
 OnConflict = Annotated[str, Check(lambda value: value in ("rebase", "raise"), "'rebase' or 'raise'")]
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keywords of `Session` that do not say which session it is, what is stored of it, or where it is kept."""
+
+    app: str | None
+    agent: Agent | None
+    agents: Mapping[str, Agent] | None
+    memory: Any
+    knowledge: Any
+    middleware: Sequence[Callable[..., Any]]
+    plugins: Sequence[object] | Plugins
+    agent_url: str | None
+    timeout: float
+    headers: Mapping[str, str] | None
+    strict: bool
+    on_conflict: str
+    checkpoint_interval: int
+    checkpoint_keep: int
 
 
 @checked_class

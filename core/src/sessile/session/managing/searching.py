@@ -11,13 +11,12 @@ count it any more, it is found in the oldest fork that counts it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import attrs
 
 from sessile.conversation.messages import Message, from_entry, handed_out
-from sessile.drive.faces import run
 from sessile.engine.committing.commits import Commits
 from sessile.engine.committing.heirs import heirs
 from sessile.engine.handle import Handle
@@ -96,50 +95,51 @@ class Search:
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    def hits(self, headers: Callable[[], Iterable[Header]], size: int) -> Iterator[Hit]:
+    async def hits(self, headers: Callable[[], AsyncIterator[Header]], size: int) -> AsyncIterator[Hit]:
         """What the query finds. headers: gives those of all sessions that may have it. size: how many are wanted."""
         query, only, found_in = self._query, None, self._place
         if query.session_id is not None:
-            named = self._named(query.session_id)
+            named = await self._named(query.session_id)
             if named is None:
                 return
             only, ranges = named
             query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
             found_in = functools.partial(self._counting, only.log)
         seen: set[_Place] = set()
-        for place in self._candidates(query, size):
+        async for place in self._candidates(query, size):
             if place is None:
                 break
             if place not in seen:
                 seen.add(place)
-                if (hit := self._hit_at(place, found_in(*place))) is not None:
+                if (hit := await self._hit_at(place, await found_in(*place))) is not None:
                     yield hit
         else:
             return
-        for found in self._in_all(headers() if only is None else [only], self._is_wanted, whole=only is not None):
+        async for found in self._in_all(headers() if only is None else _one(only), self._is_wanted, whole=only is not None):
             if found.place not in seen:
                 yield found.hit(self._query)
 
-    def _candidates(self, query: SearchQuery, size: int) -> Iterator[_Place | None]:
+    async def _candidates(self, query: SearchQuery, size: int) -> AsyncIterator[_Place | None]:
         """What the store's index says, page by page; None in the end where it has no index, or cannot ask it any more."""
         search, size, offset = self._commits.can.search, min(size, _MOST), 0
         while search is not None:
-            places = run(self._commits.face.call(search, query, limit=size, offset=offset))
+            places = await self._commits.face.call(search, query, limit=size, offset=offset)
             if places is None:
                 break
             if not places:
                 return
-            yield from places
+            for place in places:
+                yield place
             offset, size = offset + size, min(size * 4, _MOST)
         yield None
 
-    def _hit_at(self, place: _Place, header: Header | None) -> Hit | None:
+    async def _hit_at(self, place: _Place, header: Header | None) -> Hit | None:
         """The message at a place, if it is what was asked for. header: of the session in which it is found, if it is."""
         if header is None:
             return None
         log, position = place
         with suppress(*_UNREADABLE):
-            entries = run(self._commits.read(log, position, position + 1, MESSAGE))
+            entries = await self._commits.read(log, position, position + 1, MESSAGE)
             if entries and self._is_wanted(entries[0]):
                 return _Found(header.session_id, place, entries[0]).hit(self._query)
         return None
@@ -149,78 +149,84 @@ class Search:
             return False
         return self._query.matches(from_entry(entry).text)
 
-    def first(self, headers: Iterable[Header], wanted: Callable[[Entry], bool]) -> Hit | None:
+    async def first(self, headers: AsyncIterator[Header], wanted: Callable[[Entry], bool]) -> Hit | None:
         """The first message in these sessions whose entry is wanted."""
-        return next((found.hit() for found in self._in_all(headers, wanted)), None)
+        async for found in self._in_all(headers, wanted):
+            return found.hit()
+        return None
 
-    def _in_all(self, headers: Iterable[Header], wanted: Callable[[Entry], bool], *, whole: bool = False) -> Iterator[_Found]:
+    async def _in_all(
+        self, headers: AsyncIterator[Header], wanted: Callable[[Entry], bool], *, whole: bool = False
+    ) -> AsyncIterator[_Found]:
         """The messages in these sessions, in their order, whose entries are wanted. whole: see `_in_session`."""
-        for header in headers:
+        async for header in headers:
             try:
-                found = list(self._in_session(header, wanted, whole=whole))
+                found = [each async for each in self._in_session(header, wanted, whole=whole)]
             except _UNREADABLE:
                 continue
-            yield from found
+            for each in found:
+                yield each
 
-    def _in_session(self, header: Header, wanted: Callable[[Entry], bool], *, whole: bool) -> Iterator[_Found]:
+    async def _in_session(self, header: Header, wanted: Callable[[Entry], bool], *, whole: bool) -> AsyncIterator[_Found]:
         """The same of one session; whole: what is found in others, too, as all of it counts in this one."""
         h = _handle(self._commits, header.session_id)
-        now = run(h.refresh())
+        now = await h.refresh()
         if now.log != header.log or now.hidden:  # another has the id by now
             return
-        for part in run(h.lineage(now)):
+        for part in await h.lineage(now):
             log = now.log_at(part.depth)
-            if not whole and log != now.log and self._counts_all(log, part.start, part.stop or 0):
+            if not whole and log != now.log and await self._counts_all(log, part.start, part.stop or 0):
                 continue  # what forks inherit is read once
-            for entry in (entry for piece in pieces(part) for entry in run(h.read(piece, MESSAGE))):
-                if wanted(entry) and (whole or self._is_of(now, log, entry.position)):
-                    yield _Found(now.session_id, (log, entry.position), entry)
+            for piece in pieces(part):
+                for entry in await h.read(piece, MESSAGE):
+                    if wanted(entry) and (whole or await self._is_of(now, log, entry.position)):
+                        yield _Found(now.session_id, (log, entry.position), entry)
 
-    def _counts_all(self, log: str, start: int, stop: int) -> bool:
+    async def _counts_all(self, log: str, start: int, stop: int) -> bool:
         """Does a whole range count in the session in which it was said?"""
-        _, ranges = self._known(log) or (None, [])
+        _, ranges = await self._known(log) or (None, [])
         return any(part.log == log and part.start <= start and stop <= part.stop for part in ranges)
 
-    def _is_of(self, header: Header, log: str, position: int) -> bool:
+    async def _is_of(self, header: Header, log: str, position: int) -> bool:
         """Is an entry that counts in a session found in that one?"""
         if log == header.log:
             return True
-        place = self._place(log, position)
+        place = await self._place(log, position)
         return place is None or place.log == header.log
 
-    def _place(self, log: str, position: int) -> Header | None:
+    async def _place(self, log: str, position: int) -> Header | None:
         """The session in which an entry of a log is found; None where it counts in no session."""
-        said_in = self._counting(log, log, position)
+        said_in = await self._counting(log, log, position)
         if said_in is not None:
             return said_in
         if log not in self._heirs:
-            self._heirs[log] = run(heirs(self._commits, log))
-        forks = [self._counting(heir, log, position) for heir, stop in self._heirs[log].items() if position < stop]
+            self._heirs[log] = await heirs(self._commits, log)
+        forks = [await self._counting(heir, log, position) for heir, stop in self._heirs[log].items() if position < stop]
         return min((fork for fork in forks if fork is not None), key=_age, default=None)
 
-    def _counting(self, name: str, log: str, position: int) -> Header | None:
+    async def _counting(self, name: str, log: str, position: int) -> Header | None:
         """The session whose own log is `name`, if an entry of `log` counts there."""
-        header, ranges = self._known(name) or (None, [])
+        header, ranges = await self._known(name) or (None, [])
         return header if any(part.log == log and part.start <= position < part.stop for part in ranges) else None
 
-    def _known(self, name: str) -> tuple[Header, list[_Range]] | None:
+    async def _known(self, name: str) -> tuple[Header, list[_Range]] | None:
         if name not in self._sessions:
-            self._sessions[name] = self._session(name)
+            self._sessions[name] = await self._session(name)
         return self._sessions[name]
 
-    def _named(self, session_id: str) -> tuple[Header, list[_Range]] | None:
+    async def _named(self, session_id: str) -> tuple[Header, list[_Range]] | None:
         """A session and what counts in it; None where there is none that can be read."""
         with suppress(*_UNREADABLE):
-            header = run(self._commits.load(session_id))
-            return self._known(header.log) if header is not None else None
+            header = await self._commits.load(session_id)
+            return await self._known(header.log) if header is not None else None
         return None
 
-    def _session(self, name: str) -> tuple[Header, list[_Range]] | None:
+    async def _session(self, name: str) -> tuple[Header, list[_Range]] | None:
         try:
-            header = run(self._commits.load(owner_of(name)))
+            header = await self._commits.load(owner_of(name))
             if header is None or header.log != name or header.hidden or self._query.user_id not in (None, header.user_id):
                 return None
-            lineage = run(_handle(self._commits, header.session_id).lineage(header))
+            lineage = await _handle(self._commits, header.session_id).lineage(header)
         except _UNREADABLE:
             return None
         return header, [_Range(header.log_at(part.depth), part.start, part.stop or 0) for part in lineage]
@@ -232,3 +238,7 @@ def _age(header: Header) -> tuple[float, str]:
 
 def _handle(commits: Commits, session_id: str) -> Handle:
     return Handle(commits.face, commits.store, session_id, plugins=installed())
+
+
+async def _one(header: Header) -> AsyncIterator[Header]:
+    yield header
