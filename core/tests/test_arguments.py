@@ -103,6 +103,8 @@ EXCEPTIONS: dict[str, frozenset[str]] = {
     "knowledge": frozenset({"none"}),
     "Session.memory": frozenset({"none"}),
     "AsyncSession.memory": frozenset({"none"}),
+    "create_session.memory": frozenset({"none"}),
+    "get_session.memory": frozenset({"none"}),
     "Agent.memory": frozenset({"none", "bool"}),
     "agents": frozenset({"none"}),  # a dict of agents
     "headers": frozenset({"none"}),

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_type_hints
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
@@ -43,12 +43,12 @@ class SessionOptions(TypedDict, total=False):
     middleware: Sequence[Callable[..., Any]]
     plugins: Sequence[object] | Plugins
     agent_url: str | None
-    timeout: float
+    timeout: Seconds
     headers: Mapping[str, str] | None
     strict: bool
-    on_conflict: str
-    checkpoint_interval: int
-    checkpoint_keep: int
+    on_conflict: OnConflict
+    checkpoint_interval: Count
+    checkpoint_keep: Positive
 
 
 @checked_class
@@ -312,7 +312,23 @@ def _signature(verb: Callable[..., Any]) -> inspect.Signature:
     signature = inspect.signature(verb)
     handle, *others = signature.parameters.values()
     me = handle.replace(name="self", annotation=inspect.Parameter.empty)
-    return signature.replace(parameters=[me, *others])
+    return signature.replace(parameters=[me, *(each for other in others for each in _unpacked(other, verb))])
+
+
+class _LeftOut:
+    def __repr__(self) -> str:
+        return "…"
+
+
+def _unpacked(parameter: inspect.Parameter, verb: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    """A parameter as callers see it: the keywords by their names where it is `**options: Unpack[…]`."""
+    if parameter.kind is not parameter.VAR_KEYWORD or "Unpack[" not in str(parameter.annotation):
+        return [parameter]
+    (keywords,) = get_args(get_type_hints(verb)[parameter.name])
+    return [
+        inspect.Parameter(name, parameter.KEYWORD_ONLY, default=_LeftOut(), annotation=hint.__forward_arg__)
+        for name, hint in keywords.__annotations__.items()
+    ]
 
 
 _HERE = ("save", "export", "hook")  # no verbs for others: they write any file, or call any hook

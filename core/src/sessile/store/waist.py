@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import attrs
 
+from sessile.drive.shown import shorten
 from sessile.errors import Conflict, InvalidInput, Missing
 from sessile.log.encoding import JSON, from_json, to_json
 from sessile.log.entries import Entry
@@ -23,6 +24,7 @@ T = TypeVar("T")
 Maybe: TypeAlias = T | Awaitable[T]
 MOST = 10_000  # sessions on a page
 MARGIN = 0.1  # of `ttl`, that a log lives longer than its header, in a store that lets sessions expire
+_EVER = 2.0**63  # seconds: all moments are within
 METHODS = ("load", "commit", "read", "find", "delete", "prune", "close")  # that make an object a store
 
 
@@ -46,10 +48,10 @@ def _seconds(value: object) -> float | None:
     """A moment as seconds since 1970, from those or from an aware datetime."""
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.timestamp()
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value == value):
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _EVER):
         return value
     raise InvalidInput(
-        f"{value!r:.60} is no moment: before and after take seconds since 1970 (UTC), or a datetime with a time zone such as "
+        f"{shorten(value)} is no moment: before and after take seconds since 1970 (UTC), or a datetime with a time zone such as "
         "session.updated_at"
     )
 

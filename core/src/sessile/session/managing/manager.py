@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 
@@ -23,7 +23,6 @@ from sessile.store.opening import find_store
 T = TypeVar("T")
 S = TypeVar("S")
 P = ParamSpec("P")
-M = TypeVar("M", bound="BaseManager")
 
 
 @checked_class
@@ -48,7 +47,7 @@ class BaseManager:
         """The user that the manager is bound to; None: it is everybody's."""
         return self._handle.user_id
 
-    def user(self: M, user_id: str) -> M:
+    def user(self, user_id: str) -> Self:
         """A manager of the same store that is bound to a user: what it makes, lists, opens and deletes is this user's.
 
         Another user's session is not listed or found, and raises `AccessDenied` where it is named. Closing is left to this one.

@@ -6,6 +6,7 @@ import builtins
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Annotated, Any, TypedDict, Unpack
 
 import attrs
@@ -41,9 +42,9 @@ class Narrowed(TypedDict, total=False):
     parent: str | None
     root: str | None
     prefix: str
-    before: float | Any  # or an aware datetime
-    after: float | Any
-    limit: int
+    before: float | datetime | None
+    after: float | datetime | None
+    limit: Positive
     cursor: str | None
 
 
