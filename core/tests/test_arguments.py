@@ -76,6 +76,7 @@ TAKES: dict[str, frozenset[str]] = {
     "dict": frozenset({"dict"}),
     "Point": frozenset({"int", "negative", "text"}),
     "Policy": frozenset({"text", "class"}),
+    "Api": frozenset(),
     "ModelLike": frozenset({"none", "text"}),
     **dict.fromkeys(
         (

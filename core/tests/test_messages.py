@@ -122,7 +122,7 @@ def test_messages_as_openai_has_them(add: Any) -> None:
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ({"type": "reasoning", "summary": []}, "an item of type 'reasoning' is no message"),
+        ({"type": "computer_call", "summary": []}, "an item of type 'computer_call' is no message"),
         ({"role": "user", "content": "x", "id": 7}, "a message's id is a string"),
         ({"role": "user", "content": "x", "name": []}, ""),
         ({"role": "tool", "content": "x", "tool_call_id": 7}, "a message's tool_call_id is a string"),

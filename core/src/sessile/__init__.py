@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sessile.conversation.messages import Message as Message
     from sessile.conversation.model import Request as Request
+    from sessile.conversation.model import Usage as Usage
     from sessile.conversation.tools import Tool as Tool
     from sessile.conversation.tools import tool as tool
     from sessile.conversation.turn import Turn as Turn
@@ -72,6 +73,7 @@ _HOMES = {
     "Store": "store.waist",
     "Tool": "conversation.tools",
     "Turn": "conversation.turn",
+    "Usage": "conversation.model",
     "Verification": "graph.integrity",
     "both_faces": "session.adapters",
     "copy_store": "transfer.copying",

@@ -1,21 +1,36 @@
-"""Messages as other libraries write them, taken for what they say: OpenAI's roles and items, and SDKs' objects."""
+"""Messages as other libraries write them: OpenAI's chat messages, the items of its Responses API, and SDKs' objects.
+
+Read, they are taken for what they say; `to_openai` writes them. What the Responses API has beside messages and calls, such as
+reasoning, is kept as a part of the assistant's message that follows it, and only written for that API.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from sessile.errors import InvalidMessage
+from sessile.log.encoding import JSON, to_json
+
+Api = Literal["chat", "responses"]
 
 _PLAIN = (tuple, list, str)
 _ROLES = {"developer": "system"}  # OpenAI's newer word
+_KEPT = frozenset(  # items of an answer that are neither a message nor a call of ours
+    "reasoning web_search_call file_search_call code_interpreter_call image_generation_call mcp_call mcp_list_tools "
+    "mcp_approval_request compaction".split()
+)
+
+
+# -- reading
 
 
 def to_plain(value: Any) -> Any:
     """A message in another library's form as a dict with a role; every other value as it is.
 
     A function call of OpenAI's Responses API becomes an assistant's message with one tool call, its output a tool's
-    message. An object with `model_dump()` (a pydantic model, as SDKs return them) becomes its dict.
+    message. An object with `model_dump()` (a pydantic model, as SDKs return them) becomes its dict; a whole answer of OpenAI's
+    client its message, with what it took in `metadata["usage"]`.
     """
     if type(value) in _PLAIN:
         return value
@@ -25,22 +40,190 @@ def to_plain(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     if "role" in value:
-        role = value["role"]
-        return {**value, "role": _ROLES[role]} if isinstance(role, str) and role in _ROLES else value
+        return _message(value)
+    return _answer(value) if "object" in value else _item(value)
+
+
+def _message(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message with a role, whose parts have the names of the chat API."""
+    role, content = value["role"], value.get("content")
+    changed: dict[str, Any] = {}
+    if isinstance(role, str) and role in _ROLES:
+        changed["role"] = _ROLES[role]
+    if isinstance(content, (list, tuple)):
+        changed["content"] = [_read_part(part) for part in content]
+    elif content is None and isinstance(value.get("refusal"), str):
+        changed["content"] = [{"type": "refusal", "refusal": value["refusal"]}]
+    if value.get("type") == "message":  # an item of the Responses API
+        value = {name: field for name, field in value.items() if name not in ("type", "status", "phase")}
+        parts = changed.get("content", ())
+        if len(parts) == 1 and isinstance(parts[0], Mapping) and parts[0].keys() == {"type", "text"}:
+            changed["content"] = parts[0]["text"]
+    if "refusal" in value:
+        value = {name: field for name, field in value.items() if name != "refusal"}
+    return {**value, **changed} if changed else value
+
+
+def _read_part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in ("input_text", "output_text"):
+        more = {name: part[name] for name in part if name not in ("type", "text") and part[name] not in (None, [])}
+        return {"type": "text", "text": part.get("text"), **more}
+    if kind == "input_image" and isinstance(part.get("image_url"), str):
+        more = {"detail": part["detail"]} if part.get("detail") not in (None, "auto") else {}
+        return {"type": "image_url", "image_url": {"url": part["image_url"], **more}}
+    if kind == "input_file":
+        return {"type": "file", "file": {name: part[name] for name in part if name != "type" and part[name] is not None}}
+    return part
+
+
+def _item(value: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = value.get("type")
     if kind == "function_call":
         call = {"id": value.get("call_id"), "name": value.get("name"), "arguments": value.get("arguments")}
         return {"role": "assistant", "tool_calls": [call]}
     if kind == "function_call_output":
-        return {"role": "tool", "content": value.get("output"), "tool_call_id": value.get("call_id")}
+        output = value.get("output")
+        content = [_read_part(part) for part in output] if isinstance(output, (list, tuple)) else output
+        return {"role": "tool", "content": content, "tool_call_id": value.get("call_id")}
+    if isinstance(kind, str) and kind in _KEPT:
+        return {"role": "assistant", "content": [dict(value)]}
     if isinstance(kind, str):
         raise InvalidMessage(f"an item of type {kind!r} is no message: leave it out, or pass what it says with a role")
     return value
 
 
+def _answer(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message in a whole answer: a chat completion, or a response whose items are one message."""
+    usage = token_usage(value.get("usage"), value.get("model"))
+    about = {"metadata": {"usage": usage}} if usage else {}
+    if value["object"] == "chat.completion" and value.get("choices"):
+        return {**_message(value["choices"][0]["message"]), **about}
+    if value["object"] == "response" and isinstance(value.get("output"), (list, tuple)):
+        answer: dict[str, Any] = {"role": "assistant", "content": None}
+        for item in value["output"]:
+            said = to_plain(item)
+            answer = joined(answer, said)
+        return {**answer, "content": answer["content"] or ("" if not answer.get("tool_calls") else None), **about}
+    raise InvalidMessage(f"an object {value['object']!r:.60} is no answer: pass a chat completion, a response, or a message")
+
+
+def token_usage(usage: Any, model: Any = None) -> dict[str, Any]:
+    """What an answer of OpenAI's API took, as `metadata["usage"]` has it (see `TokenUsage`); {} where it does not say."""
+    if not isinstance(usage, Mapping):
+        return {}
+    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    made = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
+    found = {
+        "input_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
+        "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
+        "cached_tokens": read.get("cached_tokens"),
+        "reasoning_tokens": made.get("reasoning_tokens"),
+        "model": model or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def is_call(value: Any) -> bool:
     """Is this one of the function calls that a model made, each an item of its own?"""
+    return _kind(value) == "function_call"
+
+
+def is_kept(value: Any) -> bool:
+    """Is this what a model's answer has beside messages and calls, such as reasoning?"""
+    return _kind(value) in _KEPT
+
+
+def _kind(value: Any) -> str:
     if type(value) in _PLAIN:
-        return False
+        return ""
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return bool(kind == "function_call")
+    return kind if isinstance(kind, str) else ""
+
+
+def joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """Two pieces of one answer as one: contents and calls behind each other, of everything else the later. Without `raw`."""
+    calls = [*(first.get("tool_calls") or ()), *(then.get("tool_calls") or ())]
+    begin, end = first.get("content"), then.get("content")
+    content = [*_parts(begin), *_parts(end)] if begin and end else begin or end
+    found = {name: value for name, value in {**first, **then, "content": content}.items() if name != "raw"}
+    return {**found, "tool_calls": calls} if calls else found
+
+
+def _parts(content: Any) -> Iterable[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+# -- writing
+
+
+def to_openai(messages: Iterable[Mapping[str, Any]], api: Api = "chat") -> list[dict[str, Any]]:
+    """Messages as OpenAI's client takes them: as `messages` of chat completions, or as `input` of the Responses API.
+
+    What these have no place for, such as metadata and ids, is left out; chat completions have none for reasoning. Read again, the
+    messages are equal but for that; in the form for the Responses API, text parts of a message are dicts.
+    """
+    if api == "chat":
+        return [_chat_message(said) for said in messages]
+    return [item for said in messages for item in _items(said)]
+
+
+def _chat_message(said: Mapping[str, Any]) -> dict[str, Any]:
+    content, calls = said.get("content"), said.get("tool_calls")
+    if isinstance(content, (list, tuple)):
+        content = [_chat_part(part) for part in content if not is_kept(part)] or (None if calls else "")
+    sent: dict[str, Any] = {"role": said["role"], "content": content}
+    if calls:
+        functions = [{"name": call["name"], "arguments": _arguments(call)} for call in calls]
+        sent["tool_calls"] = [
+            {"id": call["id"], "type": "function", "function": function} for call, function in zip(calls, functions, strict=True)
+        ]
+    if said["role"] == "tool":
+        sent["tool_call_id"] = said.get("tool_call_id")
+    elif said.get("name"):
+        sent["name"] = said["name"]
+    return sent
+
+
+def _chat_part(part: Any) -> Any:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "text", "text": part.get("text")} if part.get("type") == "text" else part
+
+
+def _items(said: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    content, role = said.get("content"), said["role"]
+    if role == "tool":
+        output = content if isinstance(content, str) else [_part(part, "input_text") for part in content or ()]
+        yield {"type": "function_call_output", "call_id": said.get("tool_call_id"), "output": output}
+        return
+    calls = said.get("tool_calls") or ()
+    if isinstance(content, (list, tuple)):
+        yield from (part for part in content if is_kept(part))
+        name = "output_text" if role == "assistant" else "input_text"
+        content = [_part(part, name) for part in content if not is_kept(part)]
+    if content or (content == "" and not calls):
+        yield {"role": role, "content": content}
+    for call in calls:
+        yield {"type": "function_call", "call_id": call["id"], "name": call["name"], "arguments": _arguments(call)}
+
+
+def _part(part: Any, text: str) -> Any:
+    if isinstance(part, str):
+        return {"type": text, "text": part}
+    if part.get("type") == "text":
+        return {**part, "type": text}
+    image, file = part.get("image_url"), part.get("file")
+    if part.get("type") == "image_url" and isinstance(image, Mapping):
+        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail") or "auto"}
+    if part.get("type") == "file" and isinstance(file, Mapping):
+        return {"type": "input_file", **file}
+    return part
+
+
+def _arguments(call: Mapping[str, Any]) -> str:
+    """A call's arguments as text; what was no JSON as the model wrote it."""
+    arguments: JSON = call["arguments"]
+    if isinstance(arguments, dict) and arguments.keys() == {"_text"} and isinstance(arguments["_text"], str):
+        return arguments["_text"]
+    return to_json(arguments)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from sessile.conversation.foreign import is_call, to_plain
+from sessile.conversation.foreign import is_call, is_kept, joined, to_plain
 from sessile.drive.shown import shorten
 from sessile.errors import CorruptStore, InvalidMessage, ReadOnly
 from sessile.log.encoding import JSON, copied, from_json, json_value
@@ -79,7 +79,7 @@ _DEFAULTS: Mapping[str, Callable[[], Any]] = {
 
 
 def _part_text(part: object) -> str:
-    text = part.get("text") if isinstance(part, Mapping) else part
+    text = (part.get("text") or part.get("refusal")) if isinstance(part, Mapping) else part
     return text if isinstance(text, str) else ""
 
 
@@ -167,6 +167,8 @@ OWN_FIELDS = tuple(_FIELDS.keys() - {"turn"})  # of a message, beside role, cont
 
 
 def _checked_content(role: str, content: JSON, fields: Mapping[str, JSON]) -> JSON:
+    if content == "" and role == "assistant" and fields.get("tool_calls"):
+        content = None  # as OpenAI's API has it: calls, and nothing said
     if isinstance(content, str):
         return json_value(content, "content", InvalidMessage)
     if content is None:
@@ -209,23 +211,36 @@ def as_message(value: Any) -> Message:
 def as_messages(values: Iterable[Any]) -> list[Message]:
     """Messages from what `as_message` takes. `InvalidMessage` says which is wrong, or has the id of another.
 
-    Function calls that follow each other as items of their own become one message: a model made them at once.
+    Items of OpenAI's Responses API become one message where a model gave them at once: reasoning and what it led to, a text and
+    the function calls behind it. A tool's result has the name of the function where its call is among the messages.
     """
     values = list(values)
     found: list[Message] = []
     numbers: dict[str, int] = {}
+    called: dict[str, str] = {}
     for number, value in enumerate(values, 1):
         try:
             said = as_message(value)
+            role = said["role"]
+            if role == "assistant" and found and found[-1]["role"] == role and _goes_on(found[-1], values[number - 2], value):
+                before = found.pop()
+                numbers.pop(before.id, None)
+                said = message(**joined(before, said))
+            elif role == "tool" and "name" not in said and said.tool_call_id in called:
+                said = said.replace(name=called[said.tool_call_id])
         except InvalidMessage as error:
             raise InvalidMessage(f"message {number} of {len(values)}: {error}" if len(values) > 1 else str(error)) from error
-        if found and is_call(value) and is_call(values[number - 2]):
-            found[-1] = found[-1].replace(tool_calls=[*found[-1].tool_calls, *said.tool_calls])
-            continue
-        if said.id is not None and (first := numbers.setdefault(said.id, number)) != number:
+        if "id" in said and (first := numbers.setdefault(said["id"], number)) != number:
             raise InvalidMessage(f"message {number} of {len(values)} has the id of message {first}, {said.id!r}: leave one out")
+        if "tool_calls" in said:
+            called.update({call["id"]: call["name"] for call in said["tool_calls"]})
         found.append(said)
     return found
+
+
+def _goes_on(before: Message, item_before: Any, item: Any) -> bool:
+    """Did a model give both items, which are the assistant's, at once?"""
+    return is_kept(item_before) or (is_call(item) and (is_call(item_before) or "tool_calls" not in before))
 
 
 def as_reply(value: Any, like: Message | None = None) -> Message:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from sessile.conversation.foreign import Api
 from sessile.conversation.json_types import Unusable, to_plain
 from sessile.conversation.parameters import Convert, arguments_of, parameters_of
 from sessile.drive.arguments import checked
@@ -29,6 +30,13 @@ class Tool:
     function: Callable[..., Any]
     risky: bool = False
     converters: Mapping[str, Convert] = attrs.field(factory=dict, repr=False)
+
+    def to_openai(self, api: Api = "chat") -> dict[str, JSON]:
+        """As OpenAI's client takes it among `tools`, for chat completions ("chat") or the Responses API ("responses")."""
+        about: dict[str, JSON] = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        if api == "chat":
+            return {"type": "function", "function": about}
+        return {"type": "function", **about, "strict": False}  # by default, the API takes schemas without optional arguments only
 
     def bind(self, arguments: Mapping[str, JSON]) -> inspect.BoundArguments | str:
         """What to call the function with, or why it cannot be called with these arguments: a text for the model."""

@@ -70,6 +70,7 @@ class Turn:
     reply: Message | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
     arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
+    reported: JSON = None  # what the model said so far of the tokens that this answer takes
     began: int | None = None  # position of its first message in the session's log
     asked: Message | None = None  # the user's message as it was stored last
     answering: bool = False  # is the inside of the onion under way?

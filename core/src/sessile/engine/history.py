@@ -8,7 +8,10 @@ from typing import Any
 
 import attrs
 
+from sessile.conversation.foreign import Api
+from sessile.conversation.foreign import to_openai as write_openai
 from sessile.conversation.messages import OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
+from sessile.conversation.model import Usage
 from sessile.conversation.past import KEPT, PastTurn, all_shown, as_shown
 from sessile.drive.arguments import Count
 from sessile.drive.shown import shorten
@@ -16,8 +19,9 @@ from sessile.engine.handle import Handle
 from sessile.engine.state import own_values, state_change
 from sessile.errors import InvalidInput
 from sessile.log.encoding import JSON, copied, json_value
-from sessile.log.entries import MESSAGE, Entry
+from sessile.log.entries import MESSAGE, Entry, Segment
 from sessile.log.header import Header
+from sessile.log.lineage import pieces
 from sessile.log.stamping import Change, Draft
 
 _KIND = re.compile(r"[\w-]+(\.[\w-]+)+")
@@ -218,6 +222,29 @@ async def get_messages(h: Handle) -> list[Message]:
 async def message_count(h: Handle) -> int:
     """How many messages count, without reading them."""
     return (await h.refresh()).count
+
+
+async def to_openai(h: Handle, limit: Count | None = None, *, api: Api = "chat") -> list[dict[str, Any]]:
+    """The current messages as OpenAI's client takes them. limit: only the last so many.
+
+    api: "chat" for `messages` of chat completions, "responses" for `input` of the Responses API. What these have no place for,
+    such as metadata and ids, is left out. `add_messages` and `set_history` take both forms, and so do SDKs' objects.
+    """
+    return write_openai(await get_history(h, limit), api)
+
+
+async def usage(h: Handle, *, reverted: bool = False) -> Usage:
+    """The tokens that the replies took, as the models reported them, summed up over the current messages.
+
+    Those that were inherited or merged count here as they do where they were said. reverted: count what was taken back, too: it
+    was paid for all the same. Reads all messages.
+    """
+    header = await h.refresh()
+    found = {said.id: said for said in await h.messages(header)} if header.count else {}
+    if reverted and header.head:
+        for part in pieces(Segment(header.depth, 0, header.head)):
+            found.update({said.id: said for said in await h.read_messages(part)})
+    return Usage.of(found.values())
 
 
 async def last_turn(h: Handle, header: Header) -> PastTurn | None:

@@ -14,12 +14,13 @@ from typing import Any
 import attrs
 
 from sessile.conversation import context
-from sessile.conversation.messages import Message, as_messages, as_reply, draft, from_entry, handed_out, message
+from sessile.conversation.messages import Message, as_messages, draft, from_entry, handed_out, message
 from sessile.conversation.model import Request
 from sessile.conversation.past import unanswered
 from sessile.conversation.tools import Tool, error_text, named, result_text
 from sessile.conversation.turn import AgentLike, Sent, Sink, Speaker, Turn
 from sessile.drive.faces import is_async
+from sessile.engine.answers import answer
 from sessile.engine.automatic import after_turn, before_tools
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history, observe
@@ -128,9 +129,10 @@ async def _ask(h: Handle, turn: Turn) -> Message:
     for _ in range(agent.max_steps):
         turn.prompt = await _build_prompt(h, turn, model)
         turn.arrived.clear()
+        turn.reported = None
         emit = turn.emit if turn.streaming else None
         request = Request(messages=turn.prompt, tools=tuple(tools.values()), emit=emit, options=agent.options)
-        reply = as_reply(await h.face.call(model.generate, request))
+        reply = await answer(h.face, model, request, turn)
         if not reply.tool_calls:
             return reply
         risky = [call["name"] for call in reply.tool_calls if call["name"] in tools and tools[call["name"]].risky]
@@ -304,7 +306,8 @@ async def _keep(h: Handle, turn: Turn) -> None:
     try:
         await _find_out_if_landed(h, turn)
         if turn.arrived and turn.reply is None:
-            partial = message("assistant", _whole_text(turn.arrived), {"interrupted": True})
+            about = {"interrupted": True, **({"usage": turn.reported} if turn.reported else {})}
+            partial = message("assistant", _whole_text(turn.arrived), about)
             await _store(h, turn, [draft(partial, turn.id)], final=True)
     finally:
         if turn.reply is None and (turn.said or turn.sent is not None):

@@ -90,6 +90,8 @@ class AsyncSession(BaseSession):
     clear = awaited(replacing.clear)
     messages = property(awaited(history.get_messages))
     message_count = property(awaited(history.message_count))
+    usage = awaited(history.usage)
+    to_openai = awaited(history.to_openai)
 
     # all at once, and entries of plugins' own
     commit = awaited(history.commit)

@@ -102,6 +102,8 @@ class Session(BaseSession):
     clear = blocking(replacing.clear)
     messages = property(blocking(history.get_messages))
     message_count = property(blocking(history.message_count))
+    usage = blocking(history.usage)
+    to_openai = blocking(history.to_openai)
 
     # all at once, and entries of plugins' own
     commit = blocking(history.commit)

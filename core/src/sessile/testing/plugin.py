@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sessile.testing.limits import Overtime, leave_what_hangs, within
+
+if TYPE_CHECKING:
+    from sessile.session import Session
 
 _REWRITTEN = ("waist", "driving", "plugin_conformance")
 pytest.register_assert_rewrite(*(f"sessile.testing.{name}" for name in _REWRITTEN))
@@ -19,6 +23,23 @@ _STORE, _CAPABILITY = "sessile.store", "sessile.capability"  # properties of a t
 _FINDINGS = "sessile-findings"
 _FULL = 20  # times as long a heavy test may take under --full
 _HANGS = 2  # tests that hang, after which no other of the store is run
+
+
+@pytest.fixture
+def sessile_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty store, for one test. Sessions and agents that name no store lie there meanwhile, too."""
+    url = (tmp_path / "sessile-sessions").as_uri()
+    monkeypatch.setenv("SESSILE_STORE", url)
+    return url
+
+
+@pytest.fixture
+def sessile_session(sessile_store: str) -> Iterator[Session]:
+    """A session in the store `sessile_store`, closed at the end. Give it an agent: `session.agent = Agent(model=…)`."""
+    from sessile.session import Session
+
+    with Session(store=sessile_store) as session:
+        yield session
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,353 @@
+"""Models: whichever way one answers, whole or in pieces, blocking or async, the reply is the same; and what it took is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.faces import FACES, opener
+
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, Usage
+from sessile.errors import InvalidMessage, ModelError, TurnInterrupted
+from sessile.models import Message, Request, TokenUsage
+from sessile.testing import ScriptedModel
+
+USAGE: TokenUsage = {"input_tokens": 12, "output_tokens": 3, "cached_tokens": 4, "reasoning_tokens": 1, "model": "m-1"}
+CALL = {"id": "c1", "name": "look", "arguments": {"where": "here"}}
+
+
+def look(where: str) -> str:
+    return f"it is {where}"
+
+
+class Whole:
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def generate(self, request: Request) -> Any:
+        for piece in self.answer if request.emit is not None else ():
+            if isinstance(piece, str):
+                request.emit(piece)
+        said: dict[str, Any] = {"content": "".join(piece for piece in self.answer if isinstance(piece, str))}
+        for piece in self.answer:
+            if isinstance(piece, dict):
+                said = {**said, **piece}
+        return said
+
+
+class AsyncWhole(Whole):
+    async def generate(self, request: Request) -> Any:
+        return super().generate(request)
+
+
+class Yields(Whole):
+    def generate(self, request: Request) -> Iterator[Any]:
+        yield from self.answer
+
+
+class Returns(Whole):
+    """Its last piece is what it returns."""
+
+    def generate(self, request: Request) -> Iterator[Any]:
+        *pieces, last = self.answer
+        yield from pieces
+        return last
+
+
+class AsyncYields(Whole):
+    async def generate(self, request: Request) -> AsyncIterator[Any]:
+        for piece in self.answer:
+            await asyncio.sleep(0)
+            yield piece
+
+
+class Later(Whole):
+    """What is awaited is a generator."""
+
+    async def generate(self, request: Request) -> Any:
+        return AsyncYields(self.answer).generate(request)
+
+
+MODELS = (Whole, AsyncWhole, Yields, Returns, AsyncYields, Later)
+Opener = Callable[..., Any]
+
+
+@pytest.fixture(params=FACES)
+def open_session(request: pytest.FixtureRequest) -> Iterator[Opener]:
+    with closing(asyncio.new_event_loop()) as loop:
+
+        def open_session(model: Any, **options: Any) -> Any:
+            session_opener = opener(request.param, loop)
+            return session_opener("s", store=MemorySessionStore(), agent=Agent(model=model, tools=[look]), **options)
+
+        yield open_session
+
+
+def said(session: Any) -> list[tuple[Any, ...]]:
+    return [(m.role, m.content, m.metadata, [call["name"] for call in m.tool_calls]) for m in session.messages]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_reply_is_the_same_whichever_way_it_is_given(open_session: Opener, model: Any, streaming: bool) -> None:
+    session = open_session(model(["Hel", "", "lo", {"metadata": {"usage": USAGE, "mood": "good"}}]))
+    if streaming:
+        assert [piece for piece in session.stream("hi") if piece] == ["Hel", "lo"]
+    else:
+        assert session.chat("hi") == "Hello"
+    assert said(session) == [("user", "hi", {}, []), ("assistant", "Hello", {"usage": USAGE, "mood": "good"}, [])]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_calls_are_made(open_session: Opener, model: Any) -> None:
+    class Both:
+        asked = 0
+
+        def generate(self, request: Request) -> Any:
+            Both.asked += 1
+            pieces = ["Let me look.", {"tool_calls": [CALL]}] if Both.asked == 1 else ["There", {}]
+            return model(pieces).generate(request)
+
+    session = open_session(Both())
+    assert list(session.stream("where?")) == ["Let me look.", "There"]
+    assert [row[1:2] + row[3:] for row in said(session)] == [
+        ("where?", []),
+        ("Let me look.", ["look"]),
+        ("it is here", []),
+        ("There", []),
+    ]
+
+
+def test_what_is_said_twice(open_session: Opener) -> None:
+    pieces = [
+        "draft",
+        {"tool_calls": [CALL], "metadata": {"usage": {"input_tokens": 5, "output_tokens": 1}, "a": 1}},
+        {"tool_calls": [{**CALL, "id": "c2"}], "metadata": {"usage": {"output_tokens": 9}, "b": 2}},
+        {"content": "final"},
+    ]
+    session = open_session(ScriptedModel(pieces, "done"))
+    assert session.chat("hi") == "done"
+    first = session.messages[1]
+    assert (first.content, [call["id"] for call in first.tool_calls]) == ("final", ["c1", "c2"])
+    assert first.metadata == {"usage": {"input_tokens": 5, "output_tokens": 9}, "a": 1, "b": 2}
+    assert [m.tool_call_id for m in session.messages[2:4]] == ["c1", "c2"]
+
+
+class Breaks:
+    """It fails the first time."""
+
+    asked = 0
+
+    def pieces(self) -> Iterator[Any]:
+        self.asked += 1
+        if self.asked > 1:
+            yield "again"
+            return
+        yield "Hel"
+        yield {"metadata": {"usage": {"input_tokens": 7}}}
+        yield "lo"
+        raise ValueError("gone")
+
+    def generate(self, request: Request) -> Any:
+        return self.pieces()
+
+
+class AsyncBreaks(Breaks):
+    async def generate(self, request: Request) -> AsyncIterator[Any]:
+        for piece in self.pieces():
+            yield piece
+
+
+@pytest.mark.parametrize("model", [Breaks, AsyncBreaks])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_one_that_fails_in_mid_stream(open_session: Opener, model: Any, streaming: bool) -> None:
+    session = open_session(model())
+    with pytest.raises(ValueError, match="gone"):
+        list(session.stream("hi")) if streaming else session.chat("hi")
+    kept = [("assistant", "Hello", {"interrupted": True, "usage": {"input_tokens": 7}}, [])] if streaming else []
+    assert said(session) == [("user", "hi", {}, []), *kept]
+    assert session.usage().input_tokens == (7 if streaming else 0)
+    assert session.chat("hi") == "again"
+    assert [row[0] for row in said(session)] == ["user", "assistant"] + ["user", "assistant"] * streaming
+
+
+@pytest.mark.parametrize(
+    "piece", [None, 5, b"x", ["nested"], {"role": "user", "content": "x"}, {"metadata": 5}, {"tool_calls": 5}]
+)
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("model", [Yields, Returns, AsyncYields])
+def test_a_piece_that_is_none_is_refused(open_session: Opener, model: Any, piece: Any, streaming: bool) -> None:
+    if model is Returns and piece is None:
+        piece = 7  # a generator that returns nothing returns None
+    session = open_session(model(["Hel", piece]))
+    with pytest.raises(ModelError, match="a model yields pieces of text, and dicts"):
+        list(session.stream("hi")) if streaming else session.chat("hi")
+    assert [row[:2] for row in said(session)] == [("user", "hi"), *([("assistant", "Hel")] * streaming)]
+
+
+@pytest.mark.parametrize("model", [Yields, AsyncYields])
+def test_metadata_that_cannot_be_stored_is_refused_at_once(open_session: Opener, model: Any) -> None:
+    session = open_session(model(["Hel", {"metadata": {"usage": {1: object()}}}, "lo"]))
+    with pytest.raises(InvalidMessage, match="metadata"):
+        list(session.stream("hi"))
+    assert said(session)[1:] == [("assistant", "Hel", {"interrupted": True}, [])]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_reader_that_leaves_closes_the_generator(kind: str) -> None:
+    ended: list[str] = []
+
+    class Endless:
+        def generate(self, request: Request) -> Any:
+            return self.plain() if kind == "sync" else self.awaited()
+
+        def plain(self) -> Iterator[str]:
+            try:
+                while True:
+                    yield "word "
+            finally:
+                ended.append("sync")
+
+        async def awaited(self) -> AsyncIterator[str]:
+            try:
+                while True:
+                    await asyncio.sleep(0)
+                    yield "word "
+            finally:
+                ended.append("async")
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Endless()))
+    for number, _ in enumerate(session.stream("go")):
+        if number == 3:
+            break
+    assert ended == [kind]
+    assert session.messages[-1].metadata == {"interrupted": True}
+
+
+def test_an_async_reader_that_leaves_closes_the_generator() -> None:
+    ended = asyncio.Event()
+
+    class Endless:
+        def generate(self, request: Request) -> Iterator[str]:
+            try:
+                while True:
+                    yield "word "
+            finally:
+                loop.call_soon_threadsafe(ended.set)
+
+    async def main() -> list[Message]:
+        session = AsyncSession("s", store=MemorySessionStore(), agent=Agent(model=Endless()))
+        async with aclosing(session.stream("go")) as pieces:
+            async for _ in pieces:
+                break
+        await asyncio.wait_for(ended.wait(), 10)
+        return await session.messages
+
+    with closing(asyncio.new_event_loop()) as loop:
+        messages = loop.run_until_complete(main())
+    assert [m.metadata for m in messages] == [{}, {"interrupted": True}]
+
+
+# -- what it took
+
+
+def test_usage_is_summed_up_by_model(open_session: Opener) -> None:
+    session = open_session(ScriptedModel("one", "two", usage=USAGE))
+    assert session.usage() == Usage()
+    session.chat("hi")
+    session.add_message("assistant", "of nobody")
+    session.add_message("assistant", "other", usage={"output_tokens": 5})
+    session.chat("hi again")
+    usage = session.usage()
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens) == (24, 11, 8, 2)
+    assert (usage.total_tokens, usage.replies, usage.unreported) == (35, 4, 1)
+    assert {name: (of.input_tokens, of.output_tokens, of.replies) for name, of in usage.by_model.items()} == {
+        "m-1": (24, 6, 2),
+        "": (0, 5, 1),
+    }
+
+
+def test_what_was_taken_back_was_paid_for(open_session: Opener) -> None:
+    session = open_session(ScriptedModel("one", "two", "three", usage=USAGE))
+    session.chat("first")
+    session.chat("second")
+    fork = session.fork(2, "fork")
+    session.revert(2)
+    session.chat("third")
+    assert (session.usage().input_tokens, session.usage(reverted=True).input_tokens) == (24, 36)
+    assert (fork.usage().input_tokens, fork.usage(reverted=True).input_tokens) == (12, 12)
+    session.clear()
+    assert (session.usage().replies, session.usage(reverted=True).replies) == (0, 3)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                name: st.one_of(st.integers(0, 10**6), st.integers(-5, -1), st.booleans(), st.text(max_size=3), st.none())
+                for name in ("input_tokens", "output_tokens", "cached_tokens", "model", "other")
+            },
+        ),
+        max_size=6,
+    )
+)
+def test_what_cannot_be_summed_up_is_unreported(usages: list[dict[str, Any]]) -> None:
+    session = Session("s", store=MemorySessionStore())
+    for usage in usages:
+        session.add_message("assistant", "x", {"usage": usage})
+    names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    good = [
+        usage
+        for usage in usages
+        if usage.keys() & {*names} and all(usage.get(n) is None or (type(usage[n]) is int and usage[n] >= 0) for n in names)
+    ]
+    found = session.usage()
+    assert (found.replies, found.unreported) == (len(usages), len(usages) - len(good))
+    assert found.input_tokens == sum(usage.get("input_tokens") or 0 for usage in good)
+    assert sum(of.output_tokens for of in found.by_model.values()) == found.output_tokens
+
+
+# -- a model for tests
+
+
+def test_a_script_is_followed_and_what_was_asked_is_known(open_session: Opener) -> None:
+    model = ScriptedModel(
+        "Hello there", {"tool_calls": [CALL]}, lambda request: request.messages[-1].text.upper(), ValueError("no")
+    )
+    session = open_session(model)
+    assert list(session.stream("one")) == ["Hello ", "there"]
+    assert session.chat("two") == "IT IS HERE"
+    with pytest.raises(ValueError, match="no"):
+        session.chat("three")
+    assert model.remaining == 0
+    with pytest.raises(AssertionError, match="the script has 4 replies, and was asked once more, for 'four': add one"):
+        session.chat("four")
+    assert [request.messages[-1].content for request in model.requests] == ["one", "two", "it is here", "three"]
+    assert [tool.name for tool in model.requests[0].tools] == ["look"]
+
+
+def test_the_fixtures_give_a_store_of_its_own(sessile_store: str, sessile_session: Session) -> None:
+    sessile_session.agent = Agent(model=ScriptedModel("Hi"))
+    assert sessile_session.chat("Hello") == "Hi"
+    elsewhere = Session("by default")
+    elsewhere.add_message("user", "x")
+    with SessionManager(sessile_store) as manager:
+        assert {header.session_id for header in manager.each()} == {sessile_session.session_id, "by default"}
+
+
+def test_another_test_has_another_store(sessile_store: str) -> None:
+    assert not [*SessionManager().each()]
+
+
+def test_an_interruption_passes_through(open_session: Opener) -> None:
+    assert issubclass(TurnInterrupted, Exception)
+    session = open_session(ScriptedModel(["one", TurnInterrupted("enough")]))
+    with pytest.raises(TurnInterrupted):
+        list(session.stream("hi"))
+    assert session.messages[-1].metadata == {"interrupted": True}

@@ -1,0 +1,212 @@
+"""Messages in OpenAI's forms: what its client takes and returns, there and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types.responses import FunctionToolParam, Response, ResponseInputParam
+from pydantic import TypeAdapter
+
+from sessile import Agent, MemorySessionStore, Message, Session, tool
+from sessile.errors import InvalidMessage
+from sessile.models import Request, to_openai
+
+CHAT_MESSAGE: TypeAdapter[Any] = TypeAdapter(ChatCompletionMessageParam)
+RESPONSE_INPUT: TypeAdapter[Any] = TypeAdapter(ResponseInputParam)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+SOME = TEXT.filter(bool)
+TEXT_PART = st.builds(lambda text: {"type": "text", "text": text}, SOME)
+USER_PART = st.one_of(
+    TEXT_PART,
+    st.builds(lambda name: {"type": "image_url", "image_url": {"url": f"https://x/{name}"}}, st.just("a.png")),
+    st.just({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}}),
+    st.just({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}}),
+)
+REFUSAL = st.builds(lambda text: {"type": "refusal", "refusal": text}, SOME)
+REASONING = st.builds(lambda text: {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text}]}, SOME)
+VALUES = st.one_of(st.none(), st.integers(-(2**53), 2**53), TEXT, st.lists(st.booleans(), max_size=2))
+ARGUMENTS = st.dictionaries(SOME, VALUES, max_size=2)
+ANSWER = st.one_of(TEXT, st.lists(st.one_of(TEXT_PART, REFUSAL), min_size=1, max_size=2))
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """What was said: as models and users say it, calls answered in order."""
+    found: list[dict[str, Any]] = []
+    if draw(st.booleans()):
+        found.append({"role": "system", "content": draw(st.one_of(TEXT, st.lists(TEXT_PART, min_size=1, max_size=2)))})
+    for number in range(draw(st.integers(0, 3))):
+        found.append({"role": "user", "content": draw(st.one_of(TEXT, st.lists(USER_PART, min_size=1, max_size=3)))})
+        if draw(st.booleans()):
+            calls = [
+                {"id": f"c{number}-{index}", "name": draw(st.sampled_from(["look", "find"])), "arguments": draw(ARGUMENTS)}
+                for index in range(draw(st.integers(1, 3)))
+            ]
+            found.append({"role": "assistant", "content": draw(st.one_of(st.none(), SOME)), "tool_calls": calls})
+            results = st.one_of(TEXT, st.lists(TEXT_PART, min_size=1, max_size=2))
+            found += [
+                {"role": "tool", "content": draw(results), "tool_call_id": call["id"], "name": call["name"]} for call in calls
+            ]
+        found.append({"role": "assistant", "content": draw(ANSWER)})
+    return found
+
+
+def session_of(messages: list[dict[str, Any]]) -> Session:
+    session = Session("s", store=MemorySessionStore())
+    session.add_messages(messages)
+    return session
+
+
+def bare(messages: list[Message]) -> list[dict[str, Any]]:
+    return [{name: said[name] for name in said if name not in ("id", "timestamp", "metadata")} for said in messages]
+
+
+@given(turns())
+@example([{"role": "assistant", "content": "", "tool_calls": [{"id": "1", "name": "f", "arguments": {}}]}])
+def test_there_and_back_for_chat_completions(messages: list[dict[str, Any]]) -> None:
+    session = session_of(messages)
+    sent = session.to_openai()
+    for said in sent:
+        CHAT_MESSAGE.validate_python(said)
+    assert bare(session_of(sent).messages) == bare(session.messages)
+    assert session.to_openai(2) == sent[-2:]
+
+
+@given(turns(), st.lists(REASONING, max_size=1))
+def test_there_and_back_for_responses(messages: list[dict[str, Any]], reasoning: list[dict[str, Any]]) -> None:
+    for said in messages:
+        if said["role"] == "assistant" and isinstance(said["content"], list):
+            said["content"] = [*reasoning, *said["content"]]
+    session = session_of(messages)
+    sent = session.to_openai(api="responses")
+    typed = [item for item in sent if item.get("role") != "assistant" or isinstance(item["content"], str)]
+    RESPONSE_INPUT.validate_python(typed)  # an answer's parts have a type only with an id that the API gave
+    back = session_of(sent)
+    assert bare(back.messages) == bare(session.messages)
+    assert back.to_openai(api="responses") == sent
+
+
+def test_text_that_was_no_json_is_sent_as_the_model_wrote_it() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1'}}
+    session = session_of([{"role": "assistant", "content": None, "tool_calls": [call]}])
+    assert session.to_openai()[0]["tool_calls"] == [call]
+    assert session.to_openai(api="responses")[0]["arguments"] == '{"a": 1'
+
+
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-x-2026",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi", "refusal": None}}],
+    "usage": {
+        "prompt_tokens": 10,
+        "completion_tokens": 4,
+        "total_tokens": 14,
+        "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    },
+}
+OUTPUT: list[dict[str, Any]] = [
+    {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+    {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "Let me look", "annotations": []}],
+    },
+    {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "look", "arguments": '{"where": "x"}'},
+    {"type": "function_call", "id": "fc_2", "call_id": "c2", "name": "look", "arguments": '{"where": "y"}'},
+]
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "model": "gpt-x-2026",
+    "output": OUTPUT,
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": {
+        "input_tokens": 10,
+        "output_tokens": 4,
+        "total_tokens": 14,
+        "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 2},
+    },
+}
+USAGE = {"input_tokens": 10, "output_tokens": 4, "cached_tokens": 3, "reasoning_tokens": 2, "model": "gpt-x-2026"}
+
+
+def test_a_model_may_return_what_the_client_returned() -> None:
+    asked: list[Request] = []
+
+    class Client:
+        def generate(self, request: Request) -> Any:
+            asked.append(request)
+            if len(asked) == 1:
+                return Response.model_validate(RESPONSE)
+            return ChatCompletion.model_validate(COMPLETION)
+
+    def look(where: str) -> str:
+        """Look somewhere."""
+        return f"nothing at {where}"
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Client(), tools=[look]))
+    assert session.chat("where?") == "Hi"
+    _, first, *results, last = session.messages
+    assert [call["id"] for call in first.tool_calls] == ["c1", "c2"]
+    assert (first.text, first.content[0]["encrypted_content"]) == ("Let me look", "x")
+    assert first.metadata == last.metadata == {"usage": USAGE}
+    assert [(m.text, m.name) for m in results] == [("nothing at x", "look"), ("nothing at y", "look")]
+    assert session.usage().by_model["gpt-x-2026"].total_tokens == 28
+    for api, keyword in (("chat", "messages"), ("responses", "input")):
+        body = asked[0].to_openai(api)  # type: ignore[arg-type]
+        assert [*body] == [keyword, "tools"]
+        kind: Any = ChatCompletionToolParam if api == "chat" else FunctionToolParam
+        TypeAdapter(kind).validate_python(body["tools"][0])
+    assert to_openai(asked[1].messages, "responses")[1]["type"] == "reasoning"
+
+
+def test_the_items_of_a_response_are_one_message() -> None:
+    response = Response.model_validate(RESPONSE)
+    for items in (OUTPUT, response.output):
+        (said,) = session_of([*items]).messages
+        assert (said.role, said.text, said.id, len(said.tool_calls)) == ("assistant", "Let me look", "msg_1", 2)
+        (first, *_) = session_of([*items]).to_openai(api="responses")
+        assert first["type"] == "reasoning"
+        assert session_of([*items]).to_openai()[0]["content"] == [{"type": "text", "text": "Let me look"}]
+
+
+def test_a_refusal_is_what_was_said() -> None:
+    refused = {**COMPLETION["choices"][0]["message"], "content": None, "refusal": "I cannot"}  # type: ignore[index]
+    session = session_of([refused])
+    assert session.messages[0].text == "I cannot"
+    assert session.to_openai()[0]["content"] == [{"type": "refusal", "refusal": "I cannot"}]
+
+
+def test_what_is_no_message_is_refused() -> None:
+    session = session_of([])
+    for item, why in (
+        ({"type": "computer_call", "call_id": "c"}, "an item of type 'computer_call' is no message"),
+        ({"object": "chat.completion.chunk", "choices": []}, "an object 'chat.completion.chunk' is no answer"),
+        ({"object": "response"}, "an object 'response' is no answer"),
+        ({"object": "chat.completion", "choices": []}, "an object 'chat.completion' is no answer"),
+    ):
+        with pytest.raises(InvalidMessage, match=why):
+            session.add_messages([("user", "x"), item])
+    assert session.message_count == 0
+
+
+def test_a_tool_says_what_it_takes() -> None:
+    @tool(name="find")
+    def find(text: str, limit: int = 3) -> str:
+        """Find something."""
+        return text
+
+    assert find.to_openai()["function"]["name"] == find.to_openai("responses")["name"] == "find"
