@@ -91,6 +91,20 @@ def test_list_show_start_resume_delete(url: str) -> None:
     assert json_of("session", "list", "--store", url) == []
 
 
+def test_what_a_conversation_took_is_shown(url: str) -> None:
+    session = Session("took", store=url)
+    session.add_message("user", "hi")
+    assert "tokens:" not in sessile("session", "show", "took", "--store", url).stdout
+    session.add_message(
+        "assistant", "hello", usage={"input_tokens": 1204, "output_tokens": 93, "cached_tokens": 800, "model": "m"}
+    )
+    session.add_message("assistant", "of nobody")
+    shown = sessile("session", "show", "took", "--store", url).stdout
+    assert "tokens:        1,204 in (800 cached), 93 out; 1 of 2 replies did not say\n" in shown
+    usage = json_of("session", "show", "took", "--store", url)["usage"]
+    assert (usage["input_tokens"], usage["by_model"]["m"]["output_tokens"]) == (1204, 93)
+
+
 def test_delete_takes_the_session_that_was_shown(url: str) -> None:
     manager = SessionManager(url)
     for again in (False, True):

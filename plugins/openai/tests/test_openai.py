@@ -56,6 +56,16 @@ def test_chat_and_stream(url: str) -> None:
     pieces = list(session.stream("Tell me about Paris."))
     assert len(pieces) > 5
     assert session.messages[-1].content == "".join(pieces)
+    first, second = [m.metadata["usage"] for m in session.messages if m.role == "assistant"]
+    assert 0 < first["input_tokens"] < second["input_tokens"]
+    assert 0 < second["output_tokens"] <= 24
+    assert session.usage().total_tokens == sum(u["input_tokens"] + u["output_tokens"] for u in (first, second))
+
+
+def test_a_server_that_is_asked_for_no_usage_reports_none(url: str) -> None:
+    session = session_with(url, stream_options={"include_usage": False}, max_tokens=4)
+    assert list(session.stream("Hello"))
+    assert session.usage().unreported == 1
 
 
 def test_in_an_event_loop_many_at_once(url: str) -> None:

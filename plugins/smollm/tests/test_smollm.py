@@ -59,6 +59,9 @@ def test_it_chats_and_streams(model: SmolLM) -> None:
     pieces = list(session.stream("Hello, tell me something nice."))
     assert len(pieces) > 3
     assert "".join(pieces).strip() == session.messages[-1].content
+    usage = session.usage()
+    assert (usage.output_tokens, usage.unreported, [*usage.by_model]) == (12, 0, ["SmolLM2-135M-Instruct.Q4_1"])
+    assert usage.input_tokens > 10
 
 
 def test_it_answers_in_an_event_loop(model: SmolLM) -> None:

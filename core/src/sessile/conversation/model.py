@@ -114,6 +114,10 @@ class Usage:
         """input_tokens and output_tokens."""
         return self.input_tokens + self.output_tokens
 
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers by their names, as JSON values."""
+        return attrs.asdict(self)
+
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Usage:
         """The usage of these messages."""

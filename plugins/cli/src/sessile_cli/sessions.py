@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sessile import Usage
 from sessile.errors import CorruptStore, SessionNotFound
 from sessile.store import STATUSES
 from sessile_cli.chat import converse
@@ -96,16 +97,26 @@ def resume(session_id: str, user: str | None, store: str | None, model: str | No
 def show(session_id: str, user: str | None, store: str | None, limit: int | None, as_json: bool) -> None:
     """Show what is known of a session, and its messages."""
     found = existing(session_id, user, store)
-    context, history = found.get_context(), found.get_history(limit)
+    context, history, usage = found.get_context(), found.get_history(limit), found.usage()
     if as_json:
-        print_json({**context, "messages": [message_json(said) for said in history]})
+        print_json({**context, "usage": usage.to_dict(), "messages": [message_json(said) for said in history]})
         return
     for name in ("session_id", "user_id", "title", "status", "created_at", "updated_at", "message_count"):
         say(f"{name + ':':15}{one_line(str(context[name]))}")
+    if usage.replies > usage.unreported:
+        say(f"{'tokens:':15}{_tokens(usage)}")
     for said in history:
         marks = " [open]" if said.open else " [interrupted]" if said.metadata.get("interrupted") else ""
         text = content_of(said).replace("\n", "\n  ")  # indented, so that no text looks like another message
         say(f"\n{said.role}{marks}\n  {text}")
+
+
+def _tokens(usage: Usage) -> str:
+    """What the replies took, on one line: "1,204 in (800 cached), 93 out; 1 of 7 replies did not say"."""
+    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    reasoning = f" ({usage.reasoning_tokens:,} for reasoning)" if usage.reasoning_tokens else ""
+    missing = f"; {usage.unreported:,} of {usage.replies:,} replies did not say" if usage.unreported else ""
+    return f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out{reasoning}{missing}"
 
 
 @session.command()

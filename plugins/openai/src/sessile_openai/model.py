@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
-from sessile import Message
 from sessile.errors import ModelError
-from sessile.models import Request, Tool, background, on_background, to_json
+from sessile.models import Request, background, on_background, token_usage
 
 DEFAULT = "gpt-4o-mini"
 
@@ -52,10 +50,7 @@ class OpenAIModel:
     async def _generate(self, request: Request) -> dict[str, Any]:
         import openai
 
-        body: dict[str, Any] = {"model": self.model, "messages": to_openai(request.messages)}
-        if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
-        body.update({**self.options, **request.options})
+        body: dict[str, Any] = {"model": self.model, **request.to_openai(), **self.options, **request.options}
         try:
             client = self._clients.get(os.getpid())
             if client is None:
@@ -65,7 +60,8 @@ class OpenAIModel:
             completions = client.chat.completions
             if request.emit is None:
                 answer = await completions.create(**body)
-                return _reply(answer.choices[0].message.model_dump())
+                return _reply(answer)
+            body.setdefault("stream_options", {"include_usage": True})
             return await _streamed(await completions.create(**body, stream=True), request)
         except openai.AuthenticationError as error:
             raise ModelError(f"{self.model} refused the key: set OPENAI_API_KEY or pass api_key= ({error})") from error
@@ -81,47 +77,31 @@ async def _streamed(chunks: Any, request: Request) -> dict[str, Any]:
     """The whole message from its pieces, each handed on as it arrives; the connection is closed whatever happens."""
     text: list[str] = []
     calls: dict[int, dict[str, Any]] = {}
+    usage: dict[str, Any] = {}
     async with chunks:
         async for chunk in chunks:
+            usage = _usage(chunk) or usage
             delta = chunk.choices[0].delta if chunk.choices else None
             if delta is None:
                 continue
-            if delta.content:
-                request.emit(delta.content)
-                text.append(delta.content)
+            if piece := delta.content or delta.refusal:
+                request.emit(piece)
+                text.append(piece)
             for part in delta.tool_calls or ():
                 call = calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
                 call["id"] += part.id or ""
                 call["name"] += part.function.name or "" if part.function else ""
                 call["arguments"] += part.function.arguments or "" if part.function else ""
-    return {"content": "".join(text), "tool_calls": [calls[index] for index in sorted(calls)]}
+    return {"content": "".join(text), "tool_calls": [calls[index] for index in sorted(calls)], "metadata": usage}
 
 
-def _reply(message: dict[str, Any]) -> dict[str, Any]:
-    return {"content": message.get("content") or "", "tool_calls": message.get("tool_calls") or []}
+def _reply(answer: Any) -> dict[str, Any]:
+    message = answer.choices[0].message.model_dump()
+    content = message.get("content") or message.get("refusal") or ""
+    return {"content": content, "tool_calls": message.get("tool_calls") or [], "metadata": _usage(answer)}
 
 
-def to_openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages in the API's own form."""
-    return [_message(said) for said in messages]
-
-
-def _message(said: Message) -> dict[str, Any]:
-    sent: dict[str, Any] = {"role": said.role, "content": said.content}
-    if said.tool_calls:
-        sent["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["name"], "arguments": to_json(call["arguments"])},
-            }
-            for call in said.tool_calls
-        ]
-    if said.role == "tool":
-        sent["tool_call_id"] = said.tool_call_id
-    return sent
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function}
+def _usage(answer: Any) -> dict[str, Any]:
+    """What an answer, or the last of its chunks, says of the tokens it took, as metadata."""
+    usage = token_usage(answer.usage.model_dump(), answer.model) if answer.usage is not None else {}
+    return {"usage": usage} if usage else {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from sessile import Message
 from sessile.errors import ModelError
-from sessile.models import Request
+from sessile.models import Request, token_usage
 from sessile_smollm import notes
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -37,7 +37,7 @@ class SmolLM:
         self._server: Any = None
         self._lock = threading.Lock()
 
-    def generate(self, request: Request) -> str:
+    def generate(self, request: Request) -> dict[str, Any]:
         """Answer the last message: from notes of what the user said where it asks for that, else as plain chat.
 
         `ModelError` where there are tools, which this model cannot call.
@@ -57,15 +57,18 @@ class SmolLM:
         messages = [*plain, {"role": "user", "content": current.text}]
         return self._complete(messages, request, {"repeat_penalty": 1.2, "stop": ["\n\n"]})
 
-    def _complete(self, messages: list[dict[str, str]], request: Request, extra: dict[str, Any]) -> str:
-        body = {"messages": messages, "max_tokens": 100, "temperature": 0, **extra, **request.options, "stream": True}
+    def _complete(self, messages: list[dict[str, str]], request: Request, extra: dict[str, Any]) -> dict[str, Any]:
+        body = {"messages": messages, "max_tokens": 100, "temperature": 0, **extra, **request.options}
+        body.update(stream=True, stream_options={"include_usage": True})
         pieces: list[str] = []
+        usage: dict[str, Any] = {}
         failed: list[BaseException] = []
 
         def receive(chunk: dict[str, Any]) -> bool:  # True stops the model
             try:
                 if "error" in chunk:
                     raise ModelError(f"the embedded model failed: {chunk['error']}")
+                usage.update(token_usage(chunk.get("usage"), self.path.stem))
                 piece = chunk["choices"][0]["delta"].get("content") if chunk.get("choices") else None
                 if piece:
                     if request.emit is not None:
@@ -82,7 +85,7 @@ class SmolLM:
             raise ModelError(f"the embedded model refused the prompt: {error}") from error
         if failed:
             raise failed[0]
-        return "".join(pieces).strip()
+        return {"content": "".join(pieces).strip(), "metadata": {"usage": usage} if usage else {}}
 
     def _loaded(self) -> Any:
         with self._lock:
