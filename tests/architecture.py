@@ -23,7 +23,7 @@ LAZY = {
     ("sessile.sessions", "sessile"): "importing sessile costs nothing",
     ("sessile.drive.faces", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.drive.faces", "sessile.drive.threads"): "a blocking program needs no asyncio",
-    ("sessile.session.agent", "sessile.session"): "an agent opens a session of its own",
+    ("sessile.session.agents.agent", "sessile.session"): "an agent opens a session of its own",
     ("sessile.testing.plugin", "sessile.session"): "pytest loads the plugin in every run",
     ("sessile.testing.limits", "sessile.store.waist"): "pytest loads the plugin in every run",
 }

@@ -84,7 +84,7 @@ TAKES: dict[str, frozenset[str]] = {
             "SpeaksIn",
             "RemoteHandle",
             "Speaker",
-            "Agent",
+            "AnyAgent",
             "Message",
             "Handle",
             "Literal",

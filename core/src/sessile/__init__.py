@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from sessile.session import Session as Session
     from sessile.session.adapters import AdapterFace as AdapterFace
     from sessile.session.adapters import both_faces as both_faces
-    from sessile.session.agent import Agent as Agent
-    from sessile.session.agent import MemoryConfig as MemoryConfig
-    from sessile.session.agent import Result as Result
-    from sessile.session.agent import Runner as Runner
+    from sessile.session.agents.agent import Agent as Agent
+    from sessile.session.agents.agent import AsyncAgent as AsyncAgent
+    from sessile.session.agents.config import MemoryConfig as MemoryConfig
+    from sessile.session.agents.runner import Result as Result
+    from sessile.session.agents.runner import Runner as Runner
     from sessile.session.live.exclusive import Lease as Lease
     from sessile.session.live.remote import RemoteHandle as RemoteHandle
     from sessile.session.managing.manager import AsyncSessionManager as AsyncSessionManager
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AdapterFace": "session.adapters",
-    "Agent": "session.agent",
+    "Agent": "session.agents.agent",
+    "AsyncAgent": "session.agents.agent",
     "AsyncSession": "session",
     "AsyncSessionManager": "session.managing.manager",
     "Committed": "engine.history",
@@ -54,7 +56,7 @@ _HOMES = {
     "Header": "log.header",
     "Hit": "session.managing.searching",
     "Lease": "session.live.exclusive",
-    "MemoryConfig": "session.agent",
+    "MemoryConfig": "session.agents.config",
     "MemorySessionStore": "store.memory",
     "Message": "conversation.messages",
     "Page": "store.waist",
@@ -64,8 +66,8 @@ _HOMES = {
     "RemoteHandle": "session.live.remote",
     "Report": "transfer.copying",
     "Request": "conversation.model",
-    "Result": "session.agent",
-    "Runner": "session.agent",
+    "Result": "session.agents.runner",
+    "Runner": "session.agents.runner",
     "Session": "session",
     "SessionManager": "session.managing.manager",
     "SessionStore": "store.documents",

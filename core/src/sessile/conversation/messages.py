@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, get_args
 
 from sessile.conversation.foreign import is_call, is_kept, joined, to_plain
 from sessile.drive.shown import shorten
@@ -14,10 +14,19 @@ from sessile.log.entries import Entry
 from sessile.log.ids import CONTROL, new_id
 from sessile.log.stamping import Draft
 
-ROLES = ("system", "user", "assistant", "tool")
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = get_args(Role)
 ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
 _NESTED = frozenset((dict, list))  # what can be changed in place
 _YEAR_10000 = 253_402_300_800  # seconds since 1970: later moments have no date
+
+
+class ToolCall(TypedDict):
+    """A model's call of a tool, as a message has it."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
 
 
 class Message(dict[str, Any]):
@@ -32,13 +41,40 @@ class Message(dict[str, Any]):
 
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            if name in _DEFAULTS:
-                return _DEFAULTS[name]()
-            raise AttributeError(f"this message has no {name!r}; it has {sorted(self)}") from None
+    if TYPE_CHECKING:
+        # fmt: off
+        @property
+        def role(self) -> Role: ...
+        @property
+        def content(self) -> str | list[Any] | None: ...
+        @property
+        def metadata(self) -> dict[str, Any]: ...
+        @property
+        def id(self) -> str | None: ...
+        @property
+        def timestamp(self) -> float | None: ...
+        @property
+        def turn(self) -> str | None: ...
+        @property
+        def open(self) -> bool: ...
+        @property
+        def tool_calls(self) -> list[ToolCall]: ...
+        @property
+        def tool_call_id(self) -> str | None: ...
+        @property
+        def name(self) -> str | None: ...
+        @property
+        def raw(self) -> str | None: ...
+        # fmt: on
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return self[name]
+            except KeyError:
+                if name in _DEFAULTS:
+                    return _DEFAULTS[name]()
+                raise AttributeError(f"this message has no {name!r}; it has {sorted(self)}") from None
 
     @property
     def text(self) -> str:
@@ -216,7 +252,7 @@ def as_messages(values: Iterable[Any]) -> list[Message]:
     """
     values = list(values)
     found: list[Message] = []
-    numbers: dict[str, int] = {}
+    numbers: dict[str | None, int] = {}
     called: dict[str, str] = {}
     for number, value in enumerate(values, 1):
         try:

@@ -37,6 +37,10 @@ class Check:
     wanted: str
 
 
+class Later:
+    """Beside a type, in `Annotated[type, Later]`: what takes the value checks it itself, and says better what is wrong."""
+
+
 Count = Annotated[int, Check(lambda value: value >= 0, "a whole number, 0 or more")]
 Positive = Annotated[int, Check(lambda value: value > 0, "a whole number, 1 or more")]
 Duration = Annotated[float, Check(lambda value: 0 < value <= threading.TIMEOUT_MAX, "a number of seconds above 0")]
@@ -176,7 +180,7 @@ def rule(hint: Any) -> tuple[Fits, str]:
         return _RULES[hint]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _annotated(rule(arguments[0])[0], arguments[1])
+        return _RULES[Any] if arguments[1] is Later else _annotated(rule(arguments[0])[0], arguments[1])
     if origin in (Union, types.UnionType):
         return _union([rule(argument) for argument in arguments])
     if origin is Literal:
@@ -184,13 +188,18 @@ def rule(hint: Any) -> tuple[Fits, str]:
     kind = origin or hint
     if kind in (collections.abc.Callable, type):
         return (callable, "a function") if kind is not type else (inspect.isclass, "a class")
-    if not isinstance(kind, type):  # a type variable
+    if not isinstance(kind, type) or _is_described(kind):  # a type variable; a protocol
         return _anything, "anything"
     if kind in (collections.abc.Mapping, dict):
         return _mapping(*(arguments or (Any, Any)))
     if kind in _COLLECTIONS:
         return _collection(kind, arguments[0] if arguments else Any)
     return _instance(kind)
+
+
+def _is_described(kind: type) -> bool:
+    """Is this a protocol, of which nobody can say whether a value is one?"""
+    return getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
 
 
 def _anything(_: object) -> bool:

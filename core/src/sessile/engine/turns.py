@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from sessile.conversation import context
-from sessile.conversation.messages import Message, as_messages, draft, from_entry, handed_out, message
+from sessile.conversation.messages import Message, ToolCall, as_messages, draft, from_entry, handed_out, message
 from sessile.conversation.model import Request
 from sessile.conversation.past import unanswered
 from sessile.conversation.tools import Tool, error_text, named, result_text
@@ -254,9 +254,9 @@ async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
     return built
 
 
-async def _run_tool(h: Handle, tools: dict[str, Tool], call: dict[str, JSON]) -> Message:
+async def _run_tool(h: Handle, tools: dict[str, Tool], call: ToolCall) -> Message:
     """Run a tool call. What goes wrong in it is the model's to hear: it becomes the result."""
-    name, arguments = call.get("name", ""), call.get("arguments") or {}
+    name, arguments = call["name"], call["arguments"]
     metadata = {}
     if name not in tools:
         result = f"Error: there is no tool {name!r}; there are: {', '.join(tools) or 'none'}"

@@ -164,7 +164,7 @@ async def edit(h: Handle, message: Message | str, content: JSON) -> Handle:
     fails, there is no fork.
     """
     header = await h.refresh_for_change()
-    _, entry = await find_message(h, header, message if isinstance(message, str) else message.id)
+    _, entry = await find_message(h, header, message if isinstance(message, str) else message.id or "")
     said = message_of(**{**entry.body, "content": content})  # before anything is stored
     child = await begin_fork(h, header, await before(h, header, entry.id), None, Change())
     try:

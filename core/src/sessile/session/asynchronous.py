@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -19,10 +19,11 @@ from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session.agent import Agent
-from sessile.session.base import BaseSession, as_method, names_of_verbs
+from sessile.session.agents.agent import AgentOptions, AnyAgent, AsyncAgent
+from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
+from sessile.session.verbs import Reading, as_method, names_of_verbs
 from sessile.transfer import archives, saving
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class AsyncSession(BaseSession):
     """
 
     _face = Awaiting
+    _agent_kind = AsyncAgent
 
     @classmethod
     def _opened(cls, handle: Handle) -> AsyncSession:
@@ -88,8 +90,8 @@ class AsyncSession(BaseSession):
     pop = awaited(replacing.pop)
     replace_tail = awaited(replacing.replace_tail)
     clear = awaited(replacing.clear)
-    messages = property(awaited(history.get_messages))
-    message_count = property(awaited(history.message_count))
+    messages = Reading(awaited(history.get_messages))
+    message_count = Reading(awaited(history.message_count))
     usage = awaited(history.usage)
     to_openai = awaited(history.to_openai)
 
@@ -97,13 +99,13 @@ class AsyncSession(BaseSession):
     commit = awaited(history.commit)
     append = awaited(history.append)
     entries = awaited(history.entries)
-    version = property(awaited(history.version))
+    version = Reading(awaited(history.version))
 
     # turns
     chat = awaited(turns.chat)
 
     def stream(
-        self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None
+        self, content: JSON, *, agent: AnyAgent | None = None, metadata: Mapping[str, JSON] | None = None
     ) -> AsyncIterator[str]:
         """As `chat`, but the reply comes in pieces as they arrive: `async for`. Leaving the loop ends the turn."""
         return streaming.astream(self._handle, message("user", content, metadata), agent=agent)
@@ -111,6 +113,12 @@ class AsyncSession(BaseSession):
     async def run_agent(self, name: str, content: JSON, *, metadata: Mapping[str, JSON] | None = None) -> str:
         """`chat` with one of `agents` by its name. `AgentNotFound` where there is none."""
         return await self.chat(content, agent=self._agent_named(name), metadata=metadata)
+
+    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Unpack[AgentOptions]) -> AsyncAgent:
+        """An agent that speaks in this session; the options of `sessile.AsyncAgent`. The first one becomes the session's."""
+        made = AsyncAgent(name, instructions, session=self, **options)
+        self._speaks_here(made)
+        return made
 
     # state
     get_state = awaited(state.get_state)
@@ -123,7 +131,7 @@ class AsyncSession(BaseSession):
     update_preference = awaited(state.update_preference)
     get_preference = awaited(state.get_preference)
     get_preferences = awaited(state.get_preferences)
-    state = property(awaited(write_through.get_state), write_through.refuse_state)
+    state = Reading(awaited(write_through.get_state), write_through.refuse_state)
 
     def watch(self, timeout: Seconds | None = None) -> AsyncIterator[Message]:
         """The messages that anybody adds after what this session has read, until nothing was said for `timeout` seconds.
@@ -136,14 +144,14 @@ class AsyncSession(BaseSession):
     # the session itself
     exists = awaited(lifecycle.exists)
     create = awaited(lifecycle.create)
-    metadata = property(awaited(write_through.get_metadata), write_through.refuse_metadata)
+    metadata = Reading(awaited(write_through.get_metadata), write_through.refuse_metadata)
     set_metadata = awaited(lifecycle.set_metadata)
     update_metadata = awaited(lifecycle.update_metadata)
-    title = property(awaited(lifecycle.get_title), write_through.refuse_title)
+    title = Reading(awaited(lifecycle.get_title), write_through.refuse_title)
     set_title = awaited(lifecycle.set_title)
-    status = property(awaited(lifecycle.get_status))
-    created_at = property(awaited(lifecycle.created_at))
-    updated_at = property(awaited(lifecycle.updated_at))
+    status = Reading(awaited(lifecycle.get_status))
+    created_at = Reading(awaited(lifecycle.created_at))
+    updated_at = Reading(awaited(lifecycle.updated_at))
     get_duration = awaited(lifecycle.get_duration)
     get_context = awaited(lifecycle.get_context)
     extract_topics = awaited(lifecycle.extract_topics)
@@ -161,7 +169,7 @@ class AsyncSession(BaseSession):
     fork = opening(forks.fork)
     edit = opening(forks.edit)
     regenerate = opening(forks.regenerate)
-    parent = property(awaited(forks.parent))
+    parent = Reading(awaited(forks.parent))
     children = awaited(forks.children)
     tree = awaited(forks.tree)
     merge = opening(merging.merge)

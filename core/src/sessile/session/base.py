@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar
 
 from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
@@ -22,7 +20,8 @@ from sessile.plugins.active import Plugins
 from sessile.plugins.discovery import with_extra
 from sessile.plugins.middleware import check
 from sessile.plugins.registry import refuse_untaken
-from sessile.session.agent import Agent, adapter_of
+from sessile.session.agents.agent import AnyAgent, BaseAgent
+from sessile.session.agents.config import adapter_of
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import find_store, share_store
@@ -36,8 +35,8 @@ class SessionOptions(TypedDict, total=False):
     """The keywords of `Session` that do not say which session it is, what is stored of it, or where it is kept."""
 
     app: str | None
-    agent: Agent | None
-    agents: Mapping[str, Agent] | None
+    agent: AnyAgent | None
+    agents: Mapping[str, AnyAgent] | None
     memory: Any
     knowledge: Any
     middleware: Sequence[Callable[..., Any]]
@@ -56,6 +55,7 @@ class BaseSession:
     """See `Session`."""
 
     _face: Callable[[], Face]
+    _agent_kind: type[BaseAgent]
     _names: Mapping[Callable[..., Any], str]  # of the verbs
     _plain: type[BaseSession]  # the face itself, of which users may have a subclass
     _other: Callable[[BaseSession], BaseSession]  # makes a view of a session in the other face (see `views.py`)
@@ -70,8 +70,8 @@ class BaseSession:
         app: str | None = None,
         store: Any = None,
         backend: str | None = None,
-        agent: Agent | None = None,
-        agents: Mapping[str, Agent] | None = None,
+        agent: AnyAgent | None = None,
+        agents: Mapping[str, AnyAgent] | None = None,
         memory: Any = None,
         knowledge: Any = None,
         middleware: Sequence[Callable[..., Any]] = (),
@@ -119,7 +119,7 @@ class BaseSession:
         self._handle.session, self._handle.adopt = self, self._another
         self._handle.release = release
         self._agent = agent
-        self.agents: dict[str, Agent] = dict(agents or {})
+        self.agents: dict[str, BaseAgent] = dict(agents or {})
         self._owner, self._view = self, None
         self._begin()
 
@@ -159,30 +159,29 @@ class BaseSession:
         return self._handle.closed
 
     @property
-    def agent(self) -> Agent:
+    def agent(self) -> BaseAgent:
         """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
         if self._agent is None:
             with self._handle.lock:
-                self._agent = self._agent or next(iter(self.agents.values()), None) or Agent(session=self._owner)
+                if self._agent is None:
+                    self._agent = next(iter(self.agents.values()), None) or self._owner._agent_kind(session=self._owner)
         return self._agent
 
     @agent.setter
-    def agent(self, agent: Agent) -> None:
+    def agent(self, agent: AnyAgent) -> None:
         self._agent = agent
 
-    def _agent_named(self, name: str) -> Agent:
+    def _agent_named(self, name: str) -> BaseAgent:
         if name not in self.agents:
             there = ", ".join(map(repr, self.agents)) or "none"
             raise AgentNotFound(f"there is no agent {name!r} in this session: pass the name of one that is in agents ({there})")
         return self.agents[name]
 
-    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Any) -> Agent:
-        """An agent that speaks in this session; the options of `sessile.Agent`. The first one becomes the session's."""
-        agent = Agent(name, instructions, session=self, **options)
-        self.agents.setdefault(name, agent)
+    def _speaks_here(self, agent: BaseAgent) -> None:
+        """Take an agent that was made in this session among its agents; the first becomes the session's."""
+        self.agents.setdefault(agent.name, agent)
         if self._agent is None:
             self._agent = agent
-        return agent
 
     @classmethod
     def verbs(cls) -> tuple[str, ...]:
@@ -296,52 +295,3 @@ def _check_knowledge(knowledge: Any, agents: Iterable[Any]) -> None:
         given = getattr(agent, "knowledge", None)
         if given is not None and given is not knowledge:
             raise InvalidInput("knowledge is the session's where an agent speaks in one: pass it to the Session")
-
-
-def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None) -> None:
-    """Let a face's method say which verb it is, and have its signature, with `self` for the handle. returned: its result."""
-    signature = _signature(verb)
-    method.verb = verb
-    vars(method).pop("__wrapped__", None)  # else `inspect` takes a blocking method for an async function
-    method.__signature__ = signature if returned is None else signature.replace(return_annotation=returned)
-
-
-@functools.cache
-def _signature(verb: Callable[..., Any]) -> inspect.Signature:
-    """A verb's signature as a method has it: the same for both faces."""
-    signature = inspect.signature(verb)
-    handle, *others = signature.parameters.values()
-    me = handle.replace(name="self", annotation=inspect.Parameter.empty)
-    return signature.replace(parameters=[me, *(each for other in others for each in _unpacked(other, verb))])
-
-
-class _LeftOut:
-    def __repr__(self) -> str:
-        return "…"
-
-
-def _unpacked(parameter: inspect.Parameter, verb: Callable[..., Any]) -> Iterable[inspect.Parameter]:
-    """A parameter as callers see it: the keywords by their names where it is `**options: Unpack[…]`."""
-    if parameter.kind is not parameter.VAR_KEYWORD or "Unpack[" not in str(parameter.annotation):
-        return [parameter]
-    (keywords,) = get_args(get_type_hints(verb)[parameter.name])
-    return [
-        inspect.Parameter(name, parameter.KEYWORD_ONLY, default=_LeftOut(), annotation=hint.__forward_arg__)
-        for name, hint in keywords.__annotations__.items()
-    ]
-
-
-_HERE = ("save", "export", "hook")  # no verbs for others: they write any file, or call any hook
-
-
-def names_of_verbs(face: type[BaseSession]) -> dict[Callable[..., Any], str]:
-    """The verbs that a face has, and the names they have there."""
-    found: dict[Callable[..., Any], str] = {}
-    forms: dict[str, Any]
-    for name in dir(face):
-        member = inspect.getattr_static(face, name)
-        forms = {name: member}
-        if isinstance(member, property):
-            forms = {name: member.fget, f"set_{name}": member.fset}
-        found.update({form.verb: name for name, form in forms.items() if hasattr(form, "verb") and name not in _HERE})
-    return found

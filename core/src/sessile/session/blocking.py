@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -17,10 +17,12 @@ from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session.agent import Agent
-from sessile.session.base import BaseSession, as_method, names_of_verbs
+from sessile.session.agents import agent
+from sessile.session.agents.agent import AgentOptions, AnyAgent
+from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
+from sessile.session.verbs import Reading, Setting, as_method, names_of_verbs
 from sessile.store.memory import HeldSession
 from sessile.transfer import archives, saving
 
@@ -81,6 +83,7 @@ class Session(BaseSession):
     """
 
     _face = Blocking
+    _agent_kind = agent.Agent
 
     def _begin(self) -> None:
         try:
@@ -100,8 +103,8 @@ class Session(BaseSession):
     pop = blocking(replacing.pop)
     replace_tail = blocking(replacing.replace_tail)
     clear = blocking(replacing.clear)
-    messages = property(blocking(history.get_messages))
-    message_count = property(blocking(history.message_count))
+    messages = Reading(blocking(history.get_messages))
+    message_count = Reading(blocking(history.message_count))
     usage = blocking(history.usage)
     to_openai = blocking(history.to_openai)
 
@@ -109,18 +112,26 @@ class Session(BaseSession):
     commit = blocking(history.commit)
     append = blocking(history.append)
     entries = blocking(history.entries)
-    version = property(blocking(history.version))
+    version = Reading(blocking(history.version))
 
     # turns
     chat = blocking(turns.chat)
 
-    def stream(self, content: JSON, *, agent: Agent | None = None, metadata: Mapping[str, JSON] | None = None) -> Iterator[str]:
+    def stream(
+        self, content: JSON, *, agent: AnyAgent | None = None, metadata: Mapping[str, JSON] | None = None
+    ) -> Iterator[str]:
         """As `chat`, but the reply comes in pieces as they arrive. Leaving the loop ends the turn."""
         return streaming.stream(self._handle, message("user", content, metadata), agent=agent)
 
     def run_agent(self, name: str, content: JSON, *, metadata: Mapping[str, JSON] | None = None) -> str:
         """`chat` with one of `agents` by its name. `AgentNotFound` where there is none."""
         return self.chat(content, agent=self._agent_named(name), metadata=metadata)
+
+    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Unpack[AgentOptions]) -> agent.Agent:
+        """An agent that speaks in this session; the options of `sessile.Agent`. The first one becomes the session's."""
+        made = agent.Agent(name, instructions, session=self, **options)
+        self._speaks_here(made)
+        return made
 
     # state
     get_state = blocking(state.get_state)
@@ -133,7 +144,7 @@ class Session(BaseSession):
     update_preference = blocking(state.update_preference)
     get_preference = blocking(state.get_preference)
     get_preferences = blocking(state.get_preferences)
-    state = property(blocking(write_through.get_state), blocking(write_through.set_state))
+    state = Setting(blocking(write_through.get_state), blocking(write_through.set_state))
 
     def watch(self, timeout: Seconds | None = None) -> Iterator[Message]:
         """The messages that anybody adds after what this session has read, until nothing was said for `timeout` seconds.
@@ -147,12 +158,12 @@ class Session(BaseSession):
     create = blocking(lifecycle.create)
     set_metadata = blocking(lifecycle.set_metadata)
     update_metadata = blocking(lifecycle.update_metadata)
-    metadata = property(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
+    metadata = Setting(blocking(write_through.get_metadata), blocking(write_through.set_metadata))
     set_title = blocking(lifecycle.set_title)
-    title = property(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
-    status = property(blocking(lifecycle.get_status))
-    created_at = property(blocking(lifecycle.created_at))
-    updated_at = property(blocking(lifecycle.updated_at))
+    title = Setting(blocking(lifecycle.get_title), blocking(lifecycle.set_title))
+    status = Reading(blocking(lifecycle.get_status))
+    created_at = Reading(blocking(lifecycle.created_at))
+    updated_at = Reading(blocking(lifecycle.updated_at))
     get_duration = blocking(lifecycle.get_duration)
     get_context = blocking(lifecycle.get_context)
     extract_topics = blocking(lifecycle.extract_topics)
@@ -170,7 +181,7 @@ class Session(BaseSession):
     fork = opening(forks.fork)
     edit = opening(forks.edit)
     regenerate = opening(forks.regenerate)
-    parent = property(blocking(forks.parent))
+    parent = Reading(blocking(forks.parent))
     children = blocking(forks.children)
     tree = blocking(forks.tree)
     merge = opening(merging.merge)

@@ -9,7 +9,7 @@ from typing import Any
 from sessile.drive.arguments import Arguments
 from sessile.engine import lifecycle
 from sessile.errors import InvalidInput
-from sessile.session.agent import Agent
+from sessile.session.agents.agent import Agent
 from sessile.session.base import BaseSession
 from sessile.transfer import archives
 

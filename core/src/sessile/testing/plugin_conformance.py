@@ -23,7 +23,7 @@ from sessile.plugins.active import Plugins
 from sessile.plugins.discovery import installed
 from sessile.plugins.marking import Implementation
 from sessile.session import AsyncSession, Session
-from sessile.session.agent import Agent
+from sessile.session.agents.agent import Agent
 from sessile.store.memory import MemorySessionStore
 
 capability = pytest.mark.capability

@@ -23,13 +23,14 @@ class _Slot:
 
 
 class OpenSessions:
-    """Blocking sessions by id, opened by `open` when first used: at most `MOST`, the least recently used is closed.
+    """Sessions by id, opened by `open` when first used: at most `MOST`, the least recently used is closed, by `close`.
 
     Safe among threads. A session that is in use is closed once its last user is done.
     """
 
-    def __init__(self, open: Callable[[str], Any]) -> None:
+    def __init__(self, open: Callable[[str], Any], close: Callable[[Any], None] = lambda session: session.close()) -> None:
         self._open = open
+        self._close = close
         self._lock = new_lock()
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
 
@@ -88,4 +89,4 @@ class OpenSessions:
                 if session is not None:
                     slot.session = None
             if session is not None:
-                session.close()
+                self._close(session)

@@ -14,10 +14,11 @@ from sessile.engine.committing.commits import Commits
 from sessile.engine.handle import Handle
 from sessile.log.ids import check_id
 from sessile.session.asynchronous import AsyncSession, awaited
-from sessile.session.base import BaseSession, as_method
+from sessile.session.base import BaseSession
 from sessile.session.blocking import Session, blocking
 from sessile.session.managing import verbs
 from sessile.session.managing.verbs import Sessions
+from sessile.session.verbs import as_method
 from sessile.store.opening import find_store
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Agents: who speaks in sessions."""
