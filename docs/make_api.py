@@ -14,6 +14,13 @@ from sessile.drive.locks import cached_property
 PAGE = Path(__file__).parent / "api.md"
 PATHS = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
 TWINS = {"AsyncSession": "Session", "AsyncSessionManager": "SessionManager"}  # has the same methods, and just its own are listed
+TYPES = {  # what is said of names that are types
+    "AnyAgent": "an `Agent` or an `AsyncAgent`",
+    "Middleware": "a function of (turn, call_next) or of (message, response), blocking or async",
+    "Policy": 'the value of a state key that two have changed: "ours", "theirs", "raise", or a function of (key, ours, theirs)',
+    "Role": 'who says a message: "system", "user", "assistant" or "tool"',
+    "StoreLike": "what opens a store, or is one: a URL, a path, a `Store`, a document-style store, or None",
+}
 HOMES: dict[str, str] = {}  # where the methods of a class are listed: once
 ABOUT = """# The public names
 
@@ -39,6 +46,9 @@ def _path(path: str) -> Iterator[str]:
 
 
 def _name(path: str, name: str, value: Any) -> Iterator[str]:
+    if name in TYPES:
+        yield f"- `{name}`: {TYPES[name]}."
+        return
     if not (inspect.isclass(value) or inspect.isroutine(value)):
         yield f"- `{name}`{_constant(value)}"
         return

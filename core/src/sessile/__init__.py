@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessile.conversation.messages import Message as Message
+    from sessile.conversation.messages import Role as Role
+    from sessile.conversation.messages import ToolCall as ToolCall
     from sessile.conversation.model import Request as Request
     from sessile.conversation.model import Usage as Usage
     from sessile.conversation.tools import Tool as Tool
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from sessile.log.header import Header as Header
     from sessile.log.ids import encode_id as encode_id
     from sessile.plugins.hookspecs import hookimpl as hookimpl
+    from sessile.plugins.middleware import Middleware as Middleware
     from sessile.session import AsyncSession as AsyncSession
     from sessile.session import Session as Session
     from sessile.session.adapters import AdapterFace as AdapterFace
     from sessile.session.adapters import both_faces as both_faces
     from sessile.session.agents.agent import Agent as Agent
+    from sessile.session.agents.agent import AnyAgent as AnyAgent
     from sessile.session.agents.agent import AsyncAgent as AsyncAgent
     from sessile.session.agents.config import MemoryConfig as MemoryConfig
     from sessile.session.agents.runner import Result as Result
@@ -38,15 +42,26 @@ if TYPE_CHECKING:
     from sessile.session.managing.searching import Hit as Hit
     from sessile.store.documents import SessionStore as SessionStore
     from sessile.store.memory import MemorySessionStore as MemorySessionStore
+    from sessile.store.opening import StoreLike as StoreLike
     from sessile.store.waist import Page as Page
     from sessile.store.waist import Query as Query
     from sessile.store.waist import Store as Store
     from sessile.transfer.copying import Report as Report
     from sessile.transfer.copying import copy_store as copy_store
 
+    # what plugins register, for type checkers: a name whose plugin is not installed is `Any` to them
+    from sessile_file import FileSessionStore as FileSessionStore
+    from sessile_mongodb import MongoSessionStore as MongoSessionStore
+    from sessile_openai import OpenAIModel as OpenAIModel
+    from sessile_postgres import PostgresSessionStore as PostgresSessionStore
+    from sessile_redis import RedisSessionStore as RedisSessionStore
+    from sessile_smollm import SmolLM as SmolLM
+    from sessile_sqlite import SQLiteSessionStore as SQLiteSessionStore
+
 _HOMES = {
     "AdapterFace": "session.adapters",
     "Agent": "session.agents.agent",
+    "AnyAgent": "session.agents.agent",
     "AsyncAgent": "session.agents.agent",
     "AsyncSession": "session",
     "AsyncSessionManager": "session.managing.manager",
@@ -59,6 +74,7 @@ _HOMES = {
     "MemoryConfig": "session.agents.config",
     "MemorySessionStore": "store.memory",
     "Message": "conversation.messages",
+    "Middleware": "plugins.middleware",
     "Page": "store.waist",
     "Point": "graph.points",
     "Policy": "engine.state",
@@ -66,6 +82,7 @@ _HOMES = {
     "RemoteHandle": "session.live.remote",
     "Report": "transfer.copying",
     "Request": "conversation.model",
+    "Role": "conversation.messages",
     "Result": "session.agents.runner",
     "Runner": "session.agents.runner",
     "Session": "session",
@@ -73,7 +90,9 @@ _HOMES = {
     "SessionStore": "store.documents",
     "Snapshot": "graph.points",
     "Store": "store.waist",
+    "StoreLike": "store.opening",
     "Tool": "conversation.tools",
+    "ToolCall": "conversation.messages",
     "Turn": "conversation.turn",
     "Usage": "conversation.model",
     "Verification": "graph.integrity",
@@ -87,20 +106,22 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(import_module(f"sessile.{_HOMES[name]}"), name)
-    elif name.startswith("_") or not name[0].isupper():
-        raise AttributeError(f"module 'sessile' has no attribute {name!r}")
-    else:  # a class that a plugin registers, such as SQLiteSessionStore
-        from sessile.plugins.discovery import installed
+if not TYPE_CHECKING:  # so that a checker finds a misspelt name
 
-        try:
-            value = installed().registry.load_attribute(name)
-        except AttributeError:
-            raise AttributeError(f"module 'sessile' has no attribute {name!r}, and no plugin registers it") from None
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(f"sessile.{_HOMES[name]}"), name)
+        elif name.startswith("_") or not name[0].isupper():
+            raise AttributeError(f"module 'sessile' has no attribute {name!r}")
+        else:  # a class that a plugin registers, such as SQLiteSessionStore
+            from sessile.plugins.discovery import installed
+
+            try:
+                value = installed().registry.load_attribute(name)
+            except AttributeError:
+                raise AttributeError(f"module 'sessile' has no attribute {name!r}, and no plugin registers it") from None
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """The names of session management in one place: `from sessile.sessions import SessionManager, SQLiteSessionStore`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessile.session import AsyncSession, Session
 from sessile.session.managing.manager import SessionManager
@@ -10,7 +10,15 @@ from sessile.store.memory import MemorySessionStore
 __all__ = ["AsyncSession", "MemorySessionStore", "Session", "SessionManager", "SessionStore"]
 
 
-def __getattr__(name: str) -> Any:
-    import sessile
+if TYPE_CHECKING:
+    from sessile_file import FileSessionStore as FileSessionStore
+    from sessile_mongodb import MongoSessionStore as MongoSessionStore
+    from sessile_postgres import PostgresSessionStore as PostgresSessionStore
+    from sessile_redis import RedisSessionStore as RedisSessionStore
+    from sessile_sqlite import SQLiteSessionStore as SQLiteSessionStore
+else:
 
-    return getattr(sessile, name)
+    def __getattr__(name: str) -> Any:
+        import sessile
+
+        return getattr(sessile, name)

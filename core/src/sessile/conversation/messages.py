@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypedDict, get_args
 
 from sessile.conversation.foreign import is_call, is_kept, joined, to_plain
+from sessile.drive.arguments import Later
 from sessile.drive.shown import shorten
 from sessile.errors import CorruptStore, InvalidMessage, ReadOnly
 from sessile.log.encoding import JSON, copied, from_json, json_value
@@ -15,6 +16,7 @@ from sessile.log.ids import CONTROL, new_id
 from sessile.log.stamping import Draft
 
 Role = Literal["system", "user", "assistant", "tool"]
+AnyRole = Annotated[Role, Later]
 ROLES: tuple[str, ...] = get_args(Role)
 ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
 _NESTED = frozenset((dict, list))  # what can be changed in place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import attrs
 
@@ -44,6 +44,14 @@ class Tool:
             return arguments_of(self.function, arguments, self.converters)
         except Unusable as problem:
             return str(problem)
+
+
+@overload
+def tool(function: Callable[..., Any] | Tool, *, name: str = "", risky: bool = False) -> Tool: ...
+
+
+@overload
+def tool(function: None = None, *, name: str = "", risky: bool = False) -> Callable[[Callable[..., Any] | Tool], Tool]: ...
 
 
 @functools.partial(checked, skip=0)

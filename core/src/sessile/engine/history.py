@@ -10,7 +10,7 @@ import attrs
 
 from sessile.conversation.foreign import Api
 from sessile.conversation.foreign import to_openai as write_openai
-from sessile.conversation.messages import OWN_FIELDS, Message, as_messages, draft, from_entry, handed_out, message
+from sessile.conversation.messages import OWN_FIELDS, AnyRole, Message, as_messages, draft, from_entry, handed_out, message
 from sessile.conversation.model import Usage
 from sessile.conversation.past import KEPT, PastTurn, all_shown, as_shown
 from sessile.drive.arguments import Count
@@ -29,7 +29,7 @@ _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
 
 async def add_message(
-    h: Handle, /, role: str, content: JSON, metadata: Mapping[str, JSON] | None = None, **more: JSON
+    h: Handle, /, role: AnyRole, content: JSON, metadata: Mapping[str, JSON] | None = None, **more: JSON
 ) -> Message:
     """Append one message, durable when this returns.
 

@@ -8,7 +8,7 @@ in this handle and are never stored. The shared scopes are tiny sessions in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sessile.drive.faces import is_async
 from sessile.engine.committing.tip import Tip
@@ -20,8 +20,9 @@ from sessile.log.header import Header
 from sessile.log.ids import APP_STATE, USER_STATE
 from sessile.log.stamping import Change, Draft
 
-Policy = str | Callable[[str, JSON, JSON], JSON]
-POLICIES = ("ours", "theirs", "raise")
+_Named = Literal["ours", "theirs", "raise"]
+Policy = _Named | Callable[[str, JSON, JSON], JSON]
+POLICIES = get_args(_Named)
 _SHARED = ("user", "app")
 _PREFERENCES = "user:preferences"
 _WHOLE = 2048  # characters of JSON up to which a state entry always carries the whole state, not only what changed

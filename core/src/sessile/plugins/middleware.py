@@ -18,12 +18,37 @@ A layer that ends, or is cancelled, ends what is still running inside of it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, Protocol
 
 from sessile.conversation.messages import Message, as_reply
+from sessile.conversation.turn import Turn
+from sessile.drive.arguments import Later
 from sessile.drive.faces import Face, is_awaitable, suited
 from sessile.errors import InvalidInput
+
+Reply = str | Mapping[str, Any]
+
+
+class CallNext(Protocol):
+    """What a blocking middleware calls on with; without a turn it is the one that it was given."""
+
+    def __call__(self, turn: Turn = ..., /) -> Message: ...
+
+
+class AwaitNext(Protocol):
+    """The same for one that is `async def`."""
+
+    def __call__(self, turn: Turn = ..., /) -> Awaitable[Message]: ...
+
+
+Middleware = Annotated[
+    Callable[[Turn, CallNext], Reply]
+    | Callable[[Turn, AwaitNext], Awaitable[Reply]]
+    | Callable[[str, str], Reply | None]  # (message, response)
+    | Callable[[str, str], Awaitable[Reply | None]],
+    Later,
+]
 
 
 async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any, inner: Callable[[Any], Any]) -> Message:
@@ -63,7 +88,7 @@ async def run_onion(face: Face, layers: Sequence[Callable[..., Any]], turn: Any,
 def check(layer: object) -> Callable[..., Any]:
     """A middleware as given, or `InvalidInput` where it cannot be one."""
     if not callable(layer):
-        raise InvalidInput(f"middleware {layer!r} is not callable: pass a function of (turn, call_next)")
+        raise InvalidInput(f"middleware is {layer!r:.60}, which is no function: pass one of (turn, call_next)")
     names = _parameter_names(layer)
     if len(names) != 2:
         raise InvalidInput(f"middleware {_name(layer)} takes {names}: write it as (turn, call_next) or (message, response)")

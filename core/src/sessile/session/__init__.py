@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 AsyncSession._other, Session._other = SessionView, AsyncSessionView
 
 __all__ = ["AsyncSession", "DefaultSessionStore", "Session", "get_default_session_store"]
-# Who opens a session needs no manager of all sessions.
-__getattr__ = lazily(__name__, DefaultSessionStore="managing.default", get_default_session_store="managing.default")
+if not TYPE_CHECKING:  # who opens a session needs no manager of all sessions
+    __getattr__ = lazily(__name__, DefaultSessionStore="managing.default", get_default_session_store="managing.default")

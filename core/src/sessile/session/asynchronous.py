@@ -186,7 +186,7 @@ class AsyncSession(BaseSession):
     # files
     save = awaited(saving.save)
     export = awaited(archives.export)
-    load = Load(lambda loading: loading)  # to be awaited
+    load: Load[Coroutine[Any, Any, AsyncSession]] = Load(lambda loading: loading)  # to be awaited
     to_dict = awaited(saving.to_dict)
 
     @property

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
-from sessile.drive.arguments import Check, Count, Duration, Positive, Seconds, checked_class
+from sessile.drive.arguments import Count, Duration, Positive, Seconds, checked_class
 from sessile.drive.background import running_loop
 from sessile.drive.faces import Face
 from sessile.drive.shown import shorten
@@ -18,17 +18,17 @@ from sessile.log.header import DEFAULT_USER
 from sessile.log.ids import check_id, new_id
 from sessile.plugins.active import Plugins
 from sessile.plugins.discovery import with_extra
-from sessile.plugins.middleware import check
+from sessile.plugins.middleware import Middleware, check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent, BaseAgent
 from sessile.session.agents.config import adapter_of
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
-from sessile.store.opening import find_store, share_store
+from sessile.store.opening import StoreLike, find_store, share_store
 from sessile.transfer import saving
 
 B = TypeVar("B", bound="BaseSession")
-OnConflict = Annotated[str, Check(lambda value: value in ("rebase", "raise"), "'rebase' or 'raise'")]
+OnConflict = Literal["rebase", "raise"]
 
 
 class SessionOptions(TypedDict, total=False):
@@ -39,7 +39,7 @@ class SessionOptions(TypedDict, total=False):
     agents: Mapping[str, AnyAgent] | None
     memory: Any
     knowledge: Any
-    middleware: Sequence[Callable[..., Any]]
+    middleware: Sequence[Middleware]
     plugins: Sequence[object] | Plugins
     agent_url: str | None
     timeout: Seconds
@@ -48,6 +48,17 @@ class SessionOptions(TypedDict, total=False):
     on_conflict: OnConflict
     checkpoint_interval: Count
     checkpoint_keep: Positive
+
+
+class OpeningOptions(SessionOptions, total=False):
+    """All keywords of `Session`."""
+
+    session_id: str | None
+    user_id: str | None
+    store: StoreLike
+    backend: str | None
+    db: Any
+    metadata: Mapping[str, Any] | None
 
 
 @checked_class
@@ -68,13 +79,13 @@ class BaseSession:
         *,
         user_id: str | None = None,
         app: str | None = None,
-        store: Any = None,
+        store: StoreLike = None,
         backend: str | None = None,
         agent: AnyAgent | None = None,
         agents: Mapping[str, AnyAgent] | None = None,
         memory: Any = None,
         knowledge: Any = None,
-        middleware: Sequence[Callable[..., Any]] = (),
+        middleware: Sequence[Middleware] = (),
         plugins: Sequence[object] | Plugins = (),
         db: Any = None,
         metadata: Mapping[str, Any] | None = None,

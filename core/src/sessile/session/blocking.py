@@ -198,7 +198,7 @@ class Session(BaseSession):
     # files
     save = blocking(saving.save)
     export = blocking(archives.export)
-    load = Load(run)
+    load: Load[Session] = Load(run)
     to_dict = blocking(saving.to_dict)
 
     def __enter__(self: S) -> S:

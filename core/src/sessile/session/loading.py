@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, Unpack
 
 from sessile.drive.arguments import Arguments
 from sessile.engine import lifecycle
 from sessile.errors import InvalidInput
 from sessile.session.agents.agent import Agent
-from sessile.session.base import BaseSession
+from sessile.session.base import BaseSession, OpeningOptions
 from sessile.transfer import archives
 
 _check = Arguments(archives.load, skip=1)
 
 
-class Load:
+R = TypeVar("R", covariant=True)
+
+
+class Loading(Protocol[R]):
+    """`load` of a face, or of a session."""
+
+    def __call__(self, path: str | os.PathLike[str], **options: Unpack[OpeningOptions]) -> R: ...
+
+
+class Load(Generic[R]):
     """`load` as a face has it. drive: what makes the engine's coroutine the face's result."""
 
     def __init__(self, drive: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self._drive = drive
 
-    def __get__(self, session: BaseSession | None, cls: type[BaseSession]) -> Any:
+    def __get__(self, session: BaseSession | None, cls: type[BaseSession]) -> Loading[R]:
         def load(path: str | os.PathLike[str], **options: Any) -> Any:
             """Read a file that `save` or `export` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
 

@@ -7,9 +7,9 @@ methods cannot compare and set, so what a store promises to many writers holds w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from weakref import WeakValueDictionary
 
 from sessile.drive.faces import is_awaitable
@@ -50,6 +50,18 @@ class SessionStore(ABC):
     @abstractmethod
     async def list_for_user(self, user_id: str) -> list[Any]:
         """The sessions of a user."""
+
+
+class Documents(Protocol):
+    """A document-style store, whether or not it is a subclass of `SessionStore`."""
+
+    def save(self, session: Any, /) -> Awaitable[Any]: ...
+
+    def get(self, session_id: str, /) -> Awaitable[Any]: ...
+
+    def delete(self, session_id: str, /) -> Awaitable[Any]: ...
+
+    def list_for_user(self, user_id: str, /) -> Awaitable[Any]: ...
 
 
 def is_document_store(store: object) -> bool:

@@ -7,9 +7,10 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
+from sessile.drive.arguments import Later
 from sessile.drive.background import background
 from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
@@ -21,7 +22,7 @@ from sessile.plugins.registry import Registration
 from sessile.store.addresses import shown
 from sessile.store.capabilities import Capabilities
 from sessile.store.documents import METHODS as DOCUMENT_METHODS
-from sessile.store.documents import DocumentStore, is_document_store
+from sessile.store.documents import Documents, DocumentStore, is_document_store
 from sessile.store.waist import METHODS, Store, is_store
 
 _lock = new_lock()
@@ -46,7 +47,12 @@ def home() -> Path:
     return Path.home() / ".sessile"
 
 
-def find_store(store: Any = None, backend: str | None = None, plugins: Plugins | None = None) -> tuple[Store, Callable[[], None]]:
+StoreLike = Annotated[str | os.PathLike[str] | Store | Documents | None, Later]  # what opens a store, or is one
+
+
+def find_store(
+    store: StoreLike = None, backend: str | None = None, plugins: Plugins | None = None
+) -> tuple[Store, Callable[[], None]]:
     """The store to use, and the function to call when done with it.
 
     store: a URL, an instance (yours to close), or None. backend: a registered store's name; alone, the store lies in

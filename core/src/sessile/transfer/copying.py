@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any
 
 import attrs
 
@@ -27,7 +26,7 @@ from sessile.log.ids import RESERVED, new_log_id, owner_of
 from sessile.log.lineage import inherited_end, torn
 from sessile.log.stamping import altered, altered_text, ends_otherwise, new_commit_id, next_version
 from sessile.plugins.discovery import installed
-from sessile.store.opening import find_store
+from sessile.store.opening import StoreLike, find_store
 from sessile.store.waist import Query
 from sessile.transfer.transplant import BATCH, OF_THE_LOG, Pages, Transplant
 
@@ -226,8 +225,8 @@ class Copier:
 
 @functools.partial(checked, skip=0)
 def copy_store(
-    source: Any,
-    target: Any,
+    source: StoreLike,
+    target: StoreLike,
     *,
     user_id: str | None = None,
     since: float | datetime | None = None,

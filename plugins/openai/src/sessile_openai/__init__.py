@@ -1,6 +1,11 @@
 """Models that speak the OpenAI API, for sessile."""
 
+from typing import TYPE_CHECKING
+
 from sessile.plugins import lazily
 
 __all__ = ["OpenAIModel"]
-__getattr__ = lazily(__name__, OpenAIModel="model")
+if TYPE_CHECKING:
+    from sessile_openai.model import OpenAIModel as OpenAIModel
+else:
+    __getattr__ = lazily(__name__, OpenAIModel="model")

@@ -13,7 +13,7 @@ from sessile.log.encoding import JSON
 from sessile.session.blocking import Session
 from sessile.session.live.open_sessions import OpenSessions
 from sessile.session.managing.manager import SessionManager
-from sessile.store.opening import default_url
+from sessile.store.opening import StoreLike, default_url
 
 
 @checked_class
@@ -27,7 +27,7 @@ class DefaultSessionStore:
 
     def __init__(
         self,
-        store: Any = None,
+        store: StoreLike = None,
         *,
         session_dir: str | os.PathLike[str] | None = None,
         max_messages: Count | None = None,

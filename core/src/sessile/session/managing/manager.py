@@ -19,7 +19,7 @@ from sessile.session.blocking import Session, blocking
 from sessile.session.managing import verbs
 from sessile.session.managing.verbs import Sessions
 from sessile.session.verbs import as_method
-from sessile.store.opening import find_store
+from sessile.store.opening import StoreLike, find_store
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -33,7 +33,7 @@ class BaseManager:
     _face: Callable[[], Face]
     _kind: type[BaseSession]
 
-    def __init__(self, store: Any = None, *, backend: str | None = None, timeout: Seconds = 30) -> None:
+    def __init__(self, store: StoreLike = None, *, backend: str | None = None, timeout: Seconds = 30) -> None:
         found, self._release = find_store(store, backend)
         face = self._face()
         self._handle = Sessions(face, found, Commits(face, face.native(found), timeout), self._kind)

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -86,7 +86,7 @@ class TogetherTests(StoreFixtures):
         for turn in range(20):
             assert sorted(self._race(stores, f"x{turn}", "raise")) == ["conflict", "done"]
 
-    def _race(self, stores: tuple[Any, Any], text: str, on_conflict: str) -> list[str]:
+    def _race(self, stores: tuple[Any, Any], text: str, on_conflict: Literal["rebase", "raise"]) -> list[str]:
         sessions = [Session("s", store=store, on_conflict=on_conflict) for store in stores]
         start = threading.Barrier(2)
         outcomes = ["", ""]
