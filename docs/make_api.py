@@ -17,6 +17,7 @@ TWINS = {"AsyncSession": "Session", "AsyncSessionManager": "SessionManager"}  # 
 TYPES = {  # what is said of names that are types
     "AnyAgent": "an `Agent` or an `AsyncAgent`",
     "Middleware": "a function of (turn, call_next) or of (message, response), blocking or async",
+    "Point": "a point in a session: a `Snapshot`, a label or message id, a number of messages, or a `Message`",
     "Policy": 'the value of a state key that two have changed: "ours", "theirs", "raise", or a function of (key, ours, theirs)',
     "Role": 'who says a message: "system", "user", "assistant" or "tool"',
     "StoreLike": "what opens a store, or is one: a URL, a path, a `Store`, a document-style store, or None",

@@ -7,12 +7,19 @@ reasoning, is kept as a part of the assistant's message that follows it, and onl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sessile.errors import InvalidMessage
 from sessile.log.encoding import JSON, to_json
 
 Api = Literal["chat", "responses"]
+
+
+class Dumps(Protocol):
+    """An object of an SDK, such as OpenAI's `ChatCompletion`."""
+
+    def model_dump(self, *, mode: str = ...) -> dict[str, Any]: ...
+
 
 _PLAIN = (tuple, list, str)
 _ROLES = {"developer": "system"}  # OpenAI's newer word

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypedDict, get_args
 
-from sessile.conversation.foreign import is_call, is_kept, joined, to_plain
+from sessile.conversation.foreign import Dumps, is_call, is_kept, joined, to_plain
 from sessile.drive.arguments import Later
 from sessile.drive.shown import shorten
 from sessile.errors import CorruptStore, InvalidMessage, ReadOnly
@@ -17,6 +17,7 @@ from sessile.log.stamping import Draft
 
 Role = Literal["system", "user", "assistant", "tool"]
 AnyRole = Annotated[Role, Later]
+MessageLike = Annotated[Mapping[str, Any] | tuple[str, Any] | Dumps, Later]  # what `as_message` takes
 ROLES: tuple[str, ...] = get_args(Role)
 ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
 _NESTED = frozenset((dict, list))  # what can be changed in place

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypedDict
 
 import attrs
 
-from sessile.conversation.foreign import Api, to_openai
+from sessile.conversation.foreign import Api, Dumps, to_openai
 from sessile.conversation.messages import Message
 from sessile.conversation.tools import Tool
 
@@ -50,12 +50,6 @@ class TokenUsage(TypedDict, total=False):
     cached_tokens: int
     reasoning_tokens: int
     model: str
-
-
-class Dumps(Protocol):
-    """An object of an SDK, such as OpenAI's `ChatCompletion`."""
-
-    def model_dump(self, *, mode: str = ...) -> dict[str, Any]: ...
 
 
 Answer = str | Mapping[str, Any] | Dumps  # the whole of it, or a piece: text, or what says the rest

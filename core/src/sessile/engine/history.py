@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 
 from sessile.conversation.foreign import Api
 from sessile.conversation.foreign import to_openai as write_openai
-from sessile.conversation.messages import OWN_FIELDS, AnyRole, Message, as_messages, draft, from_entry, handed_out, message
+from sessile.conversation.messages import (
+    OWN_FIELDS,
+    AnyRole,
+    Message,
+    MessageLike,
+    as_messages,
+    draft,
+    from_entry,
+    handed_out,
+    message,
+)
 from sessile.conversation.model import Usage
 from sessile.conversation.past import KEPT, PastTurn, all_shown, as_shown
-from sessile.drive.arguments import Count
+from sessile.drive.arguments import Count, Later
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
 from sessile.engine.state import own_values, state_change
@@ -25,6 +35,7 @@ from sessile.log.lineage import pieces
 from sessile.log.stamping import Change, Draft
 
 _KIND = re.compile(r"[\w-]+(\.[\w-]+)+")
+_OwnEntry = Annotated[tuple[str, Mapping[str, JSON]], Later]  # (kind, body)
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
 
@@ -41,7 +52,7 @@ async def add_message(
     return (await store_messages(h, [message(role, content, {**(metadata or {}), **more}, **fields)]))[0]
 
 
-async def add_messages(h: Handle, messages: Iterable[Any]) -> list[Message]:
+async def add_messages(h: Handle, messages: Iterable[MessageLike]) -> list[Message]:
     """Append several messages in one commit: all of them or none. Each is a dict or `Message`, or (role, content)."""
     checked = as_messages(messages)
     return await store_messages(h, checked) if checked else []
@@ -78,8 +89,8 @@ class Committed:
 async def commit(
     h: Handle,
     *,
-    messages: Iterable[Any] = (),
-    entries: Iterable[Any] = (),
+    messages: Iterable[MessageLike] = (),
+    entries: Iterable[_OwnEntry] = (),
     state: Mapping[str, JSON] | None = None,
     metadata: Mapping[str, JSON] | None = None,
     title: str | None = None,

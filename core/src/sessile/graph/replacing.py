@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from sessile.conversation.messages import ABOUT, Message, as_messages, draft, from_entry, handed_out
+from sessile.conversation.messages import ABOUT, Message, MessageLike, as_messages, draft, from_entry, handed_out
 from sessile.drive.arguments import Count
 from sessile.engine.committing.commits import overtaken
 from sessile.engine.handle import Handle
@@ -22,7 +22,7 @@ from sessile.log.lineage import pieces_backwards, reverted, snapshot_draft
 from sessile.log.stamping import Change, Draft, copy_of
 
 
-async def set_history(h: Handle, messages: Iterable[Any]) -> None:
+async def set_history(h: Handle, messages: Iterable[MessageLike]) -> None:
     """Make these messages the history. What was there counts no more; a snapshot "before set_history" leads back to it.
 
     What both have at the beginning stays as it is, in whole turns: a history that goes on from the present one is appended, and
@@ -61,7 +61,7 @@ async def pop(h: Handle, n: Count = 1, *, expected: int | None = None) -> list[M
 
 
 async def replace_tail(
-    h: Handle, after: Message | str | None, messages: Iterable[Any], *, expected: int | None = None
+    h: Handle, after: Message | str | None, messages: Iterable[MessageLike], *, expected: int | None = None
 ) -> list[Message]:
     """Replace every message after `after` (a message or its id; None: the whole history). Returns the new messages.
 

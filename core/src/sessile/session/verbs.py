@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T", covariant=True)
 V = TypeVar("V", contravariant=True)
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
         def __init__(self, fget: Callable[[Any], T], refuse: Callable[[Any, Any], object] | None = None) -> None: ...
         def __get__(self, session: object, cls: type | None = None) -> T: ...
+        def __set__(self, session: object, value: Never) -> None: ...
 
     class Setting(Reading[T], Generic[T, V]):
         """A property that can be set."""
