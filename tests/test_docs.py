@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import inspect
 import io
 import os
 import pkgutil
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import psycopg
 import pytest
@@ -42,6 +41,12 @@ INSTALLABLE = {
     "sessile",
 }
 
+
+TEST_FILES = {
+    "StoreConformance": "test_my_store.py",
+    "PluginConformance": "test_my_plugin.py",
+    "sessile_session": "test_my_agent.py",
+}
 
 # Addresses as pages have them, and the server that answers in a test.
 ADDRESSES = {
@@ -82,10 +87,10 @@ def test_every_block_of_a_page_runs(
 
 
 def run_python(block: str, names: dict[str, Any]) -> str:
-    for kit, file in (("StoreConformance", "test_my_store.py"), ("PluginConformance", "test_my_plugin.py")):
-        if kit in block:  # what the command behind it runs; the whole kit is run by test_conformance.py
+    for word, file in TEST_FILES.items():
+        if word in block:  # what the command behind it runs; the whole kit is run by test_conformance.py
             Path(file).write_text(block)
-            Path("pytest.ini").write_text("[pytest]\naddopts = -k 'is_committed or Plugin'\n")
+            Path("pytest.ini").write_text("[pytest]\naddopts = -k 'is_committed or Plugin or answer'\n")
             return ""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
@@ -161,7 +166,7 @@ def test_a_page_uses_public_names_only(page: Path, tmp_path: Path) -> None:
 def test_every_public_name_is_documented() -> None:
     for name in sessile.__all__:
         value = getattr(sessile, name)
-        if not (inspect.isclass(value) or inspect.isroutine(value)):  # a type, which has no docstring
+        if get_origin(value) is not None:  # a type, which has no docstring
             assert f"- `{name}`: " in (ROOT / "docs" / "api.md").read_text()
             continue
         assert (value.__doc__ or "").strip(), f"{name} has no docstring"

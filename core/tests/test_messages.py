@@ -189,3 +189,18 @@ def test_messages_whose_ids_repeat_are_all_there(add: Any) -> None:
         fork.add_messages([said])
     assert [said.text for said in fork.messages] == [said.text for said in found]
     assert [said.text for said in fork.merge(session).messages] == [said.text for said in found]
+
+
+def test_a_result_is_named_after_its_call_and_keeps_its_original(add: Any) -> None:
+    call = {"id": "c", "name": "look", "arguments": {}}
+    messages = add(
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "there", "tool_call_id": "c", "raw": "kept", "channel": "web"},
+        {"role": "tool", "content": "there", "tool_call_id": "of another"},
+        {"role": "tool", "content": "there", "tool_call_id": "c", "name": "its own"},
+    )
+    assert [(m.name, m.raw, m.get("channel")) for m in messages[1:]] == [
+        ("look", "kept", "web"),
+        (None, None, None),
+        ("its own", None, None),
+    ]

@@ -266,7 +266,7 @@ def as_messages(values: Iterable[Any]) -> list[Message]:
                 numbers.pop(before.id, None)
                 said = message(**joined(before, said))
             elif role == "tool" and "name" not in said and said.tool_call_id in called:
-                said = said.replace(name=called[said.tool_call_id])
+                said = message(**{**said, "name": called[said.tool_call_id]})  # with its `raw`
         except InvalidMessage as error:
             raise InvalidMessage(f"message {number} of {len(values)}: {error}" if len(values) > 1 else str(error)) from error
         if "id" in said and (first := numbers.setdefault(said["id"], number)) != number:
