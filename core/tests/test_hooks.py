@@ -82,6 +82,9 @@ def test_every_hook_is_given_what_its_spec_says() -> None:
         def build_context(self, session, turn, messages):  # type: ignore[no-untyped-def]
             seen["build_context"] = locals()
 
+        def recall(self, session, turn, room):  # type: ignore[no-untyped-def]
+            seen["recall"] = locals()
+
         def middleware(self, session):  # type: ignore[no-untyped-def]
             seen["middleware"] = locals()
 
@@ -114,6 +117,7 @@ def test_every_hook_is_given_what_its_spec_says() -> None:
     assert (seen["on_user_message"]["content"], seen["on_user_message"]["metadata"]) == ("x", {})
     assert seen["on_agent_message"]["message"].role == "assistant"
     assert seen["build_context"]["messages"][-1].content == "x"
+    assert 0 < seen["recall"]["room"].tokens < 8000
     assert seen["save_state"]["state"] == {"a": 1}
     assert str(seen["on_turn_error"]["error"]) == "boom"
     assert seen["on_turn_error"]["turn"].message.content == "x"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import attrs
 
 from sessile.conversation.messages import Message, handed_out
 from sessile.conversation.past import CountTokens, PastTurn, tokens_of
@@ -16,31 +18,67 @@ def estimate_tokens(text: str) -> int:
     return len(text) // 4 + 1
 
 
+@attrs.define
+class Room:
+    """What is left of a prompt, for the hook `recall`. tokens: so many, once the instructions and the current turn are in it."""
+
+    tokens: int
+    _count_tokens: CountTokens = attrs.field(default=estimate_tokens, repr=False)
+
+    def count(self, *messages: Message | str) -> int:
+        """The tokens of messages, or of texts that are to be messages, as the prompt counts them."""
+        return tokens_of([said if isinstance(said, Message) else Message(content=said) for said in messages], self._count_tokens)
+
+    def take(self, messages: Iterable[Message]) -> list[Message]:
+        """The messages that fit, from the first on; what they take is not left any more."""
+        taken: list[Message] = []
+        for said in messages:
+            cost = self.count(said)
+            if cost > self.tokens:
+                break
+            self.tokens -= cost
+            taken.append(said)
+        return taken
+
+
+def room(
+    current: Sequence[Message], *, instructions: str = "", budget: int = BUDGET, count_tokens: CountTokens = estimate_tokens
+) -> Room:
+    """What the instructions and the current turn, which are always sent whole, leave of the budget."""
+    taken = tokens_of([*_system(instructions), *current], count_tokens)
+    return Room(max(0, budget - taken), count_tokens)
+
+
+def _system(instructions: str) -> list[Message]:
+    return [Message(role="system", content=instructions)] if instructions else []
+
+
 def prompt(
     past: Sequence[PastTurn],
     current: Sequence[Message],
     *,
     instructions: str = "",
+    recalled: Sequence[Message] = (),
     window: int = WINDOW,
     budget: int = BUDGET,
     count_tokens: CountTokens = estimate_tokens,
 ) -> list[Message]:
-    """Instructions, the latest past turns that fit the window and the budget, then the `current` turn.
+    """Instructions, what was recalled, the latest past turns that fit the window and the budget, then the `current` turn.
 
-    window: messages, of the past and the current turn together. budget: tokens, counted by `count_tokens`. What is said
-    in the current turn is always sent whole. What a model or a plugin does to these messages stays with it.
+    recalled: as much of it as the budget has room for, from the first on. window: messages, of the past and the current turn
+    together. budget: tokens, counted by `count_tokens`. What is said in the current turn is always sent whole. What a model or a
+    plugin does to these messages stays with it.
     """
-    system = [Message(role="system", content=instructions)] if instructions else []
-    room = window - len(current)
-    tokens = budget - tokens_of(system, count_tokens) - tokens_of(current, count_tokens)
+    left = room(current, instructions=instructions, budget=budget, count_tokens=count_tokens)
+    messages = [*_system(instructions), *handed_out(left.take(recalled))]
+    places, tokens = window - len(current), left.tokens
     kept: list[list[Message]] = []
     for turn in reversed(past):
         sent, cost = turn.sendable(count_tokens)
-        room, tokens = room - len(sent), tokens - cost
-        if room < 0 or tokens < 0:
+        places, tokens = places - len(sent), tokens - cost
+        if places < 0 or tokens < 0:
             break
         kept.append(sent)
-    messages = system
     for sent in reversed(kept):
         messages += sent
     return [_unsourced(said) for said in messages + handed_out(current)]

@@ -55,7 +55,8 @@ class Turn:
 
     session: blocking for a blocking function, an `AsyncSession` for an `async def`, whatever the user holds.
     id: of the turn and of its first message. message: the user's; middleware may replace it. said: what is stored of
-    this turn so far. prompt: what the model was sent last. reply: the stored reply, at the end. emit: takes each piece
+    this turn so far. recalled: what plugins brought for it (see the hook `recall`). prompt: what the model was sent last. step:
+    how often the model was asked before, in this turn. reply: the stored reply, at the end. emit: takes each piece
     of text while `streaming`; middleware may wrap it. metadata: for middleware to share what it likes, never stored.
     """
 
@@ -66,7 +67,9 @@ class Turn:
     emit: Sink
     id: str = attrs.field(factory=new_id)
     said: list[Message] = attrs.field(factory=list)
+    recalled: list[Message] = attrs.field(factory=list)
     prompt: list[Message] = attrs.field(factory=list)
+    step: int = 0
     reply: Message | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
     arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way

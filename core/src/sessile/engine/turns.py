@@ -126,7 +126,8 @@ async def _ask(h: Handle, turn: Turn) -> Message:
     agent = turn.agent
     model = agent.find_model(h.plugins)
     tools = named(agent.tools, agent.name)
-    for _ in range(agent.max_steps):
+    turn.recalled = await _recall(h, turn, model)
+    for turn.step in range(agent.max_steps):
         turn.prompt = await _build_prompt(h, turn, model)
         turn.arrived.clear()
         turn.reported = None
@@ -237,21 +238,38 @@ def _next(turn: Turn, drafts: Sequence[Draft], final: bool, header: Header) -> C
     return Change([attrs.evolve(said, turn=drafts[0].id) for said in drafts])
 
 
+async def _recall(h: Handle, turn: Turn, model: Any) -> list[Message]:
+    """What plugins bring for the turn, as much as the budget has room for."""
+    if not h.plugins.implementations("recall"):
+        return []
+    room = context.room(turn.said, **_limits(turn.agent, model))
+    arguments = {"session": h.session, "turn": turn, "room": room}
+    found = await h.plugins.call(h.face, "recall", arguments, strict=h.strict, taken=room.take)
+    return [said for messages in found for said in messages]
+
+
 async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
-    agent = turn.agent
-    window = agent.window or getattr(model, "window", None) or context.WINDOW
+    window = turn.agent.window or getattr(model, "window", None) or context.WINDOW
     past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
     messages = context.prompt(
         [other for other in past if other.id != turn.id],
         turn.said,
-        instructions=agent.instructions,
+        recalled=turn.recalled,
         window=window,
-        budget=agent.budget or getattr(model, "budget", None) or context.BUDGET,
-        count_tokens=getattr(model, "count_tokens", None) or context.estimate_tokens,
+        **_limits(turn.agent, model),
     )
     arguments = {"session": h.session, "turn": turn}
     built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
     return built
+
+
+def _limits(agent: AgentLike, model: Any) -> dict[str, Any]:
+    """What a prompt of this agent for this model begins with, and how many tokens it may have."""
+    return {
+        "instructions": agent.instructions,
+        "budget": agent.budget or getattr(model, "budget", None) or context.BUDGET,
+        "count_tokens": getattr(model, "count_tokens", None) or context.estimate_tokens,
+    }
 
 
 async def _run_tool(h: Handle, tools: dict[str, Tool], call: ToolCall) -> Message:

@@ -32,11 +32,20 @@ class HookCalls(ABC):
     def implementations(self, hook: str) -> list[Implementation]:
         """The implementations of a hook, in the order they are called."""
 
-    async def call(self, face: Face, hook: str, arguments: Mapping[str, Any], *, strict: bool = False) -> list[Any]:
+    async def call(
+        self,
+        face: Face,
+        hook: str,
+        arguments: Mapping[str, Any],
+        *,
+        strict: bool = False,
+        taken: Callable[[Any], Any] = lambda result: result,
+    ) -> list[Any]:
         """Call a hook's implementations in order and return their results that are not None.
 
         Each is called with the arguments it names, and its failure is reported (`strict`: raised as `PluginError`): an
         exception, or a result that the hook cannot have. With a firstresult hook the first result ends the call.
+        taken: what is kept of a result, before the next implementation is called.
         """
         first = hook in self.specs.first_result
 
@@ -45,7 +54,7 @@ class HookCalls(ABC):
             for impl in self.implementations(hook):
                 result = None if impl.wrapper else await self._result(face, hook, impl, arguments, strict)
                 if result is not None:
-                    results.append(result)
+                    results.append(taken(result))
                     if first:
                         break
             return results
@@ -168,6 +177,10 @@ def _resumed(value: object) -> list[Message]:
     return as_messages(_listed("on_agent_start", value))
 
 
+def _recalled(value: object) -> list[Message]:
+    return [said if type(said) is Message else as_message(said) for said in _listed("recall", value)]
+
+
 def _layers(value: object) -> list[Callable[..., Any]]:
     return [check(layer) for layer in (value if isinstance(value, (list, tuple)) else [value])]
 
@@ -190,6 +203,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "build_context": _prompt,
     "middleware": _layers,
     "on_agent_start": _resumed,
+    "recall": _recalled,
     "restore_state": _state,
     "want_snapshot": _label,
 }

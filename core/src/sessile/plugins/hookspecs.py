@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from sessile.conversation.context import Room
     from sessile.conversation.messages import Message
     from sessile.conversation.turn import AgentLike, Turn
     from sessile.plugins.registry import Registry
@@ -83,6 +84,17 @@ def on_turn_error(session: Any, session_id: str, turn: Turn, error: BaseExceptio
 @hookspec
 def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
     """A turn is complete and stored: returns the label of a snapshot to make of this point, or None for none."""
+
+
+@hookspec
+def recall(session: Any, turn: Turn, room: Room) -> list[Message] | None:
+    """Bring what the turn should be answered with: memories, passages of documents. Runs once a turn, before the model is asked.
+
+    Returns a list of messages (`Message`s, or dicts with role and content), best first, or None. They come behind the
+    instructions and before the history, are counted first, and are not stored: `room.tokens` is what the prompt has left for them
+    (`room.count(message)` says what one takes), and history fills the rest. What does not fit is left out from the end on.
+    Where several plugins bring something, each is offered what those before it have left.
+    """
 
 
 @hookspec

@@ -29,7 +29,7 @@ from sessile.store.memory import MemorySessionStore
 capability = pytest.mark.capability
 both_faces = pytest.mark.parametrize("face", [Session, AsyncSession])
 _NOT_IN_A_SESSION = frozenset(["register", "register_commands"])
-_INSIDE = frozenset(["build_context", "on_turn_error"])  # a middleware that answers by itself lets these never run
+_INSIDE = frozenset(["build_context", "on_turn_error", "recall"])  # a middleware that answers by itself lets these never run
 
 
 class Failure(Exception):
