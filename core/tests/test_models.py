@@ -36,7 +36,7 @@ class Whole:
         said: dict[str, Any] = {"content": "".join(piece for piece in self.answer if isinstance(piece, str))}
         for piece in self.answer:
             if isinstance(piece, dict):
-                said = {**said, **piece}
+                said.update({name: value for name, value in piece.items() if value})
         return said
 
 
@@ -50,13 +50,11 @@ class Yields(Whole):
         yield from self.answer
 
 
-class Returns(Whole):
-    """Its last piece is what it returns."""
+class Iterates(Whole):
+    """Its pieces are of an iterator that is no generator."""
 
     def generate(self, request: Request) -> Iterator[Any]:
-        *pieces, last = self.answer
-        yield from pieces
-        return last
+        return iter(self.answer)
 
 
 class AsyncYields(Whole):
@@ -73,7 +71,7 @@ class Later(Whole):
         return AsyncYields(self.answer).generate(request)
 
 
-MODELS = (Whole, AsyncWhole, Yields, Returns, AsyncYields, Later)
+MODELS = (Whole, AsyncWhole, Yields, Iterates, AsyncYields, Later)
 Opener = Callable[..., Any]
 
 
@@ -110,7 +108,7 @@ def test_calls_are_made(open_session: Opener, model: Any) -> None:
 
         def generate(self, request: Request) -> Any:
             Both.asked += 1
-            pieces = ["Let me look.", {"tool_calls": [CALL]}] if Both.asked == 1 else ["There", {}]
+            pieces = ["Let me look.", {"tool_calls": [CALL]}] if Both.asked == 1 else ["There", {"content": ""}]
             return model(pieces).generate(request)
 
     session = open_session(Both())
@@ -128,13 +126,15 @@ def test_what_is_said_twice(open_session: Opener) -> None:
         "draft",
         {"tool_calls": [CALL], "metadata": {"usage": {"input_tokens": 5, "output_tokens": 1}, "a": 1}},
         {"tool_calls": [{**CALL, "id": "c2"}], "metadata": {"usage": {"output_tokens": 9}, "b": 2}},
-        {"content": "final"},
+        {"content": ""},
+        {"role": "assistant", "content": " and more"},
+        {"content": "draft and more", "metadata": {"c": 3}},
     ]
     session = open_session(ScriptedModel(pieces, "done"))
     assert session.chat("hi") == "done"
     first = session.messages[1]
-    assert (first.content, [call["id"] for call in first.tool_calls]) == ("final", ["c1", "c2"])
-    assert first.metadata == {"usage": {"input_tokens": 5, "output_tokens": 9}, "a": 1, "b": 2}
+    assert (first.content, [call["id"] for call in first.tool_calls]) == ("draft and more", ["c1", "c2"])
+    assert first.metadata == {"usage": {"input_tokens": 5, "output_tokens": 9}, "a": 1, "b": 2, "c": 3}
     assert [m.tool_call_id for m in session.messages[2:4]] == ["c1", "c2"]
 
 
@@ -180,14 +180,42 @@ def test_one_that_fails_in_mid_stream(open_session: Opener, model: Any, streamin
     "piece", [None, 5, b"x", ["nested"], {"role": "user", "content": "x"}, {"metadata": 5}, {"tool_calls": 5}]
 )
 @pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("model", [Yields, Returns, AsyncYields])
+@pytest.mark.parametrize("model", [Yields, Iterates, AsyncYields])
 def test_a_piece_that_is_none_is_refused(open_session: Opener, model: Any, piece: Any, streaming: bool) -> None:
-    if model is Returns and piece is None:
-        piece = 7  # a generator that returns nothing returns None
     session = open_session(model(["Hel", piece]))
-    with pytest.raises(ModelError, match="a model yields pieces of text, and dicts"):
+    with pytest.raises(ModelError, match="yielded by a model, is no piece of an answer: yield text"):
         list(session.stream("hi")) if streaming else session.chat("hi")
     assert [row[:2] for row in said(session)] == [("user", "hi"), *([("assistant", "Hel")] * streaming)]
+
+
+def test_a_generator_returns_nothing(open_session: Opener) -> None:
+    class Returns:
+        def generate(self, request: Request) -> Iterator[str]:
+            yield "Hel"
+            return "Hello"  # type: ignore[return-value]
+
+    with pytest.raises(ModelError, match="'Hello', returned by a generator, is no piece"):
+        open_session(Returns()).chat("hi")
+
+
+@pytest.mark.parametrize("model", [Yields, AsyncYields])
+def test_a_character_may_come_in_two_pieces(open_session: Opener, model: Any) -> None:
+    session = open_session(model(["\ud83d", "\ude00", "!"]))
+    assert session.chat("hi") == "\U0001f600!"
+    assert len(list(session.stream("hi"))) == 3
+    assert session.messages[-1].content == "\U0001f600!"
+
+
+@pytest.mark.parametrize("model", [Yields, AsyncYields])
+def test_contents_add_up_in_order_and_all_text_is_streamed(open_session: Opener, model: Any) -> None:
+    reasoning = {"type": "reasoning", "id": "rs", "summary": [], "status": None}
+    part = {"type": "text", "text": " there", "annotations": ["a"]}
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "!"}]}
+    session = open_session(model(["hel", "lo", reasoning, "you", {"content": [part]}, {"content": " again"}, said]))
+    assert list(session.stream("hi")) == ["hel", "lo", "you", " there", " again", "!"]
+    kept = {"type": "reasoning", "id": "rs", "summary": []}
+    texts = [{"type": "text", "text": text} for text in ("hello", "you", " again!")]
+    assert session.messages[-1].content == [texts[0], kept, texts[1], part, texts[2]]
 
 
 @pytest.mark.parametrize("model", [Yields, AsyncYields])

@@ -12,8 +12,9 @@ from openai.types.responses import FunctionToolParam, Response, ResponseInputPar
 from pydantic import TypeAdapter
 
 from sessile import Agent, MemorySessionStore, Message, Session, tool
-from sessile.errors import InvalidMessage
+from sessile.errors import InvalidArgument, InvalidMessage, ModelError
 from sessile.models import Request, to_openai
+from sessile.testing import ScriptedModel
 
 CHAT_MESSAGE: TypeAdapter[Any] = TypeAdapter(ChatCompletionMessageParam)
 RESPONSE_INPUT: TypeAdapter[Any] = TypeAdapter(ResponseInputParam)
@@ -76,15 +77,24 @@ def test_there_and_back_for_chat_completions(messages: list[dict[str, Any]]) -> 
     assert session.to_openai(2) == sent[-2:]
 
 
-@given(turns(), st.lists(REASONING, max_size=1))
-def test_there_and_back_for_responses(messages: list[dict[str, Any]], reasoning: list[dict[str, Any]]) -> None:
+def _is_untyped(item: dict[str, Any]) -> bool:
+    """In the SDK, an answer's parts have a type only with an id that the API gave, and an image only with its detail."""
+    content = item.get("content")
+    parts = content if isinstance(content, list) else []
+    of_answer = item.get("role") == "assistant" and isinstance(content, list)
+    return of_answer or any(part["type"] == "input_image" and "detail" not in part for part in parts)
+
+
+@given(turns(), st.data())
+def test_there_and_back_for_responses(messages: list[dict[str, Any]], data: st.DataObject) -> None:
     for said in messages:
         if said["role"] == "assistant" and isinstance(said["content"], list):
-            said["content"] = [*reasoning, *said["content"]]
+            for reasoning in data.draw(st.lists(REASONING, max_size=2)):
+                said["content"].insert(data.draw(st.integers(0, len(said["content"]))), reasoning)
     session = session_of(messages)
     sent = session.to_openai(api="responses")
-    typed = [item for item in sent if item.get("role") != "assistant" or isinstance(item["content"], str)]
-    RESPONSE_INPUT.validate_python(typed)  # an answer's parts have a type only with an id that the API gave
+    typed = [item for item in sent if not _is_untyped(item)]
+    RESPONSE_INPUT.validate_python(typed)
     back = session_of(sent)
     assert bare(back.messages) == bare(session.messages)
     assert back.to_openai(api="responses") == sent
@@ -183,11 +193,99 @@ def test_the_items_of_a_response_are_one_message() -> None:
         assert session_of([*items]).to_openai()[0]["content"] == [{"type": "text", "text": "Let me look"}]
 
 
+OUTPUTS = st.lists(
+    st.sampled_from(["reasoning", "call", "web"]).flatmap(
+        lambda kind: st.builds(
+            lambda number: {
+                "reasoning": {"type": "reasoning", "id": f"rs_{number}", "summary": []},
+                "call": {"type": "function_call", "call_id": f"c{number}", "name": "look", "arguments": "{}"},
+                "web": {"type": "web_search_call", "id": f"ws_{number}", "status": "completed"},
+            }[kind],
+            st.integers(0, 10**6),
+        )
+    ),
+    min_size=1,
+    max_size=6,
+    unique_by=str,
+)
+
+
+@given(OUTPUTS, st.booleans())
+@example([OUTPUT[0], OUTPUT[2], {**OUTPUT[0], "id": "rs_2"}, OUTPUT[3]], False)
+def test_a_response_is_the_same_message_whoever_takes_it_and_is_written_in_its_order(output: list[Any], text: bool) -> None:
+    output = [*([OUTPUT[1]] if text else []), *output]
+    (added,) = session_of(output).messages
+    model = ScriptedModel({**RESPONSE, "output": output}, "done")
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    session.chat("hi")
+    answered = session.messages[1]
+    assert bare([answered.replace(turn=None)]) == bare([added])
+    written = to_openai([added], "responses")
+    assert [_what(item) for item in written] == [_what(item) for item in output]
+
+
+def _what(item: dict[str, Any]) -> Any:
+    return item.get("call_id") or ("text" if "role" in item else item["id"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_was_cut_off_or_failed_says_so(streaming: bool) -> None:
+    def asked(answer: Any) -> Session:
+        session = Session("s", store=MemorySessionStore(), agent=Agent(model=ScriptedModel([answer] if streaming else answer)))
+        list(session.stream("hi")) if streaming else session.chat("hi")
+        return session
+
+    cut = {**COMPLETION, "choices": [{**COMPLETION["choices"][0], "finish_reason": "length"}]}  # type: ignore[index,dict-item]
+    assert asked(cut).messages[-1].metadata == {"usage": USAGE, "finish_reason": "length"}
+    half = {**RESPONSE, "output": OUTPUT[1:2], "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    assert asked(half).messages[-1].metadata["finish_reason"] == "max_output_tokens"
+    nothing = {"role": "assistant", "content": None}
+    for silent, why in (
+        ({**RESPONSE, "output": [], "status": "failed", "error": {"code": "server_error", "message": "boom"}}, "boom"),
+        ({**COMPLETION, "choices": [{"index": 0, "finish_reason": "content_filter", "message": nothing}]}, "content_filter"),
+    ):
+        with pytest.raises(ModelError, match=f"the model gave no answer: .*{why}"):
+            asked(silent)
+    empty = {**COMPLETION, "choices": [{"index": 0, "finish_reason": "stop", "message": nothing}]}
+    assert asked(empty).messages[-1].content == ""
+
+
+def test_what_chat_completions_do_not_have_is_named() -> None:
+    for message, why in (
+        (
+            {"role": "user", "content": [{"type": "input_image", "file_id": "f"}]},
+            "input_image.* is a part that chat completions do not have",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_file", "file_url": "https://x"}]},
+            "file_url.* is a part that chat completions do not have",
+        ),
+        ({"role": "tool", "content": "x"}, "the result 'x' names no call"),
+    ):
+        (said,) = session_of([message]).messages
+        with pytest.raises(InvalidMessage, match=why):
+            to_openai([said])
+    with pytest.raises(InvalidArgument, match="api is 'completions': pass 'chat' or 'responses'"):
+        to_openai([], "completions")  # type: ignore[arg-type]
+    with pytest.raises(InvalidMessage, match="is one message, or an answer: pass a list"):
+        session_of(ChatCompletion.model_validate(COMPLETION))  # type: ignore[arg-type]
+
+
+def test_what_a_gateway_reads_beside_text_is_sent() -> None:
+    part = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}
+    assert session_of([{"role": "system", "content": [part]}]).to_openai()[0]["content"] == [part]
+    said = {**OUTPUT[1], "phase": "commentary"}
+    (read,) = session_of([said]).messages
+    assert to_openai([read], "responses") == [{"role": "assistant", "phase": "commentary", "content": "Let me look"}]
+
+
 def test_a_refusal_is_what_was_said() -> None:
     refused = {**COMPLETION["choices"][0]["message"], "content": None, "refusal": "I cannot"}  # type: ignore[index]
     session = session_of([refused])
     assert session.messages[0].text == "I cannot"
     assert session.to_openai()[0]["content"] == [{"type": "refusal", "refusal": "I cannot"}]
+    for content, text in (("", "I cannot"), ("partly. ", "partly. I cannot")):
+        assert session_of([{**refused, "content": content}]).messages[0].text == text
 
 
 def test_what_is_no_message_is_refused() -> None:
@@ -197,6 +295,8 @@ def test_what_is_no_message_is_refused() -> None:
         ({"object": "chat.completion.chunk", "choices": []}, "an object 'chat.completion.chunk' is no answer"),
         ({"object": "response"}, "an object 'response' is no answer"),
         ({"object": "chat.completion", "choices": []}, "an object 'chat.completion' is no answer"),
+        ({"role": "assistant", "content": "", "function_call": {"name": "f"}}, "an assistant's function_call .* pass tool_calls"),
+        ({"role": "assistant", "content": None, "audio": {"id": "a"}}, "an assistant's audio .* pass its transcript"),
     ):
         with pytest.raises(InvalidMessage, match=why):
             session.add_messages([("user", "x"), item])

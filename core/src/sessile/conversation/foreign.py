@@ -6,11 +6,16 @@ reasoning, is kept as a part of the assistant's message that follows it, and onl
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, Literal, Protocol
 
-from sessile.errors import InvalidMessage
+from sessile.drive.arguments import checked
+from sessile.drive.shown import shorten
+from sessile.errors import InvalidMessage, ModelError
 from sessile.log.encoding import JSON, to_json
+from sessile.log.ids import new_id
 
 Api = Literal["chat", "responses"]
 
@@ -22,7 +27,10 @@ class Dumps(Protocol):
 
 
 _PLAIN = (tuple, list, str)
+_PLACE = "function_call"  # the type of a call that is an item of its own; of a part, that says where such a call was
 _ROLES = {"developer": "system"}  # OpenAI's newer word
+_UNKNOWN = {"function_call": "tool_calls", "audio": "its transcript as content"}  # of chat completions
+_WHOLE = ("stop", "tool_calls", "function_call")  # the finish_reason of an answer that was not cut off
 _KEPT = frozenset(  # items of an answer that are neither a message nor a call of ours
     "reasoning web_search_call file_search_call code_interpreter_call image_generation_call mcp_call mcp_list_tools "
     "mcp_approval_request compaction".split()
@@ -58,11 +66,14 @@ def _message(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(role, str) and role in _ROLES:
         changed["role"] = _ROLES[role]
     if isinstance(content, (list, tuple)):
-        changed["content"] = [_read_part(part) for part in content]
-    elif content is None and isinstance(value.get("refusal"), str):
-        changed["content"] = [{"type": "refusal", "refusal": value["refusal"]}]
+        changed["content"] = content = [_read_part(part) for part in content]
+    if isinstance(value.get("refusal"), str) and role == "assistant":
+        changed["content"] = [*_parts(content or ()), {"type": "refusal", "refusal": value["refusal"]}]
+    for name, instead in _UNKNOWN.items():
+        if role == "assistant" and isinstance(value.get(name), Mapping):
+            raise InvalidMessage(f"an assistant's {name} is no part of a message here: pass {instead}")
     if value.get("type") == "message":  # an item of the Responses API
-        value = {name: field for name, field in value.items() if name not in ("type", "status", "phase")}
+        value = {name: field for name, field in value.items() if name not in ("type", "status")}
         parts = changed.get("content", ())
         if len(parts) == 1 and isinstance(parts[0], Mapping) and parts[0].keys() == {"type", "text"}:
             changed["content"] = parts[0]["text"]
@@ -77,7 +88,7 @@ def _read_part(part: Any) -> Any:
         more = {name: part[name] for name in part if name not in ("type", "text") and part[name] not in (None, [])}
         return {"type": "text", "text": part.get("text"), **more}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
-        more = {"detail": part["detail"]} if part.get("detail") not in (None, "auto") else {}
+        more = {"detail": part["detail"]} if part.get("detail") else {}
         return {"type": "image_url", "image_url": {"url": part["image_url"], **more}}
     if kind == "input_file":
         return {"type": "file", "file": {name: part[name] for name in part if name != "type" and part[name] is not None}}
@@ -86,41 +97,51 @@ def _read_part(part: Any) -> Any:
 
 def _item(value: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = value.get("type")
-    if kind == "function_call":
-        call = {"id": value.get("call_id"), "name": value.get("name"), "arguments": value.get("arguments")}
+    if kind == _PLACE:
+        call = {"id": value.get("call_id") or new_id(), "name": value.get("name"), "arguments": value.get("arguments")}
         return {"role": "assistant", "tool_calls": [call]}
     if kind == "function_call_output":
         output = value.get("output")
         content = [_read_part(part) for part in output] if isinstance(output, (list, tuple)) else output
         return {"role": "tool", "content": content, "tool_call_id": value.get("call_id")}
     if isinstance(kind, str) and kind in _KEPT:
-        return {"role": "assistant", "content": [dict(value)]}
+        return {"role": "assistant", "content": [{name: field for name, field in value.items() if field is not None}]}
     if isinstance(kind, str):
         raise InvalidMessage(f"an item of type {kind!r} is no message: leave it out, or pass what it says with a role")
     return value
 
 
 def _answer(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message in a whole answer: a chat completion, or a response whose items are one message."""
-    usage = token_usage(value.get("usage"), value.get("model"))
-    about = {"metadata": {"usage": usage}} if usage else {}
+    """The message in a whole answer: a chat completion, or a response, whose items are one message.
+
+    `ModelError` for a failed one, or one that was cut off before it said anything. What was cut off later has `finish_reason` in
+    its metadata.
+    """
     if value["object"] == "chat.completion" and value.get("choices"):
-        return {**_message(value["choices"][0]["message"]), **about}
-    if value["object"] == "response" and isinstance(value.get("output"), (list, tuple)):
-        answer: dict[str, Any] = {"role": "assistant", "content": None}
+        choice = value["choices"][0]
+        said, why, error = _message(choice["message"]), choice.get("finish_reason"), None
+    elif value["object"] == "response" and isinstance(value.get("output"), (list, tuple)):
+        said = {"role": "assistant"}
         for item in value["output"]:
-            said = to_plain(item)
-            answer = joined(answer, said)
-        return {**answer, "content": answer["content"] or ("" if not answer.get("tool_calls") else None), **about}
-    raise InvalidMessage(f"an object {value['object']!r:.60} is no answer: pass a chat completion, a response, or a message")
+            said = joined(said, to_plain(item))
+        why, error = (value.get("incomplete_details") or {}).get("reason"), value.get("error")
+    else:
+        raise InvalidMessage(f"an object {value['object']!r:.60} is no answer: pass a chat completion, a response, or a message")
+    why = None if why in _WHOLE else why
+    silent = not said.get("content") and not said.get("tool_calls")
+    if error or (silent and why):
+        raise ModelError(f"the model gave no answer: {shorten(error or why)}")
+    usage = token_usage(value.get("usage"), value.get("model"))
+    about = {name: found for name, found in (("usage", usage), ("finish_reason", why)) if found}
+    return {**said, "content": "" if silent else said.get("content"), **({"metadata": about} if about else {})}
 
 
 def token_usage(usage: Any, model: Any = None) -> dict[str, Any]:
     """What an answer of OpenAI's API took, as `metadata["usage"]` has it (see `TokenUsage`); {} where it does not say."""
     if not isinstance(usage, Mapping):
         return {}
-    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or usage.get("output_tokens_details") or {}
+    read = _details(usage, "prompt_tokens_details", "input_tokens_details")
+    made = _details(usage, "completion_tokens_details", "output_tokens_details")
     found = {
         "input_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
         "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
@@ -131,9 +152,13 @@ def token_usage(usage: Any, model: Any = None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return next((usage[name] for name in names if isinstance(usage.get(name), Mapping)), {})
+
+
 def is_call(value: Any) -> bool:
     """Is this one of the function calls that a model made, each an item of its own?"""
-    return _kind(value) == "function_call"
+    return _kind(value) == _PLACE
 
 
 def is_kept(value: Any) -> bool:
@@ -149,12 +174,18 @@ def _kind(value: Any) -> str:
 
 
 def joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
-    """Two pieces of one answer as one: contents and calls behind each other, of everything else the later. Without `raw`."""
-    calls = [*(first.get("tool_calls") or ()), *(then.get("tool_calls") or ())]
+    """Two pieces of one answer as one: contents and calls behind each other, of everything else the later. Without `raw`.
+
+    Where reasoning, or the like, comes behind a call, a part of the content says where the call was: it is written there again.
+    """
+    calls, more = list(first.get("tool_calls") or ()), list(then.get("tool_calls") or ())
     begin, end = first.get("content"), then.get("content")
+    if calls and end and any(map(is_kept, _parts(end))):
+        placed = {part.get("call_id") for part in _parts(begin or ()) if _kind(part) == _PLACE}
+        begin = [*_parts(begin or ()), *({"type": _PLACE, "call_id": c["id"]} for c in calls if c["id"] not in placed)]
     content = [*_parts(begin), *_parts(end)] if begin and end else begin or end
     found = {name: value for name, value in {**first, **then, "content": content}.items() if name != "raw"}
-    return {**found, "tool_calls": calls} if calls else found
+    return {**found, "tool_calls": calls + more} if calls or more else found
 
 
 def _parts(content: Any) -> Iterable[Any]:
@@ -164,11 +195,13 @@ def _parts(content: Any) -> Iterable[Any]:
 # -- writing
 
 
+@functools.partial(checked, skip=0)
 def to_openai(messages: Iterable[Mapping[str, Any]], api: Api = "chat") -> list[dict[str, Any]]:
     """Messages as OpenAI's client takes them: as `messages` of chat completions, or as `input` of the Responses API.
 
-    What these have no place for, such as metadata and ids, is left out; chat completions have none for reasoning. Read again, the
-    messages are equal but for that; in the form for the Responses API, text parts of a message are dicts.
+    What these have no place for, such as metadata and ids, is left out; chat completions have none for reasoning. Read again,
+    the messages are equal but for that, but text in a list is a dict, and a text and calls that the assistant said one after the
+    other are one message. `InvalidMessage` for a part that chat completions do not have, or a result that names no call.
     """
     if api == "chat":
         return [_chat_message(said) for said in messages]
@@ -178,7 +211,7 @@ def to_openai(messages: Iterable[Mapping[str, Any]], api: Api = "chat") -> list[
 def _chat_message(said: Mapping[str, Any]) -> dict[str, Any]:
     content, calls = said.get("content"), said.get("tool_calls")
     if isinstance(content, (list, tuple)):
-        content = [_chat_part(part) for part in content if not is_kept(part)] or (None if calls else "")
+        content = [_chat_part(part) for part in content if not is_kept(part) and not is_call(part)] or (None if calls else "")
     sent: dict[str, Any] = {"role": said["role"], "content": content}
     if calls:
         functions = [{"name": call["name"], "arguments": _arguments(call)} for call in calls]
@@ -186,7 +219,7 @@ def _chat_message(said: Mapping[str, Any]) -> dict[str, Any]:
             {"id": call["id"], "type": "function", "function": function} for call, function in zip(calls, functions, strict=True)
         ]
     if said["role"] == "tool":
-        sent["tool_call_id"] = said.get("tool_call_id")
+        sent["tool_call_id"] = _answered(said)
     elif said.get("name"):
         sent["name"] = said["name"]
     return sent
@@ -195,24 +228,59 @@ def _chat_message(said: Mapping[str, Any]) -> dict[str, Any]:
 def _chat_part(part: Any) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    return {"type": "text", "text": part.get("text")} if part.get("type") == "text" else part
+    if part.get("type") == "input_image" or (part.get("type") == "file" and "file_url" in (part.get("file") or {})):
+        raise InvalidMessage(
+            f"{shorten(part)} is a part that chat completions do not have: pass api='responses', or leave it out"
+        )
+    if part.get("type") != "text":
+        return part
+    return {name: value for name, value in part.items() if name not in ("annotations", "logprobs")}  # of the other API
 
 
 def _items(said: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """A message as items, in the order in which it was said."""
     content, role = said.get("content"), said["role"]
     if role == "tool":
         output = content if isinstance(content, str) else [_part(part, "input_text") for part in content or ()]
-        yield {"type": "function_call_output", "call_id": said.get("tool_call_id"), "output": output}
+        yield {"type": "function_call_output", "call_id": _answered(said), "output": output}
         return
-    calls = said.get("tool_calls") or ()
-    if isinstance(content, (list, tuple)):
-        yield from (part for part in content if is_kept(part))
-        name = "output_text" if role == "assistant" else "input_text"
-        content = [_part(part, name) for part in content if not is_kept(part)]
-    if content or (content == "" and not calls):
-        yield {"role": role, "content": content}
-    for call in calls:
-        yield {"type": "function_call", "call_id": call["id"], "name": call["name"], "arguments": _arguments(call)}
+    calls = list(said.get("tool_calls") or ())
+    about = {"role": role, **({"phase": said["phase"]} if "phase" in said else {})}
+    if isinstance(content, str) or not content:
+        if content or not calls:
+            yield {**about, "content": content or ""}
+        content = ()
+    text = "output_text" if role == "assistant" else "input_text"
+    for of_its_own, parts in groupby(content, lambda part: is_kept(part) or is_call(part)):
+        if of_its_own:
+            yield from (part if is_kept(part) else _call(call) for part in parts for call in _placed(part, calls))
+        else:
+            yield {**about, "content": [_part(part, text) for part in parts]}
+    yield from map(_call, calls)
+
+
+def _placed(part: Mapping[str, Any], calls: list[Any]) -> list[Any]:
+    """What is written for a part that is an item of its own: the call whose place it is, taken from `calls`; the part itself."""
+    if is_kept(part):
+        return [part]
+    found = [call for call in calls if call["id"] == part.get("call_id")][:1]
+    for call in found:
+        calls.remove(call)
+    return found
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as an item."""
+    return {"type": "function_call", "call_id": call["id"], "name": call["name"], "arguments": _arguments(call)}
+
+
+def _answered(said: Mapping[str, Any]) -> str:
+    """The id of the call that a tool's message answers."""
+    if not isinstance(call := said.get("tool_call_id"), str):
+        raise InvalidMessage(
+            f"the result {shorten(said.get('content'))} names no call, which OpenAI asks for: set its tool_call_id"
+        )
+    return call
 
 
 def _part(part: Any, text: str) -> Any:
@@ -222,7 +290,11 @@ def _part(part: Any, text: str) -> Any:
         return {**part, "type": text}
     image, file = part.get("image_url"), part.get("file")
     if part.get("type") == "image_url" and isinstance(image, Mapping):
-        return {"type": "input_image", "image_url": image.get("url"), "detail": image.get("detail") or "auto"}
+        return {
+            "type": "input_image",
+            "image_url": image.get("url"),
+            **({"detail": image["detail"]} if "detail" in image else {}),
+        }
     if part.get("type") == "file" and isinstance(file, Mapping):
         return {"type": "input_file", **file}
     return part

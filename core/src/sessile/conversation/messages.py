@@ -250,9 +250,11 @@ def as_message(value: Any) -> Message:
 def as_messages(values: Iterable[Any]) -> list[Message]:
     """Messages from what `as_message` takes. `InvalidMessage` says which is wrong, or has the id of another.
 
-    Items of OpenAI's Responses API become one message where a model gave them at once: reasoning and what it led to, a text and
-    the function calls behind it. A tool's result has the name of the function where its call is among the messages.
+    Items of OpenAI's Responses API become one message where a model gave them at once: reasoning, a text, function calls. A
+    tool's result has the name of the function where its call is among the messages.
     """
+    if hasattr(values, "model_dump"):
+        raise InvalidMessage(f"{shorten(values)} is one message, or an answer: pass a list of those")
     values = list(values)
     found: list[Message] = []
     numbers: dict[str | None, int] = {}
@@ -261,7 +263,7 @@ def as_messages(values: Iterable[Any]) -> list[Message]:
         try:
             said = as_message(value)
             role = said["role"]
-            if role == "assistant" and found and found[-1]["role"] == role and _goes_on(found[-1], values[number - 2], value):
+            if role == "assistant" and found and found[-1]["role"] == role and _goes_on(values[number - 2], value):
                 before = found.pop()
                 numbers.pop(before.id, None)
                 said = message(**joined(before, said))
@@ -277,9 +279,9 @@ def as_messages(values: Iterable[Any]) -> list[Message]:
     return found
 
 
-def _goes_on(before: Message, item_before: Any, item: Any) -> bool:
-    """Did a model give both items, which are the assistant's, at once?"""
-    return is_kept(item_before) or (is_call(item) and (is_call(item_before) or "tool_calls" not in before))
+def _goes_on(item_before: Any, item: Any) -> bool:
+    """Did a model give both, which are the assistant's, at once? Then one of them at least is an item that is no message."""
+    return any(is_kept(value) or is_call(value) for value in (item_before, item))
 
 
 def as_reply(value: Any, like: Message | None = None) -> Message:

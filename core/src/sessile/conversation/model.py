@@ -11,6 +11,7 @@ import attrs
 from sessile.conversation.foreign import Api, Dumps, to_openai
 from sessile.conversation.messages import Message
 from sessile.conversation.tools import Tool
+from sessile.drive.arguments import checked
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,7 @@ class Request:
     emit: Callable[[str], None] | None = None
     options: dict[str, Any] = attrs.field(factory=dict)
 
+    @checked
     def to_openai(self, api: Api = "chat") -> dict[str, Any]:
         """`messages` (or `input`), and `tools` where there are any: keywords of OpenAI's client, `create(model=…, **this)`.
 
@@ -42,7 +44,7 @@ class TokenUsage(TypedDict, total=False):
     """The tokens that one answer took, as a model says them in the answer's `metadata["usage"]`.
 
     input_tokens: of the prompt, of which cached_tokens were read from the provider's cache. output_tokens: of the answer, of
-    which reasoning_tokens were for thinking. model: the model's full name. The names are those of OpenTelemetry's `gen_ai.usage`.
+    which reasoning_tokens were for thinking. model: the model's full name.
     """
 
     input_tokens: int
@@ -60,9 +62,10 @@ class Model(Protocol):
     """A language model: one method, `def`, `async def`, or a generator of either kind.
 
     It returns the whole answer: text, a message (a dict whose `tool_calls` are [{"id", "name", "arguments": dict}]), or what
-    OpenAI's client returned. Or it yields pieces of text as they arrive, and dicts that say the rest of the message, such as
-    {"tool_calls": […]} and {"metadata": {"usage": {…}}}: calls add up; of what is said twice in metadata, or in usage, the
-    last counts, as providers report totals; a `content` replaces the pieces' text. `ModelError` for any other piece.
+    OpenAI's client returned. Or it yields pieces as they arrive: text, and dicts that say more of the message, such as
+    {"tool_calls": […]} and {"metadata": {"usage": {…}}}. Contents and calls add up (but a content that is all of the text so
+    far once more does not); of what is said twice in metadata, or in usage, the last counts, as providers report totals.
+    `ModelError` for any other piece, and for a generator that returns a value.
     What it says in `metadata["usage"]` (see `TokenUsage`) is what `Session.usage` sums up.
     Optional attributes steer what it is sent: `window` (messages), `budget` (tokens), `count_tokens(text) -> int`.
     """

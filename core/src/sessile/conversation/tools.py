@@ -31,6 +31,7 @@ class Tool:
     risky: bool = False
     converters: Mapping[str, Convert] = attrs.field(factory=dict, repr=False)
 
+    @checked
     def to_openai(self, api: Api = "chat") -> dict[str, JSON]:
         """As OpenAI's client takes it among `tools`, for chat completions ("chat") or the Responses API ("responses")."""
         about: dict[str, JSON] = {"name": self.name, "description": self.description, "parameters": self.parameters}

@@ -199,6 +199,16 @@ class _InThreads:
         return functools.partial(in_thread, CALLS if name == "wait" else self._store, method)
 
 
-@runtime_checkable
 class HasHandle(Protocol):
+    """What has a face's methods: they are verbs of its handle."""
+
     _handle: Any
+
+
+@runtime_checkable
+class IsSession(Protocol):
+    """A session of either face. (What else has a handle, such as a manager, is seen by nobody.)"""
+
+    _handle: Any
+
+    def _seen_by(self, asynchronous: bool) -> Any: ...

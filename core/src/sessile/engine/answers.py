@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,7 +14,9 @@ from sessile.conversation.turn import Turn
 from sessile.drive.faces import Face
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidMessage, ModelError
-from sessile.log.encoding import json_value
+from sessile.log.encoding import JSON, json_value
+
+_SAYS = ("content", "tool_calls", "metadata")  # what a piece that is no text has at least one of
 
 
 async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Message:
@@ -30,24 +32,29 @@ async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Messag
     return pieces.reply()
 
 
+def whole_text(pieces: Sequence[str]) -> str:
+    """The text of pieces, which may have cut a character in two."""
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 @attrs.define
 class _Pieces:
-    """The pieces of an answer up to now. over: nobody waits for more of them."""
+    """The pieces of an answer up to now. texts: those since the last one that was a dict. over: nobody waits for more of them."""
 
     turn: Turn
     texts: list[str] = attrs.field(factory=list)
-    rest: dict[str, Any] = attrs.field(factory=dict)
+    said: dict[str, Any] = attrs.field(factory=dict)
     over: bool = False
 
     def take(self, pieces: Iterator[Any]) -> None:
-        """All that a generator yields, and what it returns."""
+        """All that is yielded. What a generator returns is refused, as one that is async cannot return anything."""
         try:
             while not self.over:
                 try:
                     piece = next(pieces)
                 except StopIteration as end:
                     if end.value is not None:
-                        self.add(end.value)
+                        raise _no_piece(end.value, "returned by a generator") from None
                     break
                 self.add(piece)
         finally:
@@ -64,39 +71,75 @@ class _Pieces:
 
     def add(self, piece: Any) -> None:
         if isinstance(piece, str):
-            if piece:
-                if self.turn.streaming:
-                    self.turn.emit(piece)
-                self.texts.append(piece)
+            self._emit(piece)
+            self.texts.append(piece)
             return
-        said = to_plain(piece)
-        if not _is_rest(said):
-            raise ModelError(
-                f"a model yields pieces of text, and dicts that say the rest of its message, not {shorten(piece)}: yield "
-                "{'tool_calls': […]}, {'metadata': {…}}, or text"
-            )
-        metadata = _merged(self.rest.get("metadata"), json_value(said.get("metadata"), "metadata", InvalidMessage))
-        content = said["content"] if said.get("content") is not None else self.rest.get("content")
-        self.rest = {**joined(self.rest, said), "content": content, "metadata": metadata}
-        self.turn.reported = metadata.get("usage")
+        said = dict(_rest(piece))
+        metadata = json_value(said.get("metadata"), "metadata", InvalidMessage)
+        said["metadata"] = _merged(self.said.get("metadata"), metadata)
+        self.turn.reported = said["metadata"].get("usage")
+        self.texts = [whole_text(self.texts)] if self.texts else []
+        content = said.pop("content", None)
+        if (
+            isinstance(content, str) and content == self._text()
+        ):  # all of it once more, as a whole answer behind its pieces has it
+            content = None
+        if isinstance(content, str):
+            self._emit(content)
+            self.texts.append(content)
+        elif content:
+            self._emit(Message(content=content).text)
+            self._flush()
+            said["content"] = content
+        self.said = joined(self.said, said)
+
+    def _emit(self, text: str) -> None:
+        if text and self.turn.streaming:
+            self.turn.emit(text)
+
+    def _text(self) -> str:
+        return Message(content=self.said.get("content")).text + "".join(self.texts)
+
+    def _flush(self) -> None:
+        """Put the text since the last part behind what was said before it."""
+        if text := whole_text(self.texts):
+            self.said = joined(self.said, {"content": text})
+        self.texts = []
 
     def reply(self) -> Message:
         """All of it."""
-        text = "".join(self.texts)
-        return as_reply({**self.rest, "content": text if self.rest.get("content") is None else self.rest["content"]})
+        if self.said.get("content"):
+            self._flush()
+            return as_reply(self.said)
+        return as_reply({**self.said, "content": whole_text(self.texts)})
 
 
-def _is_rest(said: object) -> bool:
-    return (
-        isinstance(said, Mapping)
-        and said.get("role", "assistant") == "assistant"
-        and isinstance(said.get("metadata") or {}, Mapping)
-        and isinstance(said.get("tool_calls") or [], (list, tuple))
-        and isinstance(said.get("content") or "", (str, list, tuple))
+def _rest(piece: object) -> Mapping[str, Any]:
+    """What a piece that is no text says of the message."""
+    try:
+        said = to_plain(piece)
+    except InvalidMessage as error:
+        raise _no_piece(piece) from error
+    if (
+        not isinstance(said, Mapping)
+        or not any(name in said for name in _SAYS)
+        or said.get("role", "assistant") != "assistant"
+        or not isinstance(said.get("content") or "", (str, list, tuple))
+        or not isinstance(said.get("tool_calls") or [], (list, tuple))
+        or not isinstance(said.get("metadata") or {}, Mapping)
+    ):
+        raise _no_piece(piece)
+    return said
+
+
+def _no_piece(piece: object, what: str = "yielded by a model") -> ModelError:
+    return ModelError(
+        f"{shorten(piece)}, {what}, is no piece of an answer: yield text (of a chunk of OpenAI's: chunk.choices[0].delta.content "
+        "or ''), or a dict that says more of the message, such as {'tool_calls': […]} or {'metadata': {…}}"
     )
 
 
-def _merged(first: Any, then: Any) -> dict[str, Any]:
+def _merged(first: JSON, then: JSON) -> dict[str, Any]:
     """The metadata of an answer that says more than once what it took: the last of each number counts."""
     found = {**(first or {}), **(then or {})}
     usages = [about["usage"] for about in (first, then) if about and isinstance(about.get("usage"), Mapping)]

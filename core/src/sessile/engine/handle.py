@@ -76,8 +76,10 @@ class Handle(Tip):
         self.release: Callable[[], None] = lambda: None  # gives the store back
         self.session: Any = None  # the public object that hooks are given
         self.adopt: Callable[[Handle], object] = lambda sibling: None  # makes the public session object for a sibling handle
+        self.bound = False  # was it opened by a manager that is bound to its user?
         self.temp: dict[str, Any] = {}  # state under "temp:": never stored
         self.running: set[Any] = set()  # turns that are being streamed (see `streaming.py`)
+        self.behind: Any = None  # the work behind its turns, once there was some (see `behind.py`)
         self.once = Once()  # what is asked of the plugins once
         self.lease: Any = None  # the lease that this handle holds, if any (see `exclusive.py`)
         self.lock = new_lock()  # protects `temp`, `unanswered` and the default agent, which threads share
@@ -279,7 +281,7 @@ class Handle(Tip):
             checkpoint_keep=self.checkpoint_keep,
             options=self.options,
         )
-        handle._header = header
+        handle._header, handle.bound = header, self.bound
         self.adopt(handle)
         return handle
 

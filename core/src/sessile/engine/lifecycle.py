@@ -201,13 +201,15 @@ async def delete(h: Handle, *, cascade: bool = False) -> None:
 
 
 async def close(h: Handle) -> None:
-    """End the turns that are being streamed, call `on_session_close`, give a lease back, and let go of the handle.
+    """End the turns that are being streamed, wait for the work behind them, call `on_session_close`, and let go of the handle.
 
     All that was said is stored already. A `chat` that another thread or task is in raises `Closed` with its next commit.
     """
     streams = [running for running in [*h.running] if not running.is_own() and running.stop()]
     for running in streams:
         await h.face.call(running.ended.wait)
+    if h.behind is not None:
+        await h.behind.drain(h.timeout)
     await h.once.do(h.face, "close", functools.partial(_let_go, h), h.timeout)
 
 

@@ -20,7 +20,7 @@ from sessile.conversation.past import unanswered
 from sessile.conversation.tools import Tool, error_text, named, result_text
 from sessile.conversation.turn import AgentLike, Sent, Sink, Speaker, Turn
 from sessile.drive.faces import is_async
-from sessile.engine.answers import answer
+from sessile.engine.answers import answer, whole_text
 from sessile.engine.automatic import after_turn, before_tools
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history, observe
@@ -72,11 +72,6 @@ def _emit(sink: Sink, arrived: list[str], chunk: str) -> None:
     except BaseException:
         arrived.pop()  # what a reader never got has not arrived
         raise
-
-
-def _whole_text(pieces: Sequence[str]) -> str:
-    """The text that arrived in pieces, which may have cut a character in two."""
-    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def _through_layers(h: Handle, turn: Turn) -> Message:
@@ -325,7 +320,7 @@ async def _keep(h: Handle, turn: Turn) -> None:
         await _find_out_if_landed(h, turn)
         if turn.arrived and turn.reply is None:
             about = {"interrupted": True, **({"usage": turn.reported} if turn.reported else {})}
-            partial = message("assistant", _whole_text(turn.arrived), about)
+            partial = message("assistant", whole_text(turn.arrived), about)
             await _store(h, turn, [draft(partial, turn.id)], final=True)
     finally:
         if turn.reply is None and (turn.said or turn.sent is not None):

@@ -22,7 +22,7 @@ from sessile.engine.history import last_turn
 from sessile.engine.lifecycle import close, delete
 from sessile.engine.state import state_draft
 from sessile.engine.turns import take_turn
-from sessile.errors import Conflict, InvalidInput, SessileError, SessionExists, SessionNotFound
+from sessile.errors import AccessDenied, Conflict, InvalidInput, SessileError, SessionExists, SessionNotFound
 from sessile.graph.points import Point, Target, before, find_message, mark_at, resolve
 from sessile.log.encoding import JSON, json_value
 from sessile.log.entries import FORK, MESSAGE, Entry, Segment
@@ -47,12 +47,18 @@ async def fork(
     """A new session that begins with this one's messages up to `at` (default: all), its state and plugins' entries up to there.
 
     Nothing is copied, unless it is for another user (user_id): that one has copies, of which this session and its user know
-    nothing, and which stay when this session is deleted. `SessionExists` where `session_id` is taken.
+    nothing, and which stay when this session is deleted. `SessionExists` where `session_id` is taken; `AccessDenied` for another
+    user where the session was opened by a manager that is bound to its own.
     """
     fields = {"title": json_value(title, "title"), "metadata": json_value(dict(metadata or {}), "metadata")}
     header = await h.refresh()
     target = await resolve(h, header, header.count if at is None else at)
     if user_id not in (None, header.user_id):
+        if h.bound:
+            raise AccessDenied(
+                f"session {h.session_id!r} was opened by a manager that is bound to user {header.user_id!r}: it makes none for "
+                f"{user_id!r}"
+            )
         return await _copy_for(h, header, target, session_id, Change(fields={**fields, "user_id": check_id(user_id, "user id")}))
     return await begin_fork(h, header, target, session_id, Change(fields=fields))
 

@@ -9,7 +9,7 @@ import attrs
 
 from sessile.conversation.messages import Message, from_entry, handed_out
 from sessile.drive.arguments import Check
-from sessile.drive.faces import HasHandle
+from sessile.drive.faces import IsSession
 from sessile.engine.handle import Handle
 from sessile.engine.state import ABSENT, Policy, check_policy, decide, state_draft
 from sessile.errors import AccessDenied, InvalidInput
@@ -21,7 +21,7 @@ from sessile.log.header import Header
 from sessile.log.lineage import shared, without
 from sessile.log.stamping import Change, copy_of
 
-AnySession = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
+AnySession = Annotated[IsSession, Check(lambda value: not isinstance(value, type), "a session")]
 
 
 async def merge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, TypeVar
@@ -22,6 +23,7 @@ from sessile.plugins.middleware import Middleware, check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent, BaseAgent
 from sessile.session.agents.config import adapter_of
+from sessile.session.live.behind import Behind
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import StoreLike, find_store, share_store
@@ -244,6 +246,23 @@ class BaseSession:
     def knowledge(self) -> Any:
         """The session's knowledge service, from a knowledge plugin. `NotInstalled` without one."""
         return self.service("knowledge")
+
+    def spawn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Call a function behind the turns of this session: `session.spawn(learn, turn.id)` returns at once.
+
+        function: blocking or `async def`. Jobs are done one after the other, in a thread of the session's own, or as a task of
+        the event loop. Closing the session, and the end of the process, wait for them, `timeout` seconds at most. What one raises
+        is logged. Jobs are lost with the process. `Closed` for a closed session; `InvalidInput` in an `AsyncSession` without an
+        event loop that runs.
+        """
+        owner = self._owner._handle
+        owner.check_open()
+        loop = running_loop() or getattr(self._handle.face, "loop", None) if owner.face.awaits else None
+        if owner.face.awaits and loop is None:
+            raise InvalidInput("spawn was called without an event loop, in which an AsyncSession's work is done: call it in one")
+        with owner.lock:
+            behind = owner.behind = owner.behind or Behind(owner)
+        behind.add(function, functools.partial(function, *args, **kwargs), loop)
 
     def exclusive(self, timeout: Duration = 30, *, lease: Duration = 30) -> Lease:
         """Exclusive use of the session, by this handle only: `with session.exclusive(timeout=10): …` (or `async with`).

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any, Self, TypedDict
 
 from sessile.conversation.model import Model, is_model
 from sessile.conversation.tools import Tool, named
 from sessile.conversation.turn import AgentLike
 from sessile.drive.arguments import Check, Positive, checked_class
-from sessile.drive.faces import Awaiting, HasHandle
+from sessile.drive.faces import Awaiting, IsSession
 from sessile.drive.locks import new_lock
 from sessile.errors import Closed, InvalidInput
 from sessile.log.encoding import JSON, json_value
@@ -23,10 +23,10 @@ from sessile.session.agents.config import MemoryConfig, adapter_of, check_place
 from sessile.session.live.open_sessions import OpenSessions
 from sessile.store.capabilities import Capabilities
 from sessile.store.memory import MemorySessionStore
-from sessile.store.opening import find_store
+from sessile.store.opening import find_store, share_store
 
 ModelLike = str | Annotated[Model, Check(is_model, "an object with generate(request)")] | None
-SpeaksIn = Annotated[HasHandle, Check(lambda value: not isinstance(value, type), "a session")]
+SpeaksIn = Annotated[IsSession, Check(lambda value: not isinstance(value, type), "a session")]
 
 
 class AgentOptions(TypedDict, total=False):
@@ -121,14 +121,17 @@ class BaseAgent(AgentLike):
 
         config = MemoryConfig.of(self.memory)
         adapter = adapter_of(self.db)
-        return (AsyncSession if self._awaits else Session)(
+        store = self._find_store(config, adapter, session_id)
+        session = (AsyncSession if self._awaits else Session)(
             session_id,
             user_id=config.user_id,
-            store=self._find_store(config, adapter, session_id),
+            store=store,
             agent=self,
             plugins=() if adapter is None else (adapter,),
             knowledge=self.knowledge,
         )
+        session._handle.release = share_store(store)  # which stays open for a turn that is under way when the agent is closed
+        return session
 
     def _close_session(self, session: Any) -> None:
         session.close()
@@ -274,8 +277,9 @@ class AsyncAgent(BaseAgent):
         async def of_another() -> AsyncIterator[str]:
             try:
                 with self._other(session_id) as session:
-                    async for piece in session.stream(message, agent=self, **_given(metadata)):
-                        yield piece
+                    async with aclosing(session.stream(message, agent=self, **_given(metadata))) as pieces:
+                        async for piece in pieces:
+                            yield piece
             finally:
                 await self._close_unused()
 

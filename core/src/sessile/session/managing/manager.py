@@ -17,7 +17,7 @@ from sessile.session.asynchronous import AsyncSession, awaited
 from sessile.session.base import BaseSession
 from sessile.session.blocking import Session, blocking
 from sessile.session.managing import verbs
-from sessile.session.managing.verbs import Sessions
+from sessile.session.managing.verbs import StoreHandle
 from sessile.session.verbs import as_method
 from sessile.store.opening import StoreLike, find_store
 
@@ -36,7 +36,7 @@ class BaseManager:
     def __init__(self, store: StoreLike = None, *, backend: str | None = None, timeout: Seconds = 30) -> None:
         found, self._release = find_store(store, backend)
         face = self._face()
-        self._handle = Sessions(face, found, Commits(face, face.native(found), timeout), self._kind)
+        self._handle = StoreHandle(face, found, Commits(face, face.native(found), timeout), self._kind)
 
     @property
     def store(self) -> Any:

@@ -49,8 +49,8 @@ class Narrowed(TypedDict, total=False):
 
 
 @attrs.frozen
-class Sessions:
-    """The sessions of a store: what a manager's verbs are about.
+class StoreHandle:
+    """A handle of all sessions of a store, or of one user's: what a manager's verbs are about.
 
     store: as it was opened. kind: the class of the sessions that are opened in it. user_id: whose they are; None: everybody's.
     """
@@ -91,6 +91,7 @@ class Sessions:
         if given := options.keys() & {"store", "backend", "db"}:
             raise InvalidInput(f"{', '.join(sorted(given))}: where a session is kept is the manager's: leave it out")
         handle = self.kind(session_id, user_id=user_id, store=self.store, **options)._handle
+        handle.bound = self.user_id is not None
         try:
             return handle, await handle.open()
         except BaseException:
@@ -99,7 +100,7 @@ class Sessions:
 
 
 async def create_session(
-    m: Sessions,
+    m: StoreHandle,
     /,
     user_id: str | None = None,
     *,
@@ -109,10 +110,11 @@ async def create_session(
     exist_ok: bool = False,
     **options: Unpack[SessionOptions],
 ) -> Handle:
-    """Store a new session and open it. `SessionExists` where the id is taken. Options are those of `Session`.
+    """Store a new session and open it. Options are those of `Session`.
 
-    user_id: default the user that the manager is bound to, else "default_user". exist_ok: where the id is taken, open that
-    session as it is (`AccessDenied` where it is another user's); title and metadata are a new one's.
+    `SessionExists` where the id is taken, `AccessDenied` where another user has it. user_id: default the user that the manager
+    is bound to, else "default_user". exist_ok: where the user has such a session, open it as it is; title and metadata are a new
+    one's.
     """
     user_id = m.whose(user_id) or DEFAULT_USER
     handle, _ = await m.open(session_id, user_id, {"metadata": metadata, **options})
@@ -125,7 +127,7 @@ async def create_session(
 
 
 async def get_session(
-    m: Sessions, /, session_id: str, user_id: str | None = None, **options: Unpack[SessionOptions]
+    m: StoreHandle, /, session_id: str, user_id: str | None = None, **options: Unpack[SessionOptions]
 ) -> Handle | None:
     """Open a stored session; None where there is none. `AccessDenied` where it is not this user's (None: anybody's)."""
     handle, header = await m.open(session_id, m.whose(user_id), options)
@@ -135,13 +137,22 @@ async def get_session(
     return None
 
 
-async def get_sessions_for_user(m: Sessions, /, user_id: str, limit: Positive = 50) -> builtins.list[Handle]:
+async def get_sessions_for_user(m: StoreHandle, /, user_id: str, limit: Positive = 50) -> builtins.list[Handle]:
     """Open a user's latest sessions, newest change first."""
     page = await list(m, user_id=user_id, limit=limit)
-    return [(await m.open(header.session_id, header.user_id))[0] for header in page.items]
+    opened: builtins.list[Handle] = []
+    try:
+        for header in page.items:
+            found = await get_session(m, header.session_id, header.user_id)
+            opened += [found] if found is not None else []  # it was deleted meanwhile
+    except BaseException:
+        for handle in opened:
+            await lifecycle.close(handle)
+        raise
+    return opened
 
 
-async def list(m: Sessions, /, **query: Unpack[Narrowed]) -> Page[Header]:
+async def list(m: StoreHandle, /, **query: Unpack[Narrowed]) -> Page[Header]:
     """A page of headers, newest change first, without opening any session. See `sessile.store.Query`.
 
     `InvalidInput` for what no query has, and for what is no session: a prefix that begins with "~", or the statuses
@@ -151,7 +162,7 @@ async def list(m: Sessions, /, **query: Unpack[Narrowed]) -> Page[Header]:
     return found
 
 
-def each(m: Sessions, /, **query: Unpack[Narrowed]) -> AsyncIterator[Header]:
+def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncIterator[Header]:
     """All headers that a query finds, page by page (of `limit`, by default 1,000), newest change first.
 
     One that changes while the pages are read may be left out, or come as it was.
@@ -161,7 +172,7 @@ def each(m: Sessions, /, **query: Unpack[Narrowed]) -> AsyncIterator[Header]:
     return _pages(m, query)
 
 
-async def _pages(m: Sessions, /, query: Narrowed) -> AsyncIterator[Header]:
+async def _pages(m: StoreHandle, /, query: Narrowed) -> AsyncIterator[Header]:
     page = await list(m, **query)
     while True:
         for header in page.items:
@@ -172,14 +183,14 @@ async def _pages(m: Sessions, /, query: Narrowed) -> AsyncIterator[Header]:
         page = await list(m, **query)
 
 
-async def exists(m: Sessions, /, session_id: str) -> bool:
+async def exists(m: StoreHandle, /, session_id: str) -> bool:
     """Is there such a session?"""
     header = await m.face.call(m.commits.store.load, check_id(session_id))
     return header is not None and not header.hidden and m.user_id in (None, header.user_id)
 
 
 async def import_session(
-    m: Sessions,
+    m: StoreHandle,
     /,
     path: str | os.PathLike[str],
     session_id: str | None = None,
@@ -210,18 +221,17 @@ async def import_session(
     return handle
 
 
-async def save(m: Sessions, /, session: AnySession) -> None:
+async def save(m: StoreHandle, /, session: AnySession) -> None:
     """Mark a session as saved (its status). What was said is stored already; the next entry makes it active."""
-    theirs: Any = session
-    handle = theirs._seen_by(m.face.awaits)._handle
+    handle: Handle = session._seen_by(m.face.awaits)._handle
     m.whose((await handle.open()).user_id)
     await lifecycle.mark_saved(handle)
 
 
-async def delete(m: Sessions, /, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
+async def delete(m: StoreHandle, /, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
     """Delete a session, a broken one too; False where there was none. `AccessDenied` where it is not this user's.
 
-    Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
+    StoreHandle that were forked from it keep what they inherited. cascade: those are deleted as well.
     `CorruptStore` for a broken one where a user is named, and it cannot be read whose it is.
     """
     user_id, log = m.whose(user_id), ""
@@ -241,10 +251,10 @@ async def delete(m: Sessions, /, session_id: str, user_id: str | None = None, *,
     return await deletion.delete_session(m.commits, check_id(session_id), log=log, cascade=cascade)
 
 
-async def delete_user(m: Sessions, /, user_id: str) -> int:
+async def delete_user(m: StoreHandle, /, user_id: str) -> int:
     """Delete all sessions of a user, broken ones too, and the state that they share; returns how many sessions there were.
 
-    Sessions that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
+    StoreHandle that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
     read whose some of the store's sessions are: it names each (a bound manager leaves those aside). What cannot be read is
     not in any list, so this looks through the ids of all logs of the store.
     """
@@ -252,7 +262,7 @@ async def delete_user(m: Sessions, /, user_id: str) -> int:
     return await erasing.delete_all_of(m.commits, user_id, bound=m.user_id is not None)
 
 
-async def archive_inactive(m: Sessions, /, days: Days = 30) -> int:
+async def archive_inactive(m: StoreHandle, /, days: Days = 30) -> int:
     """Archive the sessions that nothing was said in for so many days; returns how many.
 
     One that is used again before its turn comes stays as it is.
@@ -262,7 +272,7 @@ async def archive_inactive(m: Sessions, /, days: Days = 30) -> int:
     return await erasing.archive_found(m.commits, queries)
 
 
-async def delete_inactive(m: Sessions, /, days: Days = 30, *, status: str | None = None) -> int:
+async def delete_inactive(m: StoreHandle, /, days: Days = 30, *, status: str | None = None) -> int:
     """Delete the sessions that were not changed for so many days (status: only such); returns how many.
 
     One that is used again before its turn comes stays, and so does one that cannot be read.
@@ -271,22 +281,22 @@ async def delete_inactive(m: Sessions, /, days: Days = 30, *, status: str | None
     return await erasing.delete_found(m.commits, query)
 
 
-async def delete_archived(m: Sessions, /) -> int:
+async def delete_archived(m: StoreHandle, /) -> int:
     """Delete all archived sessions; returns how many. One that is used again before its turn comes stays."""
     return await erasing.delete_found(m.commits, m.query({"status": ARCHIVED, "limit": 1000}))
 
 
-async def clear_all(m: Sessions, /) -> int:
+async def clear_all(m: StoreHandle, /) -> int:
     """Delete every session, broken ones too, and all shared state of this store; returns how many sessions there were.
 
-    Sessions that are begun meanwhile, forks too, may stay. A bound manager: as `delete_user`.
+    StoreHandle that are begun meanwhile, forks too, may stay. A bound manager: as `delete_user`.
     """
     if m.user_id is not None:
         return await delete_user(m, m.user_id)
     return await erasing.delete_all_of(m.commits, None)
 
 
-async def sweep(m: Sessions, /, *, repair: bool = False, older_than: Seconds = 3600) -> int:
+async def sweep(m: StoreHandle, /, *, repair: bool = False, older_than: Seconds = 3600) -> int:
     """How many deletions, forks, imports and copies were cut short; repair: clear away what they left.
 
     older_than: seconds after which whoever began one is taken to be gone. `AccessDenied` for a bound manager.
@@ -297,7 +307,7 @@ async def sweep(m: Sessions, /, *, repair: bool = False, older_than: Seconds = 3
     return await erasing.sweep(m.commits, repair=repair, older_than=older_than)
 
 
-async def search(m: Sessions, /, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
+async def search(m: StoreHandle, /, text: str, *, user_id: str | None = None, limit: Count = 20) -> builtins.list[Hit]:
     """Messages that have all words of `text`: best first where the store has an index, else newest session first.
 
     Words are runs of letters and digits, whole ones, whatever their case and accents (see `sessile.store.words`).
@@ -325,7 +335,7 @@ async def search(m: Sessions, /, text: str, *, user_id: str | None = None, limit
     return found
 
 
-async def message(m: Sessions, /, message_id: str, *, user_id: str | None = None) -> Hit | None:
+async def message(m: StoreHandle, /, message_id: str, *, user_id: str | None = None) -> Hit | None:
     """The message of an id with the session in which it was said (as `search` finds it); None where it counts in none.
 
     No store has an index of these: the sessions are read one by one, newest change first. `Session.message` is for who
