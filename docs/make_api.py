@@ -13,9 +13,14 @@ from sessile.drive.locks import cached_property
 
 PAGE = Path(__file__).parent / "api.md"
 PATHS = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
-TWINS = {"AsyncSession": "Session", "AsyncSessionManager": "SessionManager"}  # has the same methods, and just its own are listed
+TWINS = {
+    "AsyncAgent": "Agent",
+    "AsyncSession": "Session",
+    "AsyncSessionManager": "SessionManager",
+}  # has the same methods, and just its own are listed
 TYPES = {  # what is said of names that are types
     "AnyAgent": "an `Agent` or an `AsyncAgent`",
+    "MessageLike": "a message as it is given: a `Message`, a dict, a (role, content) pair, or an SDK's object",
     "Middleware": "a function of (turn, call_next) or of (message, response), blocking or async",
     "Point": "a point in a session: a `Snapshot`, a label or message id, a number of messages, or a `Message`",
     "Policy": 'the value of a state key that two have changed: "ours", "theirs", "raise", or a function of (key, ours, theirs)',

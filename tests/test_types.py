@@ -25,12 +25,14 @@ Found = set[tuple[str, int]]
 
 def mypy() -> Found:
     done = _run("mypy", "--strict", "--output=json", "--cache-dir", str(_cache()), *map(str, HERE.glob("*.py")))
+    assert (done.returncode, done.stderr) in ((0, ""), (1, "")), done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return {(Path(row["file"]).name, row["line"]) for row in rows if row["severity"] == "error"}
 
 
 def pyright() -> Found:
     done = _run("pyright", "--outputjson", "--pythonpath", sys.executable, *map(str, HERE.glob("*.py")))
+    assert done.returncode in (0, 1), done.stderr
     rows = json.loads(done.stdout)["generalDiagnostics"]
     return {(Path(row["file"]).name, row["range"]["start"]["line"] + 1) for row in rows if row["severity"] == "error"}
 

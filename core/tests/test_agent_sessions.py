@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessile import Agent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
+from sessile import Agent, AsyncAgent, AsyncSession, MemorySessionStore, Request, Session, SessionManager, hookimpl
 from sessile.errors import Closed, InvalidMessage, SessionNotFound
 from sessile.plugins.discovery import installed
 from sessile.session import DefaultSessionStore
@@ -128,8 +128,8 @@ def test_a_session_that_was_deleted_can_be_begun_anew(tmp_path: Path) -> None:
 def test_an_agent_is_closed_in_async_code_too() -> None:
     async def main() -> None:
         db = Closings()
-        async with Agent("A", model="echo", db=db) as agent:
-            agent.chat("one", session_id="a")
+        async with AsyncAgent("A", model="echo", db=db) as agent:
+            await agent.chat("one", session_id="a")
         assert (agent.closed, db.closed) == (True, {"a": 1})
         async with AsyncSession("s", store=MemorySessionStore(), agent=Agent(model="echo")) as session:
             own = session.Agent("B", model="echo")
@@ -174,5 +174,5 @@ def test_an_agent_that_is_closed_says_so_in_its_own_session_too() -> None:
     agent.close()
     for talk in (agent.chat, agent.stream):
         for session_id in (None, "x", "y"):
-            with pytest.raises(Closed, match="agent 'A' is closed: make a new Agent"):
+            with pytest.raises(Closed, match="agent 'A' is closed: make a new one"):
                 talk("2", session_id=session_id)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.stores import url_of
 
-from sessile import Agent, AsyncAgent, AsyncSession, MemorySessionStore, Session, SessionManager
+from sessile import (
+    AdapterFace,
+    Agent,
+    AsyncAgent,
+    AsyncSession,
+    AsyncSessionManager,
+    MemorySessionStore,
+    Session,
+    SessionManager,
+    both_faces,
+)
 from sessile.errors import Closed, InvalidInput
+from sessile.models import Request
 from sessile.session.live import open_sessions
 from sessile.testing import ScriptedModel
 
@@ -81,6 +95,14 @@ async def test_an_agent_is_made_in_a_session_of_its_own_face() -> None:
     for kind, other in ((Agent, session), (AsyncAgent, blocking)):
         with pytest.raises(InvalidInput, match=rf"in which {kind.__name__} cannot speak"):
             kind("C", session=other)  # type: ignore[arg-type]
+    for kind, manager in ((Agent, SessionManager("memory://")), (AsyncAgent, AsyncSessionManager("memory://"))):
+        with pytest.raises(InvalidInput, match=r"session is .*: pass a session"):
+            kind("C", session=manager)  # type: ignore[arg-type]
+    for options in ({"agent": AsyncAgent("C")}, {"agents": {"c": AsyncAgent("C")}}):
+        with pytest.raises(InvalidInput, match=r"agent is AsyncAgent\('C'\), which is awaited"):
+            Session("c", store=MemorySessionStore(), **options)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="which is awaited"):
+        blocking.agent = AsyncAgent("C")
     async with AsyncSession("t", store=MemorySessionStore(), agent=Agent("A", model="echo")) as third:
         assert await third.chat("x") == "x"  # who speaks is told; its own session is another
 
@@ -93,3 +115,113 @@ async def test_a_default_agent_is_of_the_sessions_face(monkeypatch: pytest.Monke
     assert type(session.agent) is AsyncAgent
     assert await session.agent.chat("y") == "y"
     assert await session.message_count == 4
+
+
+class Slowly:
+    """It says that it was ended, and waits between its pieces."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def generate(self, request: Request) -> Iterator[str]:
+        try:
+            for number in range(100):
+                yield f"p{number} "
+                time.sleep(0.02)
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("session_id", [None, "other"])
+@running
+async def test_leaving_a_stream_ends_its_turn(session_id: str | None) -> None:
+    store, model = MemorySessionStore(), Slowly()
+    async with AsyncAgent("A", model=model, db=store, memory={"session_id": "own"}) as agent:
+        async with aclosing(agent.stream("go", session_id=session_id)) as pieces:  # type: ignore[type-var]
+            async for _ in pieces:
+                break
+        assert await asyncio.to_thread(model.ended.wait, 10)
+        assert Session(session_id or "own", store=store).messages[-1].metadata == {"interrupted": True}
+
+
+@pytest.mark.parametrize("way", ["chat", "stream"])
+def test_closing_an_agent_leaves_its_store_to_a_turn_under_way(way: str, tmp_path: Path) -> None:
+    url, said = url_of("sqlite", tmp_path / "store"), []
+
+    class Few(Slowly):
+        def generate(self, request: Request) -> Iterator[str]:
+            begun.set()
+            for number in range(10):
+                time.sleep(0.02)
+                yield f"p{number} "
+
+    begun = threading.Event()
+    agent = Agent("A", model=Few(), db=url)
+
+    def speak() -> None:
+        said.append(agent.chat("q", session_id="s") if way == "chat" else "".join(agent.stream("q", session_id="s")))
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    assert begun.wait(10)
+    agent.close()
+    thread.join()
+    whole = "".join(f"p{number} " for number in range(10))
+    assert said == [whole]
+    assert Session("s", store=url).messages[-1].content == whole
+
+
+@running
+async def test_closing_an_async_agent_leaves_its_store_to_a_turn_under_way(tmp_path: Path) -> None:
+    url, begun = url_of("sqlite", tmp_path / "store"), asyncio.Event()
+
+    class Few:
+        async def generate(self, request: Request) -> AsyncIterator[str]:
+            for number in range(10):
+                begun.set()
+                await asyncio.sleep(0.02)
+                yield f"p{number} "
+
+    agent = AsyncAgent("A", model=Few(), db=url)
+    turn = asyncio.ensure_future(agent.chat("q", session_id="s"))
+    await begun.wait()
+    await agent.close()
+    assert await turn == Session("s", store=url).messages[-1].content == "".join(f"p{number} " for number in range(10))
+
+
+def test_an_adapters_method_speaks_with_agents_in_both_forms() -> None:
+    class Adapter:
+        async def _put(self, face: AdapterFace, text: str) -> list[str]:
+            session = face.Session("s", store=MemorySessionStore(), agent=Agent("A", model="echo"))
+            made = session.Agent("B", model="echo")
+            return [await made.chat(text), await session.chat(text), *[piece async for piece in made.stream(text)]]
+
+        async def _default(self, face: AdapterFace) -> str:
+            session = face.Session("s", store=MemorySessionStore())
+            return await session.agent.chat("default")  # type: ignore[misc,no-any-return]
+
+        put, aput = both_faces(_put)
+        default, adefault = both_faces(_default)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSILE_MODEL", "echo")
+        assert Adapter().put("x") == asyncio.run(Adapter().aput("x")) == ["x"] * 3
+        assert Adapter().default() == asyncio.run(Adapter().adefault()) == "default"
+
+
+@running
+async def test_all_that_it_opened_is_closed(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Tells:
+        def on_session_close(self, session_id: str) -> None:
+            closed.append(session_id)
+
+    agent = AsyncAgent("A", model="echo", db=Tells(), memory={"session_id": "own"})
+    await agent.chat("x")
+    await agent.chat("x", session_id="other")
+    assert [piece async for piece in agent.stream("x", session_id="third")] == ["x"]
+    with pytest.raises(InvalidInput):
+        agent.stream(5, session_id="third")  # said before the stream begins
+    await agent.close()
+    assert sorted(closed) == ["other", "own", "third"]

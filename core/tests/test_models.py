@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, Usage
-from sessile.errors import InvalidMessage, ModelError, TurnInterrupted
+from sessile.errors import InvalidInput, InvalidMessage, ModelError, TurnInterrupted
 from sessile.models import Message, Request, TokenUsage
 from sessile.testing import ScriptedModel
 
@@ -95,7 +97,8 @@ def said(session: Any) -> list[tuple[Any, ...]]:
 def test_the_reply_is_the_same_whichever_way_it_is_given(open_session: Opener, model: Any, streaming: bool) -> None:
     session = open_session(model(["Hel", "", "lo", {"metadata": {"usage": USAGE, "mood": "good"}}]))
     if streaming:
-        assert [piece for piece in session.stream("hi") if piece] == ["Hel", "lo"]
+        pieces = list(session.stream("hi"))
+        assert (pieces if model not in (Whole, AsyncWhole) else [piece for piece in pieces if piece]) == ["Hel", "lo"]
     else:
         assert session.chat("hi") == "Hello"
     assert said(session) == [("user", "hi", {}, []), ("assistant", "Hello", {"usage": USAGE, "mood": "good"}, [])]
@@ -281,6 +284,124 @@ def test_an_async_reader_that_leaves_closes_the_generator() -> None:
     assert [m.metadata for m in messages] == [{}, {"interrupted": True}]
 
 
+def test_a_chat_that_is_cancelled_ends_its_generator() -> None:
+    ended = threading.Event()
+
+    class Endless:
+        def generate(self, request: Request) -> Iterator[str]:
+            try:
+                while True:
+                    time.sleep(0.01)
+                    yield "word "
+            finally:
+                ended.set()
+
+    async def main() -> None:
+        session = AsyncSession("s", store=MemorySessionStore(), agent=Agent(model=Endless()))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(session.chat("go"), 0.1)
+
+    asyncio.run(main())
+    assert ended.wait(10)
+
+
+def test_an_async_generator_that_never_waits_leaves_others_their_turn() -> None:
+    class Endless:
+        async def generate(self, request: Request) -> AsyncIterator[str]:
+            while True:
+                yield "word "
+
+    async def main() -> list[Message]:
+        session = AsyncSession("s", store=MemorySessionStore(), agent=Agent(model=Endless()))
+        async with aclosing(session.stream("go")) as pieces:
+            async for _ in pieces:
+                break
+        return await session.messages
+
+    assert [m.metadata for m in asyncio.run(asyncio.wait_for(main(), 20))] == [{}, {"interrupted": True}]
+
+
+def test_what_the_first_answer_took_is_not_said_of_the_second(open_session: Opener) -> None:
+    first = {**CALL, "name": "look"}
+    model = ScriptedModel([{"tool_calls": [first], "metadata": {"usage": USAGE}}], ["partly", ValueError("gone")])
+    session = open_session(model)
+    with pytest.raises(ValueError, match="gone"):
+        list(session.stream("hi"))
+    assert session.messages[-1].metadata == {"interrupted": True}
+    assert session.usage().input_tokens == USAGE["input_tokens"]
+
+
+def test_a_model_may_take_its_options_out(open_session: Opener) -> None:
+    seen: list[Any] = []
+
+    class Takes:
+        def generate(self, request: Request) -> str:
+            seen.append(request.options.pop("temperature", None))
+            return "x"
+
+    session = open_session(Takes())
+    session.agent.options["temperature"] = 1
+    session.chat("one")
+    session.chat("two")
+    assert seen == [1, 1]
+
+
+def test_a_reply_is_a_message_of_its_own(open_session: Opener) -> None:
+    class Parrot:
+        def generate(self, request: Request) -> Message:
+            return request.messages[-1].replace(role="assistant")
+
+    def again(turn: Any, call_next: Any) -> Any:
+        return {**turn.message, **call_next(turn), "role": "assistant", "id": "fixed", "timestamp": 5, "turn": "t"}
+
+    for options in ({}, {"middleware": [again]}):
+        session = open_session(Parrot(), **options)
+        for text in ("one", "two"):
+            assert session.chat(text) == text
+        ids = [message.id for message in session.messages]
+        assert len({*ids}) == 4
+        assert "fixed" not in ids
+        assert len({message.turn for message in session.messages}) == 2
+        session.undo()
+        assert [message.text for message in session.messages] == ["one", "one"]
+
+
+@pytest.mark.parametrize("answer", [{"content": "the answer"}, "the answer", lambda asked: {"content": "the answer"}])
+def test_an_answer_that_comes_whole_is_one_piece_of_the_stream(open_session: Opener, answer: Any) -> None:
+    class Both:
+        asked = 0
+
+        def generate(self, request: Request) -> Any:
+            Both.asked += 1
+            if Both.asked == 1:
+                return iter(["let me look. ", {"tool_calls": [CALL]}])
+            return answer(request) if callable(answer) else answer
+
+    assert list(open_session(Both()).stream("q")) == ["let me look. ", "the answer"]
+    calls = {"content": "let me look. ", "tool_calls": [CALL]}
+    assert list(open_session(ScriptedModel(lambda asked: calls, "done")).stream("q")) == ["let me look. ", "done"]
+
+
+def test_an_answer_that_comes_whole_is_stored_whole_though_its_reader_left() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow:
+        def generate(self, request: Request) -> str:
+            begun.set()
+            go.wait(10)
+            return "the answer"
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Slow()))
+    pieces = session.stream("q")
+    reader = threading.Thread(target=lambda: next(pieces, None))
+    reader.start()
+    assert begun.wait(10)
+    go.set()
+    reader.join()
+    pieces.close()  # type: ignore[attr-defined]
+    assert [(message.text, message.metadata) for message in session.messages][1] == ("the answer", {})
+
+
 # -- what it took
 
 
@@ -302,6 +423,9 @@ def test_usage_is_summed_up_by_model(open_session: Opener) -> None:
 
 def test_what_was_taken_back_was_paid_for(open_session: Opener) -> None:
     session = open_session(ScriptedModel("one", "two", "three", usage=USAGE))
+    session.add_message("assistant", "hello", usage={"output_tokens": 1})
+    session.pop()
+    assert (session.usage().replies, session.usage(reverted=True).output_tokens) == (0, 1)
     session.chat("first")
     session.chat("second")
     fork = session.fork(2, "fork")
@@ -310,7 +434,8 @@ def test_what_was_taken_back_was_paid_for(open_session: Opener) -> None:
     assert (session.usage().input_tokens, session.usage(reverted=True).input_tokens) == (24, 36)
     assert (fork.usage().input_tokens, fork.usage(reverted=True).input_tokens) == (12, 12)
     session.clear()
-    assert (session.usage().replies, session.usage(reverted=True).replies) == (0, 3)
+    assert (session.usage().replies, session.usage(reverted=True).replies) == (0, 4)
+    assert session.usage(reverted=True).to_dict()["by_model"]["m-1"]["total_tokens"] == 3 * 15
 
 
 @given(
@@ -358,6 +483,26 @@ def test_a_script_is_followed_and_what_was_asked_is_known(open_session: Opener) 
         session.chat("four")
     assert [request.messages[-1].content for request in model.requests] == ["one", "two", "it is here", "three"]
     assert [tool.name for tool in model.requests[0].tools] == ["look"]
+
+
+def test_replies_of_every_kind() -> None:
+    async def later(request: Request) -> str:
+        return "later"
+
+    def pieces(request: Request) -> Iterator[str]:
+        yield "in "
+        yield "pieces"
+
+    model = ScriptedModel(later, pieces, lambda request: ["a ", "list"], ["one piece", " more"], KeyError, usage=USAGE)
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    assert [list(session.stream("x")) for _ in range(4)] == [["later"], ["in ", "pieces"], ["a ", "list"], ["one piece", " more"]]
+    with pytest.raises(KeyError):
+        session.chat("x")
+    model.requests.clear()
+    assert model.remaining == 0
+    for bad in (None, 5, dict):
+        with pytest.raises(InvalidInput, match="is no reply: pass text"):
+            ScriptedModel("x", bad)  # type: ignore[arg-type]
 
 
 def test_the_fixtures_give_a_store_of_its_own(sessile_store: str, sessile_session: Session) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import itertools
 import types
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,7 +204,7 @@ def test_a_verb_takes_what_it_says_and_returns_it(kind: str, face: int, name: st
                 given[parameter] = place.values(name, parameter)[number]
             target = cls(place.store) if kind == "manager" else cls("s", store=place.store, agent=place.agent)
             value = called(target, name, given, loop)
-            hint = list[get_args(returned)[0]] if get_origin(returned) is AsyncIterator else returned  # type: ignore[misc]
+            hint = list[get_args(returned)[0]] if get_origin(returned) is AsyncGenerator else returned  # type: ignore[misc]
             assert conforms(value, hint, opens), (given, value, returned)
 
 

@@ -13,7 +13,7 @@ import pathlib
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, TypedDict
 
 import attrs
@@ -371,3 +371,15 @@ def test_a_name_that_is_imported_for_types_only_is_named(tmp_path: Any) -> None:
     file.write_text("from sessile import tool\n\ndef f(a: int, b: 'Gone') -> 'Gone': ...\n\ntool(f)\n")
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
     assert "parameter 'b' of tool 'f' cannot be made from JSON: its annotation 'Gone' is no type at run time" in done.stderr
+
+
+def test_a_tool_that_yields_is_refused() -> None:
+    def each() -> Iterator[int]:
+        yield 1
+
+    async def each_later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (each, each_later, functools.partial(each)):
+        with pytest.raises(InvalidInput, match="yields its result, and a model hears of one only: return a list"):
+            tool(function)

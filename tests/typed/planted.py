@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from sessile import (
-    Agent,
-    AsyncAgent,
-    AsyncSession,
-    AsyncSessionManager,
-    Request,
-    Session,
-    SessionManager,
-)
+from sessile import Agent, AsyncAgent, AsyncSession, AsyncSessionManager, Request, Session, SessionManager
+from sessile import Sesion  # wrong: a misspelt name
+from sessile.errors import Conflit  # wrong: a misspelt name
+from sessile.models import Modle  # wrong: a misspelt name
+from sessile.plugins import hookimp  # wrong: a misspelt name
+from sessile.session import get_default_store  # wrong: a misspelt name
+from sessile.sessions import RediSessionStore  # wrong: a misspelt name
+from sessile.store import Quary  # wrong: a misspelt name
+from sessile.testing import ScriptedModels  # wrong: a misspelt name
+from sessile_openai import OpenAiModel  # wrong: a misspelt name
+from sessile_sqlite import SQLiteStore  # wrong: a misspelt name
 
 
 class Asks:
@@ -51,12 +53,18 @@ Session.load("x", stroe="memory://")  # wrong: a misspelt keyword
 Agent(model=Asks())  # wrong: no model
 Agent(model=Counts())  # wrong: no answer
 Agent(tools=5)  # wrong: no tools
+Agent(session=AsyncSession("s"))  # wrong: a session of the other face
+Agent(session=SessionManager())  # wrong: no session
+AsyncAgent(session=Session("s"))  # wrong: a session of the other face
+Session("s", agent=Agent()).agent.chatt("x")  # wrong: a misspelt method
+session.messages[0]["role"] = "user"  # wrong: a message is read-only
 Agent(memory=None).strat("x")  # wrong: a misspelt method
 len(Agent().stream("x"))  # wrong: no list
 SessionManager().list(usr="x")  # wrong: a misspelt keyword
 SessionManager().get_session("s").chat("x")  # wrong: it may be None
 SessionManager().create_session("u", agnet=None)  # wrong: a misspelt keyword
 SessionManager().delete(5)  # wrong: no id
+SessionManager().list(before="yesterday")  # wrong: no moment
 
 
 async def main() -> None:
@@ -74,6 +82,8 @@ async def main() -> None:
     manager = AsyncSessionManager()
     manager.create_session("u")  # wrong: a forgotten await
     for _ in manager.each():  # wrong: a forgotten async
+        pass
+    async with Agent("A"):  # wrong: a blocking agent
         pass
     AsyncAgent("A").chat("x")  # wrong: a forgotten await
     session.Agent("A").start("x")  # wrong: a forgotten await

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, assert_type
+
+from openai import OpenAI
 
 from sessile import (
     Agent,
@@ -42,6 +44,7 @@ from sessile import (
 )
 from sessile.errors import Conflict
 from sessile.models import EchoModel, TokenUsage
+from sessile.plugins import AwaitNext, CallNext
 from sessile.session import get_default_session_store
 from sessile.sessions import SQLiteSessionStore as Same
 from sessile.testing import ScriptedModel
@@ -98,9 +101,12 @@ def around(turn: Turn, call_next: Callable[[Turn], Message]) -> Message:
     return call_next(turn)
 
 
-async def around_async(turn: Turn, call_next: Any) -> Message:
-    reply: Message = await call_next(turn)
-    return reply
+async def around_async(turn: Turn, call_next: AwaitNext) -> Message:
+    return await call_next(turn)
+
+
+def around_again(turn: Turn, call_next: CallNext) -> str:
+    return call_next().text
 
 
 def after(message: str, response: str) -> str:
@@ -169,7 +175,9 @@ assert_type(session.stream("x"), Iterator[str])
 assert_type(session.run_agent("a", "x"), str)
 assert_type(session.usage(), Usage)
 assert_type(session.usage().by_model["m"].total_tokens, int)
-assert_type(session.to_openai(api="responses"), list[dict[str, Any]])
+assert_type(session.to_openai(api="responses"), list[Any])
+OpenAI().chat.completions.create(model="m", messages=session.to_openai())
+OpenAI().responses.create(model="m", input=session.to_openai(api="responses"))
 assert_type(session.watch(), Iterator[Message])
 session.set_state("k", 1, policy="theirs")
 session.set_state("k", 1, policy=lambda key, ours, theirs: ours)
@@ -187,8 +195,19 @@ assert_type(session.children(), list[Header])
 assert_type(session.diff(1, 2), Diff)
 assert_type(session.verify(), Verification)
 assert_type(session.Agent("B"), Agent)
+assert_type(session.agent, Agent)
+assert_type(session.agent.chat("x"), str)
+assert_type(session.agents["a"], Agent)
 assert_type(Session.load("x", store="memory://"), Session)
 assert_type(session.load("x"), Session)
+
+
+class Mine(Session):
+    tenant = ""
+
+
+with Mine("m") as mine:
+    assert_type(mine, Mine)
 with session as entered, session.exclusive(timeout=1):
     assert_type(entered, Session)
 
@@ -198,7 +217,7 @@ with SessionManager("sqlite:///x.db") as manager:
     assert_type(manager.create_session("u", session_id="s", exist_ok=True, strict=True), Session)
     assert_type(manager.get_session("s"), Session | None)
     assert_type(manager.get_sessions_for_user("u"), list[Session])
-    assert_type(manager.list(user_id="u", before=datetime.now(), limit=5), Page[Header])
+    assert_type(manager.list(user_id="u", before=datetime.now(UTC), limit=5), Page[Header])
     assert_type(manager.each(), Iterator[Header])
     assert_type(manager.search("x"), list[Hit])
     assert_type(manager.user("u"), SessionManager)

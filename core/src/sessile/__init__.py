@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessile.conversation.messages import Message as Message
+    from sessile.conversation.messages import MessageLike as MessageLike
     from sessile.conversation.messages import Role as Role
     from sessile.conversation.messages import ToolCall as ToolCall
     from sessile.conversation.model import Request as Request
@@ -74,6 +75,7 @@ _HOMES = {
     "MemoryConfig": "session.agents.config",
     "MemorySessionStore": "store.memory",
     "Message": "conversation.messages",
+    "MessageLike": "conversation.messages",
     "Middleware": "plugins.middleware",
     "Page": "store.waist",
     "Point": "graph.points",
@@ -103,7 +105,8 @@ _HOMES = {
     "tool": "conversation.tools",
 }
 
-__all__ = [*_HOMES]
+if not TYPE_CHECKING:  # who reads the imports above knows them
+    __all__ = [*_HOMES]
 
 
 if not TYPE_CHECKING:  # so that a checker finds a misspelt name

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from sessile.session import AsyncSession, Session
-from sessile.session.managing.manager import SessionManager
+from sessile.session.managing.manager import AsyncSessionManager, SessionManager
 from sessile.store.documents import SessionStore
 from sessile.store.memory import MemorySessionStore
 
-__all__ = ["AsyncSession", "MemorySessionStore", "Session", "SessionManager", "SessionStore"]
+__all__ = ["AsyncSession", "AsyncSessionManager", "MemorySessionStore", "Session", "SessionManager", "SessionStore"]
 
 
 if TYPE_CHECKING:

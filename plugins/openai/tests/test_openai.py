@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,10 @@ def test_chat_and_stream(url: str) -> None:
 
 
 def test_a_server_that_is_asked_for_no_usage_reports_none(url: str) -> None:
-    session = session_with(url, stream_options={"include_usage": False}, max_tokens=4)
-    assert list(session.stream("Hello"))
-    assert session.usage().unreported == 1
+    for number, options in enumerate(({"include_usage": False}, None), 1):
+        session = session_with(url, stream_options=options, max_tokens=4)
+        assert list(session.stream("Hello"))
+        assert session.usage().unreported == 1, number
 
 
 def test_in_an_event_loop_many_at_once(url: str) -> None:
@@ -139,3 +142,70 @@ def test_errors_say_what_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
     session = Session("s", store=MemorySessionStore(), agent=Agent(model="openai", options={"max_tokens": 4}))
     assert session.chat("Hello!")
     assert OpenAIModel().model == "from-environment"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """A server that answers what the test said, as text or as a stream."""
+
+    text = ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream" if self.text.startswith("data:") else "application/json")
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def answering() -> Iterator[Any]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+
+    def ask(text: str, streaming: bool, **options: Any) -> Session:
+        Answers.text = text
+        model = OpenAIModel("m", base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="k", **options)
+        session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, max_steps=1))
+        list(session.stream("hi")) if streaming else session.chat("hi")
+        return session
+
+    yield ask
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def chunk(*deltas: dict[str, Any], **more: Any) -> str:
+    lines = [{"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", **more} for _ in deltas]
+    for line, delta in zip(lines, deltas, strict=True):
+        line["choices"] = [{"index": 0, "delta": delta, "finish_reason": None}]
+    return "".join(f"data: {json.dumps(line)}\n\n" for line in lines)
+
+
+def test_odd_servers(answering: Any) -> None:
+    for text, streaming, options in (
+        ("<html>a page</html>", False, {}),
+        ('"text"', False, {}),
+        ('{"error": {"message": "bad model"}}', False, {}),
+        ('{"object": "chat.completion", "choices": []}', False, {}),
+        ('{"object": "chat.completion", "choices": [{"message": null}]}', False, {}),
+        ("data: {broken\n\n", True, {}),
+        ("data: [DONE]\n\n", True, {}),
+        ("{}", False, {"temprature": 1}),
+    ):
+        with pytest.raises(ModelError, match=r"no chat completion, or was asked with an option|gave no answer"):
+            answering(text, streaming, **options)
+
+
+def test_calls_of_servers_that_repeat_themselves_or_give_no_index(answering: Any) -> None:
+    def part(call: str, arguments: str, **more: Any) -> dict[str, Any]:
+        return {"tool_calls": [{"id": call, "type": "function", "function": {"name": "f", "arguments": arguments}, **more}]}
+
+    repeated = chunk(part("c1", '{"a"', index=0), part("c1", ": 1}", index=0), part("c2", "{}", index=1))
+    no_index = chunk(part("c1", '{"a": 1}', index=None), part("c2", "{}", index=None))
+    for text in (repeated, no_index):
+        with pytest.raises(ModelError, match="called tools 1 times"):
+            answering(text, True)

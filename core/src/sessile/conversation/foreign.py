@@ -196,7 +196,7 @@ def _parts(content: Any) -> Iterable[Any]:
 
 
 @functools.partial(checked, skip=0)
-def to_openai(messages: Iterable[Mapping[str, Any]], api: Api = "chat") -> list[dict[str, Any]]:
+def to_openai(messages: Iterable[Mapping[str, Any]], api: Api = "chat") -> list[Any]:
     """Messages as OpenAI's client takes them: as `messages` of chat completions, or as `input` of the Responses API.
 
     What these have no place for, such as metadata and ids, is left out; chat completions have none for reasoning. Read again,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, NoReturn, TypedDict, get_args
 
 from sessile.conversation.foreign import Dumps, is_call, is_kept, joined, to_plain
 from sessile.drive.arguments import Later
@@ -20,6 +20,7 @@ AnyRole = Annotated[Role, Later]
 MessageLike = Annotated[Mapping[str, Any] | tuple[str, Any] | Dumps, Later]  # what `as_message` takes
 ROLES: tuple[str, ...] = get_args(Role)
 ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
+_STORED = ABOUT - {"raw"}  # of these, what a message has only once it is stored
 _NESTED = frozenset((dict, list))  # what can be changed in place
 _YEAR_10000 = 253_402_300_800  # seconds since 1970: later moments have no date
 
@@ -68,6 +69,7 @@ class Message(dict[str, Any]):
         def name(self) -> str | None: ...
         @property
         def raw(self) -> str | None: ...
+        def __setitem__(self, name: Never, value: Never, /) -> None: ...  # type: ignore[override]
         # fmt: on
     else:
 
@@ -97,7 +99,9 @@ class Message(dict[str, Any]):
     def _read_only(self, *_: Any, **__: Any) -> NoReturn:
         raise ReadOnly("a message is read-only: use .replace(content=…) for a changed copy")
 
-    __setitem__ = __delitem__ = __setattr__ = __ior__ = _read_only
+    if not TYPE_CHECKING:
+        __setitem__ = _read_only
+    __delitem__ = __setattr__ = __ior__ = _read_only
     update = setdefault = pop = popitem = clear = _read_only
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -285,14 +289,18 @@ def _goes_on(item_before: Any, item: Any) -> bool:
 
 
 def as_reply(value: Any, like: Message | None = None) -> Message:
-    """What a model or a middleware returned, as an assistant's message; text keeps the other fields of `like`."""
+    """What a model or a middleware returned, as an assistant's message; text keeps the other fields of `like`.
+
+    It is a new message, whatever it was made of: an id, a time or a turn that it has is another's.
+    """
     if like is not None and value is like:
         return like
     value = to_plain(value)
     if isinstance(value, str):
         return like.replace(content=value) if like is not None else message("assistant", value)
     if isinstance(value, Mapping):
-        return _assistants(as_message({"role": "assistant", **value}))
+        said = {name: field for name, field in value.items() if name not in _STORED}
+        return _assistants(as_message({"role": "assistant", **said}))
     raise InvalidMessage(f"a reply is text or an assistant's message, not {type(value).__name__} ({shorten(value)})")
 
 

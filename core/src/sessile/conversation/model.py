@@ -112,8 +112,9 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers by their names, as JSON values."""
-        return attrs.asdict(self)
+        """The numbers by their names, with `total_tokens`, as JSON values."""
+        by_model = {name: usage.to_dict() for name, usage in self.by_model.items()}
+        return {**attrs.asdict(self, recurse=False), "total_tokens": self.total_tokens, "by_model": by_model}
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Usage:
@@ -148,4 +149,4 @@ def reported(said: Message) -> Mapping[str, Any] | None:
 
 
 def _is_count(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63)

@@ -70,6 +70,8 @@ def tool(function: Callable[..., Any] | Tool | None = None, *, name: str = "", r
         return function
     if not callable(function):
         raise InvalidInput(f"a tool is a function, not {type(function).__name__} ({function!r:.60})")
+    if inspect.isgeneratorfunction(inner := _plain(function)) or inspect.isasyncgenfunction(inner):
+        raise InvalidInput(f"the tool {inner!r:.60} yields its result, and a model hears of one only: return a list")
     name = name or _name(function)
     parameters, converters = parameters_of(function, name)
     return Tool(name, _description(function), parameters, function, risky, converters)

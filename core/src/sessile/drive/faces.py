@@ -19,8 +19,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from sessile.drive.background import background, running_loop
@@ -70,16 +71,30 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     )
 
 
-def step_by_step(values: AsyncIterator[T]) -> Iterator[T]:
-    """What an engine's generator yields, each step run as `run` does."""
+def step_by_step(values: AsyncGenerator[T]) -> Iterator[T]:
+    """What an engine's generator yields, each step run as `run` does; it is closed at the end.
+
+    An event loop that may run in this thread does not hear of the generator, which it would close with itself.
+    """
 
     async def step() -> tuple[T] | None:
         async for value in values:
             return (value,)
         return None
 
-    while (found := run(step())) is not None:
-        yield found[0]
+    def alone(work: Coroutine[Any, Any, Any]) -> Any:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return run(work)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    try:
+        while (found := alone(step())) is not None:
+            yield found[0]
+    finally:
+        alone(values.aclose())
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -11,9 +12,9 @@ from sessile.conversation.foreign import joined, to_plain
 from sessile.conversation.messages import Message, as_reply
 from sessile.conversation.model import Request
 from sessile.conversation.turn import Turn
-from sessile.drive.faces import Face
+from sessile.drive.faces import Face, is_awaitable
 from sessile.drive.shown import shorten
-from sessile.errors import InvalidMessage, ModelError
+from sessile.errors import InvalidMessage, ModelError, TurnInterrupted
 from sessile.log.encoding import JSON, json_value
 
 _SAYS = ("content", "tool_calls", "metadata")  # what a piece that is no text has at least one of
@@ -23,7 +24,11 @@ async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Messag
     """Ask a model. `ModelError` for a piece that is none, what the model raises else."""
     found = await face.call(model.generate, request)
     if not isinstance(found, (Iterator, AsyncIterator)):
-        return as_reply(found)
+        reply = as_reply(found)
+        if turn.streaming and reply.text and not turn.arrived:
+            with suppress(TurnInterrupted):  # the reader is gone, and the answer is whole
+                turn.emit(reply.text)
+        return reply
     pieces = _Pieces(turn)
     try:
         await face.call(pieces.take if isinstance(found, Iterator) else pieces.take_async, found)
@@ -56,18 +61,23 @@ class _Pieces:
                     if end.value is not None:
                         raise _no_piece(end.value, "returned by a generator") from None
                     break
-                self.add(piece)
+                if not self.over:
+                    self.add(piece)
         finally:
             if close := getattr(pieces, "close", None):
                 close()
 
     async def take_async(self, pieces: AsyncIterator[Any]) -> None:
+        """The same of what is async, on the event loop: the reader, and others, have their turn behind each piece."""
+        import asyncio  # a blocking program needs none
+
         try:
             async for piece in pieces:
                 self.add(piece)
+                await asyncio.sleep(0)
         finally:
-            if close := getattr(pieces, "aclose", None):
-                await close()
+            if (close := getattr(pieces, "aclose", None) or getattr(pieces, "close", None)) and is_awaitable(closed := close()):
+                await closed
 
     def add(self, piece: Any) -> None:
         if isinstance(piece, str):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import attrs
 
+from sessile.conversation.context import estimate_tokens
 from sessile.conversation.foreign import Api
 from sessile.conversation.foreign import to_openai as write_openai
 from sessile.conversation.messages import (
@@ -235,20 +236,29 @@ async def message_count(h: Handle) -> int:
     return (await h.refresh()).count
 
 
-async def to_openai(h: Handle, limit: Count | None = None, *, api: Api = "chat") -> list[dict[str, Any]]:
-    """The current messages as OpenAI's client takes them. limit: only the last so many.
+async def to_openai(h: Handle, limit: Count | None = None, *, api: Api = "chat") -> list[Any]:
+    """The current messages as OpenAI's client takes them, but for what its server refuses: turns that are open, and calls or
+    results that have no other half. limit: only the last turns that have so many messages together at most.
 
     api: "chat" for `messages` of chat completions, "responses" for `input` of the Responses API. What these have no place for,
     such as metadata and ids, is left out. `add_messages` and `set_history` take both forms, and so do SDKs' objects.
     """
-    return write_openai(await get_history(h, limit), api)
+    header = await h.refresh()
+    turns = await h.past(header, limit) if header.count and limit != 0 else []
+    sent: list[Message] = []
+    for turn in reversed(turns):
+        whole, _ = turn.sendable(estimate_tokens)
+        if limit is not None and len(sent) + len(whole) > limit:
+            break
+        sent[:0] = whole
+    return write_openai(sent, api)
 
 
 async def usage(h: Handle, *, reverted: bool = False) -> Usage:
     """The tokens that the replies took, as the models reported them, summed up over the current messages.
 
-    Those that were inherited or merged count here as they do where they were said. reverted: count what was taken back, too: it
-    was paid for all the same. Reads all messages.
+    Those that were inherited or merged count here as they do where they were said. reverted: count what was said in this session
+    and taken back, too: it was paid for all the same. Messages of one id count once. Reads all messages.
     """
     header = await h.refresh()
     found = {said.id: said for said in await h.messages(header)} if header.count else {}

@@ -10,6 +10,7 @@ from sessile.drive.faces import Blocking, Face, is_awaitable, run
 from sessile.drive.locks import new_lock
 from sessile.engine.handle import Handle
 from sessile.errors import Closed, InvalidInput, LockTimeout, PluginError
+from sessile.log.header import Header
 from sessile.plugins.registry import Registration, is_given
 
 logger = logging.getLogger("sessile")
@@ -53,6 +54,14 @@ def make_services(h: Handle) -> None:
     """Make those services, so that a bad option is an error when the session is opened."""
     for name in asked_for(h):
         service(h, name)
+
+
+async def open_with_services(h: Handle) -> Header:
+    """The session's newest header, once its services are made."""
+    header = await h.open()
+    if asked_for(h):
+        await h.face.call(make_services, h)
+    return header
 
 
 def _make_once(h: Handle, name: str, registration: Registration, option: Any) -> None:

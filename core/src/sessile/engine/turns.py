@@ -127,7 +127,7 @@ async def _ask(h: Handle, turn: Turn) -> Message:
         turn.arrived.clear()
         turn.reported = None
         emit = turn.emit if turn.streaming else None
-        request = Request(messages=turn.prompt, tools=tuple(tools.values()), emit=emit, options=agent.options)
+        request = Request(messages=turn.prompt, tools=tuple(tools.values()), emit=emit, options=dict(agent.options))
         reply = await answer(h.face, model, request, turn)
         if not reply.tool_calls:
             return reply

@@ -6,11 +6,14 @@ from sessile.plugins.active import PluginInfo, Plugins, load_local
 from sessile.plugins.discovery import installed, parse_options, steer, with_extra
 from sessile.plugins.finding_models import find_model
 from sessile.plugins.hookspecs import hookimpl, hookspec
+from sessile.plugins.middleware import AwaitNext, CallNext
 from sessile.plugins.registry import KINDS, Registration, Registry, lazily
 
 __all__ = [
     "KINDS",
+    "AwaitNext",
     "Blocking",
+    "CallNext",
     "PluginInfo",
     "Plugins",
     "Registration",

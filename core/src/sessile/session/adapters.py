@@ -11,6 +11,7 @@ from sessile.drive.arguments import Duration
 from sessile.drive.faces import Awaiting, Blocking, is_async, run
 from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput
+from sessile.session.agents.agent import AsyncAgent
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.base import BaseSession
 from sessile.session.blocking import Session
@@ -90,6 +91,9 @@ class _Immediate(AsyncSession):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._become(Session(*args, **options))
+
+    def _default_agent(self) -> AsyncAgent:
+        return AsyncAgent(session=self)
 
     def _become(self, of: BaseSession) -> None:
         self.__dict__ = of.__dict__

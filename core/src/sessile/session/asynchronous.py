@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -13,7 +13,7 @@ from sessile.drive.background import running_loop
 from sessile.drive.faces import Awaiting, HasHandle
 from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
-from sessile.engine.services import asked_for, make_services
+from sessile.engine.services import open_with_services
 from sessile.errors import InvalidInput
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
@@ -23,13 +23,12 @@ from sessile.session.agents.agent import AgentOptions, AnyAgent, AsyncAgent
 from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
-from sessile.session.verbs import Reading, as_method, names_of_verbs
+from sessile.session.verbs import Reading, as_method, names_of_verbs, sessions_of
 from sessile.transfer import archives, saving
 
 if TYPE_CHECKING:
     from sessile.session.blocking import Session
 
-A = TypeVar("A", bound="AsyncSession")
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -53,14 +52,32 @@ def awaited(
 def opening(
     verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncSession]]:
-    """As `awaited`, for a verb that makes another session: the method returns that, with this one's agents."""
+    """As `awaited`, for a verb that opens a session: the method returns that instead of its handle."""
+    return _opening(verb)
+
+
+def opening_if_there(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle | None]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, AsyncSession | None]]:
+    """As `opening`, for a verb that may find none."""
+    return _opening(verb)
+
+
+def opening_each(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, list[Handle]]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, list[AsyncSession]]]:
+    """As `opening`, for a verb that opens several."""
+    return _opening(verb)
+
+
+def _opening(verb: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     method = awaited(verb)
 
     @functools.wraps(verb)
-    async def opened(self: AsyncSession, /, *args: P.args, **kwargs: P.kwargs) -> AsyncSession:
-        return self._opened(await method(self, *args, **kwargs))
+    async def opened(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return sessions_of(await method(self, *args, **kwargs), self._opened)
 
-    as_method(opened, verb, "AsyncSession")
+    as_method(opened, verb, Handle="AsyncSession")
     return opened
 
 
@@ -73,7 +90,11 @@ class AsyncSession(BaseSession):
     """
 
     _face = Awaiting
+    _awaits: Literal[True] = True
     _agent_kind = AsyncAgent
+    if TYPE_CHECKING:
+        agent: AnyAgent
+        agents: dict[str, AnyAgent]
 
     @classmethod
     def _opened(cls, handle: Handle) -> AsyncSession:
@@ -200,12 +221,10 @@ class AsyncSession(BaseSession):
         found: Any = self._seen_by(False)
         return found  # type: ignore[no-any-return]
 
-    async def __aenter__(self: A) -> A:
+    async def __aenter__(self) -> Self:
         """The session, opened; a session that cannot be opened is closed."""
         try:
-            await self._handle.open()
-            if asked_for(self._handle):
-                await self._handle.face.call(make_services, self._handle)
+            await open_with_services(self._handle)
         except BaseException:
             await self.close()
             raise

@@ -68,6 +68,7 @@ class BaseSession:
     """See `Session`."""
 
     _face: Callable[[], Face]
+    _awaits: bool
     _agent_kind: type[BaseAgent]
     _names: Mapping[Callable[..., Any], str]  # of the verbs
     _plain: type[BaseSession]  # the face itself, of which users may have a subclass
@@ -131,8 +132,10 @@ class BaseSession:
         )
         self._handle.session, self._handle.adopt = self, self._another
         self._handle.release = release
-        self._agent = agent
-        self.agents: dict[str, BaseAgent] = dict(agents or {})
+        for one in (agent, *(agents or {}).values()):
+            self._check_agent(one)
+        self._agent: Any = agent
+        self.agents: Any = dict(agents or {})
         self._owner, self._view = self, None
         self._begin()
 
@@ -172,19 +175,30 @@ class BaseSession:
         return self._handle.closed
 
     @property
-    def agent(self) -> BaseAgent:
+    def agent(self) -> Any:
         """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
         if self._agent is None:
             with self._handle.lock:
                 if self._agent is None:
-                    self._agent = next(iter(self.agents.values()), None) or self._owner._agent_kind(session=self._owner)
+                    self._agent = next(iter(self.agents.values()), None) or self._default_agent()
         return self._agent
 
     @agent.setter
     def agent(self, agent: AnyAgent) -> None:
+        self._check_agent(agent)
         self._agent = agent
 
-    def _agent_named(self, name: str) -> BaseAgent:
+    def _default_agent(self) -> BaseAgent:
+        return self._owner._agent_kind(session=self._owner)
+
+    def _check_agent(self, agent: BaseAgent | None) -> None:
+        """`InvalidInput` for one that is awaited, in a blocking session."""
+        if agent is not None and agent._awaits and not self._awaits:
+            raise InvalidInput(
+                f"agent is {agent!r}, which is awaited, and this session is not: pass an Agent, or use an AsyncSession"
+            )
+
+    def _agent_named(self, name: str) -> Any:
         if name not in self.agents:
             there = ", ".join(map(repr, self.agents)) or "none"
             raise AgentNotFound(f"there is no agent {name!r} in this session: pass the name of one that is in agents ({there})")
@@ -247,7 +261,7 @@ class BaseSession:
         """The session's knowledge service, from a knowledge plugin. `NotInstalled` without one."""
         return self.service("knowledge")
 
-    def spawn(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+    def spawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function behind the turns of this session: `session.spawn(learn, turn.id)` returns at once.
 
         function: blocking or `async def`. Jobs are done one after the other, in a thread of the session's own, or as a task of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -17,16 +17,15 @@ from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session.agents import agent
+from sessile.session.agents.agent import Agent as BlockingAgent
 from sessile.session.agents.agent import AgentOptions, AnyAgent
 from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
-from sessile.session.verbs import Reading, Setting, as_method, names_of_verbs
+from sessile.session.verbs import Reading, Setting, as_method, names_of_verbs, sessions_of
 from sessile.store.memory import HeldSession
 from sessile.transfer import archives, saving
 
-S = TypeVar("S", bound="Session")
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -45,16 +44,35 @@ def blocking(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
     return method
 
 
-def opening(verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]]) -> Callable[Concatenate[Any, P], Session]:
-    """As `blocking`, for a verb that makes another session: the method returns that, with this one's agents."""
+def opening(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle]],
+) -> Callable[Concatenate[Any, P], Session]:
+    """As `blocking`, for a verb that opens a session: the method returns that instead of its handle."""
+    return _opening(verb)
+
+
+def opening_if_there(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, Handle | None]],
+) -> Callable[Concatenate[Any, P], Session | None]:
+    """As `opening`, for a verb that may find none."""
+    return _opening(verb)
+
+
+def opening_each(
+    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, list[Handle]]],
+) -> Callable[Concatenate[Any, P], list[Session]]:
+    """As `opening`, for a verb that opens several."""
+    return _opening(verb)
+
+
+def _opening(verb: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
     method = blocking(verb)
 
     @functools.wraps(verb)
-    def opened(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> Session:
-        session: Session = method(self, *args, **kwargs).session
-        return session
+    def opened(self: HasHandle, /, *args: Any, **kwargs: Any) -> Any:
+        return sessions_of(method(self, *args, **kwargs), lambda handle: handle.session)
 
-    as_method(opened, verb, "Session")
+    as_method(opened, verb, Handle="Session")
     return opened
 
 
@@ -83,7 +101,11 @@ class Session(BaseSession):
     """
 
     _face = Blocking
-    _agent_kind = agent.Agent
+    _awaits: Literal[False] = False
+    _agent_kind = BlockingAgent
+    if TYPE_CHECKING:
+        agent: BlockingAgent  # type: ignore[override]  # as it is read; another kind is refused
+        agents: dict[str, BlockingAgent]
 
     def _begin(self) -> None:
         try:
@@ -127,9 +149,9 @@ class Session(BaseSession):
         """`chat` with one of `agents` by its name. `AgentNotFound` where there is none."""
         return self.chat(content, agent=self._agent_named(name), metadata=metadata)
 
-    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Unpack[AgentOptions]) -> agent.Agent:
+    def Agent(self, name: str = "Assistant", instructions: str = "", **options: Unpack[AgentOptions]) -> BlockingAgent:
         """An agent that speaks in this session; the options of `sessile.Agent`. The first one becomes the session's."""
-        made = agent.Agent(name, instructions, session=self, **options)
+        made = BlockingAgent(name, instructions, session=self, **options)
         self._speaks_here(made)
         return made
 
@@ -201,7 +223,7 @@ class Session(BaseSession):
     load: Load[Session] = Load(run)
     to_dict = blocking(saving.to_dict)
 
-    def __enter__(self: S) -> S:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

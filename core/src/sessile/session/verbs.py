@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar, get_args, get_type_hints
 
@@ -29,12 +30,18 @@ else:
     Reading = Setting = property
 
 
-def as_method(method: Any, verb: Callable[..., Any], returned: str | None = None) -> None:
-    """Let a face's method say which verb it is, and have its signature, with `self` for the handle. returned: its result."""
+def as_method(method: Any, verb: Callable[..., Any], **other: str) -> None:
+    """Let a face's method say which verb it is, and have its signature, with `self` for the handle.
+
+    other: names in what it returns, and what the face has instead, such as Handle="Session".
+    """
     signature = _signature(verb)
     method.verb = verb
     vars(method).pop("__wrapped__", None)  # else `inspect` takes a blocking method for an async function
-    method.__signature__ = signature if returned is None else signature.replace(return_annotation=returned)
+    returned = str(signature.return_annotation).replace("builtins.", "")
+    for name, instead in other.items():
+        returned = re.sub(rf"\b{name}\b", instead, returned)
+    method.__signature__ = signature.replace(return_annotation=returned)
 
 
 @functools.cache
@@ -76,3 +83,10 @@ def names_of_verbs(face: type) -> dict[Callable[..., Any], str]:
             forms = {name: member.fget, f"set_{name}": member.fset}
         found.update({form.verb: name for name, form in forms.items() if hasattr(form, "verb") and name not in _HERE})
     return found
+
+
+def sessions_of(found: Any, session_of: Callable[[Any], Any]) -> Any:
+    """The sessions of a verb's result: of a handle, a list of handles, or None. session_of: makes the session of a handle."""
+    if isinstance(found, list):
+        return [session_of(handle) for handle in found]
+    return None if found is None else session_of(found)

@@ -27,7 +27,9 @@ _HANGS = 2  # tests that hang, after which no other of the store is run
 
 @pytest.fixture
 def sessile_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty store, for one test. Sessions and agents that name no store lie there meanwhile, too."""
+    """The URL of an empty store, for one test. Sessions that name no store lie there meanwhile, too: also those of agents that
+    are made in the test, and speak under a session id.
+    """
     url = (tmp_path / "sessile-sessions").as_uri()
     monkeypatch.setenv("SESSILE_STORE", url)
     return url

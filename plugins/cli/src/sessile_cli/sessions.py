@@ -97,7 +97,8 @@ def resume(session_id: str, user: str | None, store: str | None, model: str | No
 def show(session_id: str, user: str | None, store: str | None, limit: int | None, as_json: bool) -> None:
     """Show what is known of a session, and its messages."""
     found = existing(session_id, user, store)
-    context, history, usage = found.get_context(), found.get_history(limit), found.usage()
+    context, history = found.get_context(), found.get_history(limit)
+    usage = Usage.of(history) if limit is not None else found.usage()  # what is shown is all that is read
     if as_json:
         print_json({**context, "usage": usage.to_dict(), "messages": [message_json(said) for said in history]})
         return

@@ -15,7 +15,8 @@ class OpenAIModel:
     """A model behind the OpenAI API, with tools and streaming.
 
     model: its name there, by default $OPENAI_MODEL, else "gpt-4o-mini". base_url, api_key: by default $OPENAI_BASE_URL
-    and $OPENAI_API_KEY. timeout: seconds a request may take. options: sent with every request, such as temperature.
+    and $OPENAI_API_KEY. timeout: seconds a request may take. options: sent with every request, such as temperature; None leaves
+    one out, such as stream_options=None for a server that does not know it.
     """
 
     def __init__(
@@ -43,14 +44,17 @@ class OpenAIModel:
         if client is not None:
             background(client.close())
 
-    async def generate(self, request: Request) -> dict[str, Any]:
+    async def generate(self, request: Request) -> Any:
         """Ask the model. Raises `ModelError` for whatever goes wrong on the way, saying what to do."""
         return await on_background(self._generate(request))  # the client's connections live in one event loop
 
-    async def _generate(self, request: Request) -> dict[str, Any]:
+    async def _generate(self, request: Request) -> Any:
         import openai
 
         body: dict[str, Any] = {"model": self.model, **request.to_openai(), **self.options, **request.options}
+        if request.emit is not None:
+            body = {"stream_options": {"include_usage": True}, **body}
+        body = {name: value for name, value in body.items() if value is not None}
         try:
             client = self._clients.get(os.getpid())
             if client is None:
@@ -59,10 +63,13 @@ class OpenAIModel:
                 )
             completions = client.chat.completions
             if request.emit is None:
-                answer = await completions.create(**body)
-                return _reply(answer)
-            body.setdefault("stream_options", {"include_usage": True})
+                return _answer(await completions.create(**body))
             return await _streamed(await completions.create(**body, stream=True), request)
+        except (AttributeError, TypeError, LookupError, ValueError) as error:
+            raise ModelError(
+                f"{self.model} answered what is no chat completion, or was asked with an option that there is not: check the "
+                f"options, and base_url, which mostly ends in /v1 ({type(error).__name__}: {error})"
+            ) from error
         except openai.AuthenticationError as error:
             raise ModelError(f"{self.model} refused the key: set OPENAI_API_KEY or pass api_key= ({error})") from error
         except openai.APITimeoutError as error:
@@ -76,32 +83,41 @@ class OpenAIModel:
 async def _streamed(chunks: Any, request: Request) -> dict[str, Any]:
     """The whole message from its pieces, each handed on as it arrives; the connection is closed whatever happens."""
     text: list[str] = []
-    calls: dict[int, dict[str, Any]] = {}
-    usage: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
     async with chunks:
         async for chunk in chunks:
-            usage = _usage(chunk) or usage
-            delta = chunk.choices[0].delta if chunk.choices else None
-            if delta is None:
-                continue
-            if piece := delta.content or delta.refusal:
-                request.emit(piece)
-                text.append(piece)
-            for part in delta.tool_calls or ():
-                call = calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
-                call["id"] += part.id or ""
-                call["name"] += part.function.name or "" if part.function else ""
-                call["arguments"] += part.function.arguments or "" if part.function else ""
-    return {"content": "".join(text), "tool_calls": [calls[index] for index in sorted(calls)], "metadata": usage}
+            if chunk.usage is not None:
+                about["usage"] = token_usage(chunk.usage.model_dump(), chunk.model)
+            for choice in chunk.choices[:1]:
+                if choice.finish_reason not in (None, "stop", "tool_calls"):
+                    about["finish_reason"] = choice.finish_reason
+                if piece := choice.delta.content or choice.delta.refusal:
+                    request.emit(piece)  # type: ignore[misc]
+                    text.append(piece)
+                for part in choice.delta.tool_calls or ():
+                    _add_call(calls, part)
+    if not text and not calls:
+        raise ModelError(f"the model gave no answer: {about.get('finish_reason') or 'its stream had no text'}")
+    return {"content": "".join(text), "tool_calls": calls, "metadata": about}
 
 
-def _reply(answer: Any) -> dict[str, Any]:
-    message = answer.choices[0].message.model_dump()
-    content = message.get("content") or message.get("refusal") or ""
-    return {"content": content, "tool_calls": message.get("tool_calls") or [], "metadata": _usage(answer)}
+def _add_call(calls: list[dict[str, Any]], part: Any) -> None:
+    """Add a piece of a call to those there are. A new index begins another; where a server gives none, a new id does."""
+    known = next((call for call in calls if part.index is not None and call["index"] == part.index), None)
+    if part.index is None and calls and part.id in (None, "", calls[-1]["id"]):
+        known = calls[-1]
+    if known is None:
+        known = {"index": part.index, "id": "", "name": "", "arguments": ""}
+        calls.append(known)
+    known["id"] = part.id or known["id"]
+    if part.function is not None:
+        known["name"] = part.function.name or known["name"]
+        known["arguments"] += part.function.arguments or ""
 
 
-def _usage(answer: Any) -> dict[str, Any]:
-    """What an answer, or the last of its chunks, says of the tokens it took, as metadata."""
-    usage = token_usage(answer.usage.model_dump(), answer.model) if answer.usage is not None else {}
-    return {"usage": usage} if usage else {}
+def _answer(completion: Any) -> Any:
+    """What the server answered, if it is a chat completion with a choice."""
+    if not completion.choices or completion.choices[0].message is None:
+        raise ValueError(f"no choices: {completion.model_dump_json()[:200]}")
+    return completion

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing
-from typing import Annotated, Any, Self, TypedDict
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypedDict, Unpack
 
 from sessile.conversation.model import Model, is_model
 from sessile.conversation.tools import Tool, named
@@ -27,6 +28,21 @@ from sessile.store.opening import find_store, share_store
 
 ModelLike = str | Annotated[Model, Check(is_model, "an object with generate(request)")] | None
 SpeaksIn = Annotated[IsSession, Check(lambda value: not isinstance(value, type), "a session")]
+logger = logging.getLogger("sessile")
+
+
+class Blocks(Protocol):
+    """A `Session`, as type checkers see it."""
+
+    @property
+    def _awaits(self) -> Literal[False]: ...
+
+
+class Awaits(Protocol):
+    """An `AsyncSession`."""
+
+    @property
+    def _awaits(self) -> Literal[True]: ...
 
 
 class AgentOptions(TypedDict, total=False):
@@ -112,8 +128,8 @@ class BaseAgent(AgentLike):
 
     def _check_face(self, session: Any) -> None:
         """`InvalidInput` for a session of the other face."""
-        if session is not None and session._handle.face.awaits is not self._awaits:
-            kind = "an AsyncAgent" if session._handle.face.awaits else "an Agent"
+        if session is not None and session._awaits is not self._awaits:
+            kind = "an AsyncAgent" if session._awaits else "an Agent"
             raise InvalidInput(f"session is {session!r}, in which {type(self).__name__} cannot speak: make {kind} of it")
 
     def _open_session(self, session_id: str | None) -> Any:
@@ -126,7 +142,7 @@ class BaseAgent(AgentLike):
             session_id,
             user_id=config.user_id,
             store=store,
-            agent=self,
+            agent=self,  # type: ignore[arg-type]  # one of both
             plugins=() if adapter is None else (adapter,),
             knowledge=self.knowledge,
         )
@@ -153,24 +169,25 @@ class BaseAgent(AgentLike):
     def _is_own(self, session_id: str | None) -> bool:
         return session_id is None or (self._session is not None and session_id == self._session.session_id)
 
-    def _other(self, session_id: str | None) -> AbstractContextManager[Any]:
-        """Another session than its own, open as long as this lasts."""
+    @contextmanager
+    def _speaking_in(self, session_id: str | None) -> Iterator[Any]:
+        """The session of an id, open as long as this lasts; None: its own."""
         self._check_open()
-        assert session_id is not None
-        return self._others.use(session_id)
+        if session_id is None or self._is_own(session_id):
+            yield self.session
+        else:
+            with self._others.use(session_id) as session:
+                yield session
 
     def _check_open(self) -> None:
         if self.closed:
-            raise Closed(f"agent {self.name!r} is closed: make a new Agent to speak in its sessions again")
+            raise Closed(f"agent {self.name!r} is closed: make a new one to speak in its sessions again")
 
     def _let_go(self) -> None:
         """Give back the store of the sessions that it has opened."""
         with self._opening:
             self._release()
             self._release = lambda: None
-
-
-AnyAgent = Annotated[BaseAgent, Check(lambda value: isinstance(value, BaseAgent), "an Agent")]
 
 
 @checked_class
@@ -187,6 +204,19 @@ class Agent(BaseAgent):
     """
 
     _awaits = False
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            name: str = ...,
+            instructions: str = ...,
+            *,
+            memory: Any = ...,
+            knowledge: Any = ...,
+            db: Any = ...,
+            session: Blocks | None = ...,
+            **options: Unpack[AgentOptions],
+        ) -> None: ...
 
     def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
         """Say something and return the reply. session_id: speak in another session than the agent's own.
@@ -194,10 +224,7 @@ class Agent(BaseAgent):
         metadata: JSON values that are stored with the message. Raises what `Session.chat` raises, and `Closed` for an agent that
         was closed.
         """
-        if self._is_own(session_id):
-            self._check_open()
-            return str(self.session.chat(message, agent=self, **_given(metadata)))
-        with self._other(session_id) as session:
+        with self._speaking_in(session_id) as session:
             return str(session.chat(message, agent=self, **_given(metadata)))
 
     start = chat
@@ -206,18 +233,13 @@ class Agent(BaseAgent):
         self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None
     ) -> Iterator[str]:
         """Say something and get the reply in pieces as they arrive."""
-        if self._is_own(session_id):
-            self._check_open()
-            pieces: Iterator[str] = self.session.stream(message, agent=self, **_given(metadata))
-            return pieces
-        with self._other(session_id) as session:
-            session.stream(message, agent=self, **_given(metadata))  # not begun: what is wrong with it is said now
+        with self._speaking_in(session_id) as session:
+            pieces: Iterator[str] = session.stream(message, agent=self, **_given(metadata))  # what is wrong with it is said now
+        return pieces if self._is_own(session_id) else self._pieces_of(session_id, message, metadata)
 
-        def of_another() -> Iterator[str]:
-            with self._other(session_id) as session:
-                yield from session.stream(message, agent=self, **_given(metadata))
-
-        return of_another()
+    def _pieces_of(self, session_id: str | None, message: JSON, metadata: Mapping[str, JSON] | None) -> Iterator[str]:
+        with self._speaking_in(session_id) as session:
+            yield from session.stream(message, agent=self, **_given(metadata))
 
     def close(self) -> None:
         """Close the sessions that it has opened, and their store; the session that it was made in stays open.
@@ -237,26 +259,30 @@ class Agent(BaseAgent):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await Awaiting().call(self.close)
-
 
 @checked_class
 class AsyncAgent(BaseAgent):
     """An `Agent` whose methods are awaited, and which speaks in `AsyncSession`s: `await agent.chat("Hello")`."""
 
     _awaits = True
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            name: str = ...,
+            instructions: str = ...,
+            *,
+            memory: Any = ...,
+            knowledge: Any = ...,
+            db: Any = ...,
+            session: Awaits | None = ...,
+            **options: Unpack[AgentOptions],
+        ) -> None: ...
 
     async def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
         """See `Agent.chat`."""
-        if self._is_own(session_id):
-            self._check_open()
-            return str(await self.session.chat(message, agent=self, **_given(metadata)))
         try:
-            with self._other(session_id) as session:
+            with self._speaking_in(session_id) as session:
                 return str(await session.chat(message, agent=self, **_given(metadata)))
         finally:
             await self._close_unused()
@@ -267,30 +293,33 @@ class AsyncAgent(BaseAgent):
         self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None
     ) -> AsyncIterator[str]:
         """Say something and get the reply in pieces as they arrive."""
-        if self._is_own(session_id):
-            self._check_open()
-            pieces: AsyncIterator[str] = self.session.stream(message, agent=self, **_given(metadata))
-            return pieces
-        with self._other(session_id) as session:
-            session.stream(message, agent=self, **_given(metadata))  # not begun: what is wrong with it is said now
+        with self._speaking_in(session_id) as session:
+            pieces: AsyncIterator[str] = session.stream(
+                message, agent=self, **_given(metadata)
+            )  # what is wrong with it is said now
+        return pieces if self._is_own(session_id) else self._pieces_of(session_id, message, metadata)
 
-        async def of_another() -> AsyncIterator[str]:
-            try:
-                with self._other(session_id) as session:
-                    async with aclosing(session.stream(message, agent=self, **_given(metadata))) as pieces:
-                        async for piece in pieces:
-                            yield piece
-            finally:
-                await self._close_unused()
-
-        return of_another()
+    async def _pieces_of(self, session_id: str | None, message: JSON, metadata: Mapping[str, JSON] | None) -> AsyncIterator[str]:
+        try:
+            with self._speaking_in(session_id) as session:
+                async with aclosing(session.stream(message, agent=self, **_given(metadata))) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        finally:
+            await self._close_unused()
 
     def _close_session(self, session: Any) -> None:
         self._unused.append(session)
 
     async def _close_unused(self) -> None:
         while self._unused:
-            await self._unused.pop().close()
+            session = self._unused.pop()
+            try:
+                await session.close()
+            except Exception as error:  # it is not the one that is spoken in
+                logger.error(
+                    "closing session %r, which was not used any more, failed: %s", session.session_id, error, exc_info=error
+                )
 
     async def close(self) -> None:
         """See `Agent.close`."""
@@ -306,6 +335,9 @@ class AsyncAgent(BaseAgent):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+AnyAgent = Annotated[Agent | AsyncAgent, Check(lambda value: isinstance(value, BaseAgent), "an Agent")]
 
 
 def _given(metadata: Mapping[str, JSON] | None) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
@@ -11,13 +12,13 @@ import attrs
 from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.faces import Awaiting, Blocking, Face, HasHandle, step_by_step
 from sessile.engine.committing.commits import Commits
-from sessile.engine.handle import Handle
 from sessile.log.ids import check_id
+from sessile.session import asynchronous
 from sessile.session.asynchronous import AsyncSession, awaited
 from sessile.session.base import BaseSession
-from sessile.session.blocking import Session, blocking
+from sessile.session.blocking import Session, blocking, opening, opening_each, opening_if_there
 from sessile.session.managing import verbs
-from sessile.session.managing.verbs import StoreHandle
+from sessile.session.managing.handle import StoreHandle
 from sessile.session.verbs import as_method
 from sessile.store.opening import StoreLike, find_store
 
@@ -27,7 +28,7 @@ P = ParamSpec("P")
 
 
 @checked_class
-class BaseManager:
+class BaseSessionManager:
     """What both faces of a manager share."""
 
     _face: Callable[[], Face]
@@ -37,6 +38,10 @@ class BaseManager:
         found, self._release = find_store(store, backend)
         face = self._face()
         self._handle = StoreHandle(face, found, Commits(face, face.native(found), timeout), self._kind)
+
+    def __repr__(self) -> str:
+        bound = f", user_id={self.user_id!r}" if self.user_id is not None else ""
+        return f"{type(self).__name__}({self.store!r}{bound})"
 
     @property
     def store(self) -> Any:
@@ -53,79 +58,29 @@ class BaseManager:
 
         Another user's session is not listed or found, and raises `AccessDenied` where it is named. Closing is left to this one.
         """
-        bound = object.__new__(type(self))
+        bound = copy.copy(self)
         bound._handle = attrs.evolve(self._handle, user_id=check_id(self._handle.whose(user_id), "user id"))
         bound._release = lambda: None
         return bound
 
 
-def _opening(
-    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], opened: Callable[[T], S]
-) -> Callable[Concatenate[Any, P], S]:
-    """A verb that returns handles as a method of `SessionManager`. opened: makes sessions of them."""
-    of_handles = blocking(verb)
-
-    @functools.wraps(verb)
-    def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> S:
-        return opened(of_handles(self, *args, **kwargs))
-
-    as_method(method, verb, opened.__annotations__["return"])
-    return method
-
-
-def _opening_awaited(
-    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], opened: Callable[[T], S]
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, S]]:
-    """As `_opening`, for `AsyncSessionManager`."""
-    of_handles = awaited(verb)
-
-    @functools.wraps(verb)
-    async def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> S:
-        return opened(await of_handles(self, *args, **kwargs))
-
-    as_method(method, verb, opened.__annotations__["return"])
-    return method
-
-
-def _session(handle: Handle) -> Session:
-    return handle.session  # type: ignore[no-any-return]
-
-
-def _session_or_none(handle: Handle | None) -> Session | None:
-    return None if handle is None else handle.session
-
-
-def _sessions(handles: list[Handle]) -> list[Session]:
-    return [handle.session for handle in handles]
-
-
-def _async_session(handle: Handle) -> AsyncSession:
-    return handle.session  # type: ignore[no-any-return]
-
-
-def _async_session_or_none(handle: Handle | None) -> AsyncSession | None:
-    return None if handle is None else handle.session
-
-
-def _async_sessions(handles: list[Handle]) -> list[AsyncSession]:
-    return [handle.session for handle in handles]
-
-
-def _async_iterating(verb: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+def _async_iterating(
+    verb: Callable[Concatenate[Any, P], AsyncGenerator[T]],
+) -> Callable[Concatenate[Any, P], AsyncGenerator[T]]:
     """A verb that returns one thing after the other as a method of `AsyncSessionManager`."""
     check = Arguments(verb, skip=1)
 
     @functools.wraps(verb)
-    def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+    def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         check(args, kwargs)
-        found: AsyncIterator[T] = self._handle.perform(verb, args, kwargs)
+        found: AsyncGenerator[T] = self._handle.perform(verb, args, kwargs)
         return found
 
     as_method(method, verb)
     return method
 
 
-def _iterating(verb: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> Callable[Concatenate[Any, P], Iterator[T]]:
+def _iterating(verb: Callable[Concatenate[Any, P], AsyncGenerator[T]]) -> Callable[Concatenate[Any, P], Iterator[T]]:
     """As `_async_iterating`, for `SessionManager`."""
     begun = _async_iterating(verb)
 
@@ -133,12 +88,12 @@ def _iterating(verb: Callable[Concatenate[Any, P], AsyncIterator[T]]) -> Callabl
     def method(self: HasHandle, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return step_by_step(begun(self, *args, **kwargs))
 
-    as_method(method, verb, "Iterator[Header]")
+    as_method(method, verb, AsyncGenerator="Iterator")
     return method
 
 
 @checked_class
-class SessionManager(BaseManager):
+class SessionManager(BaseSessionManager):
     """The sessions of one store. store: as for `Session`; one opened here is closed by `close` or at the end of `with`.
 
     timeout: seconds to wait for other writers, or for a store that does not answer, before a call fails.
@@ -148,10 +103,10 @@ class SessionManager(BaseManager):
 
     _face, _kind = Blocking, Session
 
-    create_session = _opening(verbs.create_session, _session)
-    get_session = _opening(verbs.get_session, _session_or_none)
-    get_sessions_for_user = _opening(verbs.get_sessions_for_user, _sessions)
-    import_session = _opening(verbs.import_session, _session)
+    create_session = opening(verbs.create_session)
+    get_session = opening_if_there(verbs.get_session)
+    get_sessions_for_user = opening_each(verbs.get_sessions_for_user)
+    import_session = opening(verbs.import_session)
     save = blocking(verbs.save)
 
     list = blocking(verbs.list)
@@ -172,7 +127,7 @@ class SessionManager(BaseManager):
         """Close a store that was opened here."""
         self._release()
 
-    def __enter__(self) -> SessionManager:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -180,15 +135,15 @@ class SessionManager(BaseManager):
 
 
 @checked_class
-class AsyncSessionManager(BaseManager):
+class AsyncSessionManager(BaseSessionManager):
     """A `SessionManager` whose methods are awaited, and whose sessions are `AsyncSession`s: `async for header in each()`."""
 
-    _face, _kind = Awaiting, AsyncSession
+    _face, _kind, _opened = Awaiting, AsyncSession, AsyncSession._opened
 
-    create_session = _opening_awaited(verbs.create_session, _async_session)
-    get_session = _opening_awaited(verbs.get_session, _async_session_or_none)
-    get_sessions_for_user = _opening_awaited(verbs.get_sessions_for_user, _async_sessions)
-    import_session = _opening_awaited(verbs.import_session, _async_session)
+    create_session = asynchronous.opening(verbs.create_session)
+    get_session = asynchronous.opening_if_there(verbs.get_session)
+    get_sessions_for_user = asynchronous.opening_each(verbs.get_sessions_for_user)
+    import_session = asynchronous.opening(verbs.import_session)
     save = awaited(verbs.save)
 
     list = awaited(verbs.list)
@@ -209,7 +164,7 @@ class AsyncSessionManager(BaseManager):
         """Close a store that was opened here."""
         await self._handle.face.call(self._release)
 
-    async def __aenter__(self) -> AsyncSessionManager:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -11,8 +11,9 @@ count it any more, it is found in the oldest fork that counts it.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from typing import TypeVar
 
 import attrs
 
@@ -28,6 +29,7 @@ from sessile.log.lineage import pieces
 from sessile.plugins.discovery import installed
 from sessile.store.text.query import SearchQuery
 
+T = TypeVar("T")
 _UNREADABLE = (CorruptStore, Missing, SessionNotFound, InvalidSessionId)
 _MOST = 1000  # candidates asked for at a time
 _Place = tuple[str, int]  # the id of a log, and a position in it
@@ -95,7 +97,7 @@ class Search:
         self._sessions: dict[str, tuple[Header, list[_Range]] | None] = {}  # by their own logs
         self._heirs: dict[str, dict[str, int]] = {}
 
-    async def hits(self, headers: Callable[[], AsyncIterator[Header]], size: int) -> AsyncIterator[Hit]:
+    async def hits(self, headers: Callable[[], AsyncGenerator[Header]], size: int) -> AsyncGenerator[Hit]:
         """What the query finds. headers: gives those of all sessions that may have it. size: how many are wanted."""
         query, only, found_in = self._query, None, self._place
         if query.session_id is not None:
@@ -106,20 +108,23 @@ class Search:
             query = attrs.evolve(query, logs=tuple(dict.fromkeys(part.log for part in ranges)))
             found_in = functools.partial(self._counting, only.log)
         seen: set[_Place] = set()
-        async for place in self._candidates(query, size):
-            if place is None:
-                break
-            if place not in seen:
-                seen.add(place)
-                if (hit := await self._hit_at(place, await found_in(*place))) is not None:
-                    yield hit
-        else:
-            return
-        async for found in self._in_all(headers() if only is None else _one(only), self._is_wanted, whole=only is not None):
-            if found.place not in seen:
-                yield found.hit(self._query)
+        async with aclosing(self._candidates(query, size)) as places:
+            async for place in places:
+                if place is None:
+                    break
+                if place not in seen:
+                    seen.add(place)
+                    if (hit := await self._hit_at(place, await found_in(*place))) is not None:
+                        yield hit
+            else:
+                return
+        among = headers() if only is None else _one(only)
+        async with aclosing(among), aclosing(self._in_all(among, self._is_wanted, whole=only is not None)) as in_all:
+            async for found in in_all:
+                if found.place not in seen:
+                    yield found.hit(self._query)
 
-    async def _candidates(self, query: SearchQuery, size: int) -> AsyncIterator[_Place | None]:
+    async def _candidates(self, query: SearchQuery, size: int) -> AsyncGenerator[_Place | None]:
         """What the store's index says, page by page; None in the end where it has no index, or cannot ask it any more."""
         search, size, offset = self._commits.can.search, min(size, _MOST), 0
         while search is not None:
@@ -149,15 +154,15 @@ class Search:
             return False
         return self._query.matches(from_entry(entry).text)
 
-    async def first(self, headers: AsyncIterator[Header], wanted: Callable[[Entry], bool]) -> Hit | None:
+    async def first(self, headers: AsyncGenerator[Header], wanted: Callable[[Entry], bool]) -> Hit | None:
         """The first message in these sessions whose entry is wanted."""
-        async for found in self._in_all(headers, wanted):
-            return found.hit()
-        return None
+        async with aclosing(headers), aclosing(self._in_all(headers, wanted)) as found:
+            hits = await first_of(found, 1)
+        return hits[0].hit() if hits else None
 
     async def _in_all(
         self, headers: AsyncIterator[Header], wanted: Callable[[Entry], bool], *, whole: bool = False
-    ) -> AsyncIterator[_Found]:
+    ) -> AsyncGenerator[_Found]:
         """The messages in these sessions, in their order, whose entries are wanted. whole: see `_in_session`."""
         async for header in headers:
             try:
@@ -167,7 +172,7 @@ class Search:
             for each in found:
                 yield each
 
-    async def _in_session(self, header: Header, wanted: Callable[[Entry], bool], *, whole: bool) -> AsyncIterator[_Found]:
+    async def _in_session(self, header: Header, wanted: Callable[[Entry], bool], *, whole: bool) -> AsyncGenerator[_Found]:
         """The same of one session; whole: what is found in others, too, as all of it counts in this one."""
         h = _handle(self._commits, header.session_id)
         now = await h.refresh()
@@ -240,5 +245,15 @@ def _handle(commits: Commits, session_id: str) -> Handle:
     return Handle(commits.face, commits.store, session_id, plugins=installed())
 
 
-async def _one(header: Header) -> AsyncIterator[Header]:
+async def _one(header: Header) -> AsyncGenerator[Header]:
     yield header
+
+
+async def first_of(values: AsyncIterator[T], limit: int) -> list[T]:
+    """The first so many of what a generator yields."""
+    found: list[T] = []
+    async for value in values:
+        found.append(value)
+        if len(found) == limit:
+            break
+    return found

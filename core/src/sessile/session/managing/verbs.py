@@ -5,98 +5,31 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
-from typing import Annotated, Any, TypedDict, Unpack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Annotated, Unpack
 
 import attrs
 
-from sessile.drive.arguments import Arguments, Check, Count, Positive, Seconds
-from sessile.drive.faces import Face
+from sessile.drive.arguments import Check, Count, Positive, Seconds
 from sessile.engine import lifecycle
 from sessile.engine.committing import deletion
-from sessile.engine.committing.commits import Commits
 from sessile.engine.handle import Handle
-from sessile.errors import AccessDenied, CorruptStore, InvalidInput
+from sessile.errors import AccessDenied, CorruptStore, InvalidInput, SessionNotFound
 from sessile.graph.merging import AnySession
 from sessile.log.encoding import JSON
-from sessile.log.header import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, STATUSES, UNSEEN, Header
+from sessile.log.header import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, Header
 from sessile.log.ids import check_id
-from sessile.session.base import BaseSession, SessionOptions
+from sessile.session.base import SessionOptions
 from sessile.session.managing import erasing
-from sessile.session.managing.searching import Hit, Search
+from sessile.session.managing.handle import Narrowed, StoreHandle
+from sessile.session.managing.searching import Hit, Search, first_of
 from sessile.store.text.query import SearchQuery
-from sessile.store.waist import Page, Query
+from sessile.store.waist import Page
 from sessile.transfer import archives
 
 DAY = 86_400.0  # seconds
 Days = Annotated[float, Check(lambda value: value >= 0, "a number of days, 0 or more")]
-_check_query = Arguments(Query.__init__, skip=1)
-
-
-class Narrowed(TypedDict, total=False):
-    """The fields of a `sessile.store.Query`, as keywords."""
-
-    user_id: str | None
-    status: str | None
-    parent: str | None
-    root: str | None
-    prefix: str
-    before: float | datetime | None
-    after: float | datetime | None
-    limit: Positive
-    cursor: str | None
-
-
-@attrs.frozen
-class StoreHandle:
-    """A handle of all sessions of a store, or of one user's: what a manager's verbs are about.
-
-    store: as it was opened. kind: the class of the sessions that are opened in it. user_id: whose they are; None: everybody's.
-    """
-
-    face: Face
-    store: Any
-    commits: Commits
-    kind: type[BaseSession]
-    user_id: str | None = None
-
-    def perform(self, verb: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Do a verb: the coroutine of it."""
-        return verb(self, *args, **kwargs)
-
-    def whose(self, user_id: str | None) -> str | None:
-        """Whose sessions a call is about; None: everybody's. `AccessDenied` where that is another than they are."""
-        if user_id is not None:
-            check_id(user_id, "user id")
-        if self.user_id is not None and user_id not in (None, self.user_id):
-            raise AccessDenied(f"this manager is bound to user {self.user_id!r}: it has no access to what is {user_id!r}'s")
-        return self.user_id or user_id
-
-    def query(self, query: Narrowed) -> Query:
-        """What to ask the store for, checked. See `list`."""
-        _check_query((), query)
-        fields: dict[str, Any] = {**query, "user_id": self.whose(query.get("user_id"))}
-        asked = Query(**fields)
-        if asked.reserved:
-            raise InvalidInput(f"prefix {asked.prefix!r} is of sessile's own records, which are no sessions: ask for another one")
-        if asked.status in UNSEEN:
-            use = ", ".join(STATUSES)
-            raise InvalidInput(f"status {asked.status!r} is internal (a session being made or deleted): use one of {use}")
-        return asked
-
-    async def open(self, session_id: str | None, user_id: str | None, options: Any = None) -> tuple[Handle, Header]:
-        """The handle of a session that is opened, and its header."""
-        options = options or {}
-        if given := options.keys() & {"store", "backend", "db"}:
-            raise InvalidInput(f"{', '.join(sorted(given))}: where a session is kept is the manager's: leave it out")
-        handle = self.kind(session_id, user_id=user_id, store=self.store, **options)._handle
-        handle.bound = self.user_id is not None
-        try:
-            return handle, await handle.open()
-        except BaseException:
-            await lifecycle.close(handle)
-            raise
 
 
 async def create_session(
@@ -117,13 +50,16 @@ async def create_session(
     one's.
     """
     user_id = m.whose(user_id) or DEFAULT_USER
-    handle, _ = await m.open(session_id, user_id, {"metadata": metadata, **options})
-    try:
-        await (lifecycle.create if exist_ok else lifecycle.create_new)(handle, title)
-    except BaseException:
-        await lifecycle.close(handle)
-        raise
-    return handle
+    while True:
+        handle, _ = await m.open(session_id, user_id, options, metadata)
+        try:
+            await (lifecycle.create if exist_ok else lifecycle.create_new)(handle, title)
+        except BaseException as error:
+            await lifecycle.close(handle)
+            if not (exist_ok and isinstance(error, SessionNotFound)):  # it was deleted meanwhile: a new one is made
+                raise
+        else:
+            return handle
 
 
 async def get_session(
@@ -162,7 +98,7 @@ async def list(m: StoreHandle, /, **query: Unpack[Narrowed]) -> Page[Header]:
     return found
 
 
-def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncIterator[Header]:
+def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncGenerator[Header]:
     """All headers that a query finds, page by page (of `limit`, by default 1,000), newest change first.
 
     One that changes while the pages are read may be left out, or come as it was.
@@ -172,7 +108,7 @@ def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncIterator[Header]:
     return _pages(m, query)
 
 
-async def _pages(m: StoreHandle, /, query: Narrowed) -> AsyncIterator[Header]:
+async def _pages(m: StoreHandle, /, query: Narrowed) -> AsyncGenerator[Header]:
     page = await list(m, **query)
     while True:
         for header in page.items:
@@ -327,12 +263,9 @@ async def search(m: StoreHandle, /, text: str, *, user_id: str | None = None, li
         raise InvalidInput(f"text asks for user:{query.user_id}, and user_id is {whose!r}: leave one of them out")
     if not limit or not query.terms or "\0" in text:  # no index has a NUL
         return []
-    found: builtins.list[Hit] = []
-    async for hit in Search(m.commits, attrs.evolve(query, user_id=whose)).hits(lambda: each(m, user_id=whose), limit):
-        found.append(hit)
-        if len(found) == limit:
-            break
-    return found
+    search = Search(m.commits, attrs.evolve(query, user_id=whose))
+    async with aclosing(search.hits(lambda: _pages(m, {"limit": 1000, "user_id": whose}), limit)) as hits:
+        return await first_of(hits, limit)
 
 
 async def message(m: StoreHandle, /, message_id: str, *, user_id: str | None = None) -> Hit | None:
@@ -343,4 +276,4 @@ async def message(m: StoreHandle, /, message_id: str, *, user_id: str | None = N
     """
     user_id = m.whose(user_id)
     search = Search(m.commits, SearchQuery(terms=(), user_id=user_id))
-    return await search.first(each(m, user_id=user_id), lambda entry: entry.id == message_id)
+    return await search.first(_pages(m, {"limit": 1000, "user_id": user_id}), lambda entry: entry.id == message_id)
