@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.stores import ALL, url_of
 
 from sessile import Agent, MemorySessionStore, Message, Session, SessionManager
-from sessile.conversation.past import Past, all_shown, as_shown
+from sessile.conversation.prompt.past import Past, all_shown, as_shown
 from sessile.log.header import Header
 from sessile.store import StoreWrapper
 

@@ -12,8 +12,8 @@ import pytest
 from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Message, Request, Session, tool
-from sessile.conversation import context
-from sessile.conversation.past import PastTurn
+from sessile.conversation.prompt import context
+from sessile.conversation.prompt.past import PastTurn
 from sessile.conversation.tools import Tool
 from sessile.errors import Closed, InvalidInput, ModelError, SessileError, SessionExists
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessile.conversation.messages import Message as Message
-    from sessile.conversation.messages import MessageLike as MessageLike
     from sessile.conversation.messages import Role as Role
     from sessile.conversation.messages import ToolCall as ToolCall
     from sessile.conversation.model import Request as Request
     from sessile.conversation.model import Usage as Usage
+    from sessile.conversation.taking import MessageLike as MessageLike
     from sessile.conversation.tools import Tool as Tool
     from sessile.conversation.tools import tool as tool
     from sessile.conversation.turn import Turn as Turn
@@ -75,7 +75,7 @@ _HOMES = {
     "MemoryConfig": "session.agents.config",
     "MemorySessionStore": "store.memory",
     "Message": "conversation.messages",
-    "MessageLike": "conversation.messages",
+    "MessageLike": "conversation.taking",
     "Middleware": "plugins.middleware",
     "Page": "store.waist",
     "Point": "graph.points",

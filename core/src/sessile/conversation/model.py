@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypedDict
 
 import attrs
 
-from sessile.conversation.foreign import Api, Dumps, to_openai
+from sessile.conversation.foreign import Api, Dumps
 from sessile.conversation.messages import Message
+from sessile.conversation.openai_forms import to_openai
 from sessile.conversation.tools import Tool
 from sessile.drive.arguments import checked
 

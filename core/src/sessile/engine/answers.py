@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 
 from sessile.conversation.foreign import joined, to_plain
-from sessile.conversation.messages import Message, as_reply
+from sessile.conversation.messages import Message
 from sessile.conversation.model import Request
+from sessile.conversation.taking import as_reply
 from sessile.conversation.turn import Turn
 from sessile.drive.faces import Face, is_awaitable
 from sessile.drive.shown import shorten

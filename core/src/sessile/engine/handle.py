@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, TypeVar
 
 from sessile.conversation.messages import Message, from_entry
-from sessile.conversation.past import KEPT, Past, PastTurn
+from sessile.conversation.prompt.past import KEPT, Past, PastTurn
 from sessile.drive.faces import Face
 from sessile.drive.locks import new_lock
 from sessile.drive.once import Once

@@ -8,22 +8,13 @@ from typing import Annotated, Any
 
 import attrs
 
-from sessile.conversation.context import estimate_tokens
 from sessile.conversation.foreign import Api
-from sessile.conversation.foreign import to_openai as write_openai
-from sessile.conversation.messages import (
-    OWN_FIELDS,
-    AnyRole,
-    Message,
-    MessageLike,
-    as_messages,
-    draft,
-    from_entry,
-    handed_out,
-    message,
-)
+from sessile.conversation.messages import OWN_FIELDS, AnyRole, Message, draft, from_entry, handed_out, message
 from sessile.conversation.model import Usage
-from sessile.conversation.past import KEPT, PastTurn, all_shown, as_shown
+from sessile.conversation.openai_forms import to_openai as write_openai
+from sessile.conversation.prompt.context import estimate_tokens
+from sessile.conversation.prompt.past import KEPT, PastTurn, all_shown, as_shown
+from sessile.conversation.taking import MessageLike, as_messages
 from sessile.drive.arguments import Count, Later
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle

@@ -13,10 +13,11 @@ from typing import Any
 
 import attrs
 
-from sessile.conversation import context
-from sessile.conversation.messages import Message, ToolCall, as_messages, draft, from_entry, handed_out, message
+from sessile.conversation.messages import Message, ToolCall, draft, from_entry, handed_out, message
 from sessile.conversation.model import Request
-from sessile.conversation.past import unanswered
+from sessile.conversation.prompt import context
+from sessile.conversation.prompt.past import unanswered
+from sessile.conversation.taking import as_messages
 from sessile.conversation.tools import Tool, error_text, named, result_text
 from sessile.conversation.turn import AgentLike, Sent, Sink, Speaker, Turn
 from sessile.drive.faces import is_async

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from sessile.conversation.messages import Message, from_entry, handed_out
-from sessile.conversation.past import unanswered
+from sessile.conversation.prompt.past import unanswered
 from sessile.engine.handle import Handle
 from sessile.engine.history import not_there
 from sessile.errors import InvalidInput

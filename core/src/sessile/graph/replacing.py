@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from sessile.conversation.messages import ABOUT, Message, MessageLike, as_messages, draft, from_entry, handed_out
+from sessile.conversation.messages import ABOUT, Message, draft, from_entry, handed_out
+from sessile.conversation.taking import MessageLike, as_messages
 from sessile.drive.arguments import Count
 from sessile.engine.committing.commits import overtaken
 from sessile.engine.handle import Handle

@@ -1,6 +1,6 @@
 """Plugins: hook specs, the registry, discovery, and how hooks are called."""
 
-from sessile.conversation.context import Room
+from sessile.conversation.prompt.context import Room
 from sessile.drive.faces import Blocking, run
 from sessile.plugins.active import PluginInfo, Plugins, load_local
 from sessile.plugins.discovery import installed, parse_options, steer, with_extra

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from copy import copy
 from typing import Any
 
-from sessile.conversation.messages import Message, as_message, as_messages
+from sessile.conversation.messages import Message
+from sessile.conversation.taking import as_message, as_messages
 from sessile.drive.faces import Face, suited
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidInput, PluginError

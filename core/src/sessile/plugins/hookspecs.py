@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from sessile.conversation.context import Room
     from sessile.conversation.messages import Message
+    from sessile.conversation.prompt.context import Room
     from sessile.conversation.turn import AgentLike, Turn
     from sessile.plugins.registry import Registry
 

@@ -21,7 +21,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
-from sessile.conversation.messages import Message, as_reply
+from sessile.conversation.messages import Message
+from sessile.conversation.taking import as_reply
 from sessile.conversation.turn import Turn
 from sessile.drive.arguments import Later
 from sessile.drive.faces import Face, is_awaitable, suited

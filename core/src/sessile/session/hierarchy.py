@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sessile.conversation.messages import as_message, draft
+from sessile.conversation.messages import draft
+from sessile.conversation.taking import as_message
 from sessile.drive.arguments import checked_class
 from sessile.drive.faces import run
 from sessile.engine.state import check_own_key

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from sessile.conversation.messages import Message, handed_out
-from sessile.conversation.past import CountTokens, PastTurn, tokens_of
+from sessile.conversation.prompt.past import CountTokens, PastTurn, tokens_of
 
 WINDOW = 50  # messages
 BUDGET = 8_000  # tokens
