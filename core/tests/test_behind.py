@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import subprocess
@@ -53,7 +54,7 @@ def test_what_a_job_raises_is_logged_and_the_next_is_done(caplog: pytest.LogCapt
     session.close()
     assert done == ["next"]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "fails, behind session 's', failed: broken" in record.getMessage()
+    assert "fails, behind session 's', failed: ValueError: broken" in record.getMessage()
 
 
 def test_closing_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
@@ -150,6 +151,110 @@ def test_a_task_that_is_cancelled_leaves_nothing_to_wait_for() -> None:
         return time.monotonic() - begin
 
     assert asyncio.run(main()) < 5
+
+
+user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+@pytest.mark.parametrize("face", ["blocking", "awaited"])
+def test_each_job_runs_in_the_context_of_who_spawned_it(face: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def slow(name: str) -> None:
+        time.sleep(0.05)
+        seen.append((name, user.get()))
+        user.set("changed")
+
+    async def later(name: str) -> None:
+        await asyncio.sleep(0)
+        seen.append((name, user.get()))
+
+    def spawn_all(session: Any) -> None:
+        for name in ("ann", "bob", "cleo"):
+            context = contextvars.copy_context()
+            context.run(user.set, name)
+            context.run(session.spawn, slow, name)
+            context.run(session.spawn, later, name)
+
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            spawn_all(session)
+
+    if face == "blocking":
+        with session_with() as session:
+            spawn_all(session)
+    else:
+        asyncio.run(main())
+    assert seen == [(name, name) for name in ("ann", "bob", "cleo") for _ in range(2)]
+
+
+def test_a_job_is_part_of_nothing_that_its_spawner_is_in() -> None:
+    done: list[str] = []
+    with session_with() as session:
+
+        def alone() -> None:
+            with session.exclusive(timeout=5):
+                done.append("exclusive")
+
+        with session.exclusive():
+            session.spawn(alone)
+    assert done == ["exclusive"]
+
+
+def test_what_ends_a_thread_ends_no_other_job(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[int] = []
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with session_with() as session:
+        session.spawn(sys.exit, 3)
+        session.spawn(cancelled)
+        session.spawn(done.append, 1)
+
+    async def main() -> None:
+        async with AsyncSession("s", store=MemorySessionStore()) as session:
+            session.spawn(cancelled)
+            session.spawn(done.append, 2)
+
+    asyncio.run(main())
+    assert done == [1, 2]
+    assert [record.getMessage().partition(":")[0] for record in caplog.records].count("exit, behind session 's', failed") == 1
+    assert caplog.text.count("CancelledError") >= 2
+
+
+def test_a_worker_that_cannot_begin_says_so_and_the_next_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    session = session_with(timeout=20)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            session.spawn(done.append, 1)
+    session.spawn(done.append, 2)
+    begin = time.monotonic()
+    session.close()
+    assert (done, time.monotonic() - begin < 5) == ([2], True)
+
+
+ASYNC_JOB = """
+from sessile import MemorySessionStore, Session
+class Learns:
+    async def on_user_message(self, session, content):
+        session.spawn(learn, session)
+async def learn(session):
+    await session.set_state("learned", 1)
+    print(await session.get_state("learned"), flush=True)
+Session("s", store=MemorySessionStore(), plugins=[Learns()]).add_message("user", "x")
+"""
+
+
+def test_async_jobs_of_a_blocking_session_are_done_at_the_end_too() -> None:
+    done = subprocess.run([sys.executable, "-c", ASYNC_JOB], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 PROGRAM = """

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.faces import FACES, opener
 
-from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, Usage
+from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, Usage, tool
 from sessile.errors import InvalidInput, InvalidMessage, ModelError, TurnInterrupted
 from sessile.models import Message, Request, TokenUsage
 from sessile.testing import ScriptedModel
@@ -131,7 +131,7 @@ def test_what_is_said_twice(open_session: Opener) -> None:
         {"tool_calls": [{**CALL, "id": "c2"}], "metadata": {"usage": {"output_tokens": 9}, "b": 2}},
         {"content": ""},
         {"role": "assistant", "content": " and more"},
-        {"content": "draft and more", "metadata": {"c": 3}},
+        {"metadata": {"c": 3}},
     ]
     session = open_session(ScriptedModel(pieces, "done"))
     assert session.chat("hi") == "done"
@@ -366,6 +366,19 @@ def test_a_reply_is_a_message_of_its_own(open_session: Opener) -> None:
         assert [message.text for message in session.messages] == ["one", "one"]
 
 
+def test_what_an_answer_took_is_not_said_of_one_that_is_made_of_it(open_session: Opener) -> None:
+    def cached(turn: Any, call_next: Any) -> Any:
+        return known[0] if known else call_next(turn)
+
+    known: list[Message] = []
+    session = open_session(ScriptedModel({"content": "one", "metadata": {"mood": "good"}}, usage=USAGE), middleware=[cached])
+    session.chat("q")
+    known.append(session.messages[-1])
+    assert session.chat("q again") == "one"
+    assert session.messages[-1].metadata == {"mood": "good"}
+    assert session.usage().input_tokens == USAGE["input_tokens"]
+
+
 @pytest.mark.parametrize("answer", [{"content": "the answer"}, "the answer", lambda asked: {"content": "the answer"}])
 def test_an_answer_that_comes_whole_is_one_piece_of_the_stream(open_session: Opener, answer: Any) -> None:
     class Both:
@@ -400,6 +413,29 @@ def test_an_answer_that_comes_whole_is_stored_whole_though_its_reader_left() -> 
     reader.join()
     pieces.close()  # type: ignore[attr-defined]
     assert [(message.text, message.metadata) for message in session.messages][1] == ("the answer", {})
+
+
+def test_equal_pieces_add_up(open_session: Opener) -> None:
+    session = open_session(ScriptedModel([{"content": "ha"}, {"content": "ha"}, "ha", {"metadata": {"k": 1}}, "\ud83d"], ["x"]))
+    assert list(session.stream("hi")) == ["ha", "ha", "ha", "\ud83d"]
+    assert session.messages[-1].text == "hahaha\ufffd"
+    halves = open_session(ScriptedModel(["\ud83d", {"metadata": {"k": 1}}, "\ude00"]))
+    assert halves.chat("hi") == "\U0001f600"
+
+
+def test_a_call_that_is_said_twice_is_made_once(open_session: Opener) -> None:
+    asked: list[str] = []
+
+    def look(where: str) -> str:
+        asked.append(where)
+        return "x"
+
+    again = {**CALL, "arguments": {"where": "there"}}
+    session = open_session(ScriptedModel([{"tool_calls": [CALL]}, {"tool_calls": [again]}], "done"))
+    session.agent.tools = [tool(look)]
+    session.chat("hi")
+    assert asked == ["there"]
+    assert [message.role for message in session.messages] == ["user", "assistant", "tool", "assistant"]
 
 
 # -- what it took

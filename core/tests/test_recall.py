@@ -158,3 +158,49 @@ def _fitting(lists: list[list[str]], room: int) -> list[str]:
             room -= len(text) // 4 + 5
             taken.append(text)
     return taken
+
+
+def test_what_a_plugin_takes_of_its_room_is_its_own_matter(open_session: Opener) -> None:
+    class Takes(Brings):
+        def recall(self, session: Session, turn: Turn, room: Any) -> list[Any]:
+            room.tokens -= 3
+            taken: list[Any] = room.take([Message(role="system", content=text) for text in self.texts])
+            return taken
+
+    model = ScriptedModel("one")
+    session = open_session(last := Brings("z"), Takes("a", "b"), agent=Agent(model=model, budget=60))
+    session.chat("q")
+    assert prompts(model) == [["a", "b", "z", "q"]]
+    assert last.asked == [("q", 0, 55 - 5 - 5)]
+
+
+def test_it_runs_again_only_for_another_question_or_agent(open_session: Opener) -> None:
+    brings = Brings("a")
+
+    def twice(turn: Turn, call_next: Any) -> Any:
+        call_next(turn)
+        return call_next(turn)
+
+    def other(turn: Turn, call_next: Any) -> Any:
+        call_next(turn)
+        turn.content = "changed"
+        return call_next(turn)
+
+    agent = Agent(model="echo")
+    assert open_session(brings, agent=agent, middleware=[twice]).chat("q") == "q"
+    assert [asked[0] for asked in brings.asked] == ["q"]
+    open_session(brings, agent=agent, middleware=[other]).chat("r")
+    assert [asked[0] for asked in brings.asked] == ["q", "r", "changed"]
+
+
+def test_what_belongs_to_a_call_is_refused(open_session: Opener) -> None:
+    class Calls:
+        def recall(self, room: Any) -> list[Any]:
+            assert room.count({"role": "system", "content": "x" * 100}) == 30
+            return [{"role": "tool", "content": "x", "tool_call_id": "c"}]
+
+    model = ScriptedModel("one")
+    assert open_session(Calls(), agent=Agent(model=model)).chat("q") == "one"
+    assert prompts(model) == [["q"]]
+    with pytest.raises(PluginError, match="which belongs to a call"):
+        open_session(Calls(), agent=Agent(model=ScriptedModel("one")), strict=True).chat("q")

@@ -232,3 +232,20 @@ def test_what_others_did_since_it_failed_is_not_passed_over(change: Any) -> None
     before = [said.content for said in session.messages]
     session.chat("hi")
     assert [said.content for said in session.messages] == [*before, "hi", "fine"]
+
+
+def test_a_question_that_was_undone_and_redone_often_is_gone_on_with() -> None:
+    model = Moody()
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    model.fails = True
+    with pytest.raises(RuntimeError):
+        session.chat("yes")
+    for _ in range(5):
+        session.undo()
+        session.redo()
+    model.fails = False
+    session.chat("yes")
+    question, reply = session.messages
+    assert question.turn == reply.turn
+    session.undo()
+    assert session.messages == []

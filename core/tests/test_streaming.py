@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -257,3 +259,33 @@ def test_a_stream_whose_thread_cannot_be_started_keeps_no_close_waiting(monkeypa
             next(session.stream("hi"))
     within(10, "close", session.close)
     assert session.closed
+
+
+def test_a_stream_that_is_left_and_then_cancelled_still_ends_its_turn() -> None:
+    class Slow(MemorySessionStore):
+        def commit(self, *args: Any, **options: Any) -> None:
+            time.sleep(0.2)
+            super().commit(*args, **options)
+
+    class Words:
+        def generate(self, request: Request) -> Iterator[str]:
+            yield "look "
+            yield "here"
+
+    async def main() -> list[Any]:
+        session = AsyncSession("s", store=Slow(), agent=Agent(model=Words()))
+
+        async def leave() -> None:
+            async with aclosing(session.stream("q")) as pieces:  # type: ignore[type-var]
+                async for _ in pieces:
+                    break
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(leave(), 0.3)  # while the stream is being closed
+        assert not session._handle.running
+        await session.chat("q")
+        return [(message.role, message.open) for message in await session.messages]
+
+    messages = asyncio.run(main())
+    assert [role for role, _ in messages] in (["user", "assistant"], ["user", "assistant"] * 2)
+    assert not any(is_open for _, is_open in messages)

@@ -129,6 +129,28 @@ def test_what_openai_refuses_is_left_out() -> None:
     assert [item["content"] for item in cut.to_openai()] == ["q", "never mind"]
 
 
+def test_calls_and_results_are_paired_in_order() -> None:
+    def call(name: str) -> dict[str, Any]:
+        return {"role": "assistant", "content": None, "tool_calls": [{"id": name, "name": "f", "arguments": {}}]}
+
+    def result(name: str) -> dict[str, Any]:
+        return {"role": "tool", "content": f"of {name}", "tool_call_id": name}
+
+    for messages, kept in (
+        ([call("a"), call("b"), result("a")], 0),
+        ([result("a"), call("a")], 0),
+        ([call("a"), result("a"), call("a")], 2),
+        ([call("a"), result("a"), result("a")], 2),
+        ([call("a"), call("b"), result("a"), result("b")], 4),
+        ([call("a"), result("a"), call("b")], 2),
+    ):
+        session = session_of([{"role": "user", "content": "q"}, *messages])
+        assert len(session.to_openai()) == 1 + kept, messages
+        session.agent = Agent(model=(model := ScriptedModel("x")))
+        session.chat("next")
+        assert len(model.requests[0].messages) == 2 + kept
+
+
 COMPLETION = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -271,6 +293,28 @@ def test_what_was_cut_off_or_failed_says_so(streaming: bool) -> None:
     assert asked(empty).messages[-1].content == ""
 
 
+@pytest.mark.parametrize("pieces", [["Let me ", "look"], ["Let me"], [], ["Let me ", OUTPUT[0], "look", *OUTPUT[2:]]])
+def test_a_whole_answer_takes_the_place_of_its_pieces(pieces: list[Any]) -> None:
+    asked: list[str] = []
+
+    def look(where: str) -> str:
+        asked.append(where)
+        return "x"
+
+    model = ScriptedModel([*pieces, Response.model_validate(RESPONSE)], ["do", "ne", ChatCompletion.model_validate(COMPLETION)])
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, tools=[look]))
+    assert "".join(session.stream("hi")) == "Let me lookdone"  # what was streamed cannot be taken back
+    answer = session.messages[1]
+    assert (answer.text, [part["type"] for part in answer.content]) == ("Let me look", ["reasoning", "text"])  # type: ignore[index,union-attr]
+    assert asked == ["x", "y"]
+    assert (session.messages[-1].text, session.messages[-1].metadata) == ("Hi", {"usage": USAGE})
+    cut = {**COMPLETION, "choices": [{"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": ""}}]}
+    model = ScriptedModel(["what ", "there is", cut])
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=model))
+    assert session.chat("hi") == "what there is"
+    assert session.messages[-1].metadata["finish_reason"] == "length"
+
+
 def test_what_chat_completions_do_not_have_is_named() -> None:
     for message, why in (
         (
@@ -316,6 +360,8 @@ def test_what_is_no_message_is_refused() -> None:
         ({"object": "chat.completion.chunk", "choices": []}, "an object 'chat.completion.chunk' is no answer"),
         ({"object": "response"}, "an object 'response' is no answer"),
         ({"object": "chat.completion", "choices": []}, "an object 'chat.completion' is no answer"),
+        ({"object": "chat.completion", "choices": [{"text": "x"}]}, "is no answer .KeyError"),
+        ({"object": "response", "output": ["text"]}, "is no answer .AttributeError"),
         ({"role": "assistant", "content": "", "function_call": {"name": "f"}}, "an assistant's function_call .* pass tool_calls"),
         ({"role": "assistant", "content": None, "audio": {"id": "a"}}, "an assistant's audio .* pass its transcript"),
     ):

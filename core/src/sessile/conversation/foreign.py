@@ -49,7 +49,20 @@ def to_plain(value: Any) -> Any:
         return value
     if "role" in value:
         return _message(value)
-    return _answer(value) if "object" in value else _item(value)
+    if "object" not in value:
+        return _item(value)
+    try:
+        return _answer(value)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InvalidMessage(f"{shorten(value)} is no answer ({type(error).__name__}: {error}): pass a message") from error
+
+
+def is_answer(value: Any) -> bool:
+    """Is this a whole answer of OpenAI's client?"""
+    if type(value) in _PLAIN:
+        return False
+    kind = value.get("object") if isinstance(value, Mapping) else getattr(value, "object", None)
+    return isinstance(kind, str)
 
 
 def _message(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,8 +120,7 @@ def _item(value: Mapping[str, Any]) -> Mapping[str, Any]:
 def _answer(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """The message in a whole answer: a chat completion, or a response, whose items are one message.
 
-    `ModelError` for a failed one, or one that was cut off before it said anything. What was cut off later has `finish_reason` in
-    its metadata.
+    `ModelError` for a failed one. One that was cut off has `finish_reason` in its metadata.
     """
     if value["object"] == "chat.completion" and value.get("choices"):
         choice = value["choices"][0]
@@ -122,8 +134,8 @@ def _answer(value: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidMessage(f"an object {value['object']!r:.60} is no answer: pass a chat completion, a response, or a message")
     why = None if why in _WHOLE else why
     silent = not said.get("content") and not said.get("tool_calls")
-    if error or (silent and why):
-        raise ModelError(f"the model gave no answer: {shorten(error or why)}")
+    if error:
+        raise ModelError(f"the model gave no answer: {shorten(error)}")
     usage = token_usage(value.get("usage"), value.get("model"))
     about = {name: found for name, found in (("usage", usage), ("finish_reason", why)) if found}
     return {**said, "content": "" if silent else said.get("content"), **({"metadata": about} if about else {})}
@@ -178,6 +190,8 @@ def joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
         begin = [*_parts(begin or ()), *({"type": _PLACE, "call_id": c["id"]} for c in calls if c["id"] not in placed)]
     content = [*_parts(begin), *_parts(end)] if begin and end else begin or end
     found = {name: value for name, value in {**first, **then, "content": content}.items() if name != "raw"}
+    again = {call.get("id") for call in more if isinstance(call, Mapping)} - {None}
+    calls = [call for call in calls if not (isinstance(call, Mapping) and call.get("id") in again)]  # said once more
     return {**found, "tool_calls": calls + more} if calls or more else found
 
 

@@ -64,8 +64,9 @@ class Model(Protocol):
 
     It returns the whole answer: text, a message (a dict whose `tool_calls` are [{"id", "name", "arguments": dict}]), or what
     OpenAI's client returned. Or it yields pieces as they arrive: text, and dicts that say more of the message, such as
-    {"tool_calls": […]} and {"metadata": {"usage": {…}}}. Contents and calls add up (but a content that is all of the text so
-    far once more does not); of what is said twice in metadata, or in usage, the last counts, as providers report totals.
+    {"tool_calls": […]} and {"metadata": {"usage": {…}}}. Contents and calls add up (of calls with one id, the last counts);
+    of what is said twice in metadata, or in usage, the last counts, as providers report totals. A whole answer of OpenAI's client
+    takes the place of the pieces before it.
     `ModelError` for any other piece, and for a generator that returns a value.
     What it says in `metadata["usage"]` (see `TokenUsage`) is what `Session.usage` sums up.
     Optional attributes steer what it is sent: `window` (messages), `budget` (tokens), `count_tokens(text) -> int`.

@@ -72,9 +72,11 @@ class Turn:
     step: int = 0
     reply: Message | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
+    recalled_for: tuple[AgentLike, Message] | None = None  # who asked what when that was brought
     arrived: list[str] = attrs.field(factory=list)  # what was streamed of the answer under way
     reported: JSON = None  # what the model said so far of the tokens that this answer takes
     began: int | None = None  # position of its first message in the session's log
+    below: tuple[int, int] | None = None  # set where its beginning counts, but in a range that headers do not name any more
     asked: Message | None = None  # the user's message as it was stored last
     answering: bool = False  # is the inside of the onion under way?
     sent: Sent | None = None  # the commit under way

@@ -12,8 +12,26 @@ from sessile.drive.faces import Face
 from sessile.drive.locks import new_lock
 from sessile.errors import LockTimeout
 
+_MARKS: list[contextvars.ContextVar[Any]] = []
+
+
+def mark(name: str) -> contextvars.ContextVar[Any]:
+    """A context variable that says what the code that runs is part of; None by default."""
+    made: contextvars.ContextVar[Any] = contextvars.ContextVar(name, default=None)
+    _MARKS.append(made)
+    return made
+
+
+def unmarked() -> contextvars.Context:
+    """A copy of the context, for code that is part of nothing that this code is part of."""
+    context = contextvars.copy_context()
+    for var in _MARKS:
+        context.run(var.set, None)
+    return context
+
+
 _PAUSE = 0.005  # seconds between two looks
-_doing: contextvars.ContextVar[tuple[_Doing, ...]] = contextvars.ContextVar("what this code is part of", default=())
+_doing = mark("what this code does once")
 
 
 class _Doing:
@@ -50,7 +68,7 @@ class Once:
                     return found.result
                 if found.done or found.process != os.getpid():
                     self._forget(key, found)
-                elif found in _doing.get():
+                elif found in (_doing.get() or ()):
                     return None
                 elif time.monotonic() > give_up:
                     raise LockTimeout(
@@ -58,7 +76,7 @@ class Once:
                     )
                 else:
                     await face.pause(_PAUSE)
-            inside = _doing.set((*_doing.get(), mine))
+            inside = _doing.set((*(_doing.get() or ()), mine))
             mine.result = await work()
             mine.worked = True
             return mine.result

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from sessile.conversation.foreign import joined, to_plain
+from sessile.conversation.foreign import is_answer, joined, to_plain
 from sessile.conversation.messages import Message
 from sessile.conversation.model import Request
 from sessile.conversation.taking import as_reply
@@ -25,7 +25,7 @@ async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Messag
     """Ask a model. `ModelError` for a piece that is none, what the model raises else."""
     found = await face.call(model.generate, request)
     if not isinstance(found, (Iterator, AsyncIterator)):
-        reply = as_reply(found)
+        reply = _spoken(as_reply(found))
         if turn.streaming and reply.text and not turn.arrived:
             with suppress(TurnInterrupted):  # the reader is gone, and the answer is whole
                 turn.emit(reply.text)
@@ -35,7 +35,15 @@ async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Messag
         await face.call(pieces.take if isinstance(found, Iterator) else pieces.take_async, found)
     finally:
         pieces.over = True  # a worker thread may still wait for the next piece
-    return pieces.reply()
+    return _spoken(pieces.reply())
+
+
+def _spoken(reply: Message) -> Message:
+    """`ModelError` for a reply that was cut off before it said anything."""
+    why = reply.metadata.get("finish_reason")
+    if why and not reply.content and not reply.tool_calls:
+        raise ModelError(f"the model gave no answer: {shorten(why)}")
+    return reply
 
 
 def whole_text(pieces: Sequence[str]) -> str:
@@ -89,12 +97,10 @@ class _Pieces:
         metadata = json_value(said.get("metadata"), "metadata", InvalidMessage)
         said["metadata"] = _merged(self.said.get("metadata"), metadata)
         self.turn.reported = said["metadata"].get("usage")
-        self.texts = [whole_text(self.texts)] if self.texts else []
+        if is_answer(piece):
+            self._take_whole(said)
+            return
         content = said.pop("content", None)
-        if (
-            isinstance(content, str) and content == self._text()
-        ):  # all of it once more, as a whole answer behind its pieces has it
-            content = None
         if isinstance(content, str):
             self._emit(content)
             self.texts.append(content)
@@ -103,6 +109,16 @@ class _Pieces:
             self._flush()
             said["content"] = content
         self.said = joined(self.said, said)
+
+    def _take_whole(self, said: dict[str, Any]) -> None:
+        """A whole answer is all of it: it takes the place of its pieces, unless it says nothing. Its reader gets what is new."""
+        before, now = self._text(), Message(content=said.get("content")).text
+        if not said.get("content") and not said.get("tool_calls"):
+            self.said = joined(self.said, {"metadata": said["metadata"]})
+            return
+        if now.startswith(before):
+            self._emit(now[len(before) :])
+        self.said, self.texts = said, []
 
     def _emit(self, text: str) -> None:
         if text and self.turn.streaming:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 from typing import Any
 
 from sessile.drive.faces import Blocking, Face, is_awaitable, run
 from sessile.drive.locks import new_lock
+from sessile.drive.once import mark
 from sessile.engine.handle import Handle
 from sessile.errors import Closed, InvalidInput, LockTimeout, PluginError
 from sessile.log.header import Header
@@ -15,7 +15,7 @@ from sessile.plugins.registry import Registration, is_given
 
 logger = logging.getLogger("sessile")
 # What the factories that this code runs in are making, also where they wait for a hook in another thread.
-_being_made: ContextVar[tuple[tuple[dict[str, Any], str], ...]] = ContextVar("the services that are being made", default=())
+_being_made = mark("the services that are being made")
 
 
 def service(h: Handle, name: str) -> Any:
@@ -36,7 +36,7 @@ def service(h: Handle, name: str) -> Any:
         if option is False:
             raise InvalidInput(f"session {h.session_id!r} was opened with {name}=False: open it without that")
         registration = h.plugins.registry.find("service", name)
-        if any(services is h.services and making == name for services, making in _being_made.get()):
+        if any(services is h.services and making == name for services, making in (_being_made.get() or ())):
             raise PluginError(registration.plugin, f"service {name}", RecursionError(f"making it asks for {name} itself"))
         _make_once(h, name, registration, option)
     try:
@@ -81,7 +81,7 @@ def _make_once(h: Handle, name: str, registration: Registration, option: Any) ->
 def _make(h: Handle, name: str, registration: Registration, option: Any) -> None:
     if h.closing:
         raise _closing(h, name)
-    inside = _being_made.set((*_being_made.get(), (h.services, name)))
+    inside = _being_made.set((*(_being_made.get() or ()), (h.services, name)))
     try:
         made = registration.load()(h.session._owner, option)
         if is_awaitable(made):

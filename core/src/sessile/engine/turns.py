@@ -122,7 +122,8 @@ async def _ask(h: Handle, turn: Turn) -> Message:
     agent = turn.agent
     model = agent.find_model(h.plugins)
     tools = named(agent.tools, agent.name)
-    turn.recalled = await _recall(h, turn, model)
+    if turn.recalled_for is None or turn.recalled_for != (agent, turn.message):
+        turn.recalled, turn.recalled_for = await _recall(h, turn, model), (agent, turn.message)
     for turn.step in range(agent.max_steps):
         turn.prompt = await _build_prompt(h, turn, model)
         turn.arrived.clear()
@@ -182,6 +183,7 @@ async def _goes_on(h: Handle, turn: Turn) -> bool:
         raise
     if goes_on:
         turn.id, turn.began, turn.said, turn.asked = failed.id, failed.began, [*failed.said], failed.asked
+        turn.below = _oldest(h.seen)
     return goes_on
 
 
@@ -229,7 +231,11 @@ async def _find_out_if_landed(h: Handle, turn: Turn) -> None:
 def _next(turn: Turn, drafts: Sequence[Draft], final: bool, header: Header) -> Change:
     """The change that stores a turn's next messages. If the turn's beginning was reverted meanwhile, they form a new turn."""
     turn.sent = Sent(drafts, header.log, header.head, final)
-    if turn.began is None or header.counts(header.depth, turn.began):
+    if (
+        turn.began is None
+        or header.counts(header.depth, turn.began)
+        or (turn.below is not None and turn.below == _oldest(header))
+    ):
         return Change(drafts)
     return Change([attrs.evolve(said, turn=drafts[0].id) for said in drafts])
 
@@ -239,9 +245,16 @@ async def _recall(h: Handle, turn: Turn, model: Any) -> list[Message]:
     if not h.plugins.implementations("recall"):
         return []
     room = context.room(turn.said, **_limits(turn.agent, model))
-    arguments = {"session": h.session, "turn": turn, "room": room}
-    found = await h.plugins.call(h.face, "recall", arguments, strict=h.strict, taken=room.take)
+    arguments = {"session": h.session, "turn": turn}
+    found = await h.plugins.call(
+        h.face, "recall", arguments, strict=h.strict, each=lambda: {"room": room.copy()}, taken=room.take
+    )
     return [said for messages in found for said in messages]
+
+
+def _oldest(header: Header | None) -> tuple[int, int] | None:
+    """Where the oldest range begins that a header names, if there are older ones: these count as long as it stays there."""
+    return (header.segments[0].depth, header.segments[0].start) if header is not None and header.older else None
 
 
 async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:

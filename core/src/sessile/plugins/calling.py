@@ -40,27 +40,29 @@ class HookCalls(ABC):
         arguments: Mapping[str, Any],
         *,
         strict: bool = False,
+        each: Callable[[], Mapping[str, Any]] = dict,
         taken: Callable[[Any], Any] = lambda result: result,
     ) -> list[Any]:
         """Call a hook's implementations in order and return their results that are not None.
 
         Each is called with the arguments it names, and its failure is reported (`strict`: raised as `PluginError`): an
         exception, or a result that the hook cannot have. With a firstresult hook the first result ends the call.
-        taken: what is kept of a result, before the next implementation is called.
+        each: more arguments, made anew for each implementation. taken: what is kept of a result, before the next is called.
         """
         first = hook in self.specs.first_result
 
         async def inside() -> list[Any]:
             results: list[Any] = []
             for impl in self.implementations(hook):
-                result = None if impl.wrapper else await self._result(face, hook, impl, arguments, strict)
+                result = None if impl.wrapper else await self._result(face, hook, impl, {**arguments, **each()}, strict)
                 if result is not None:
                     results.append(taken(result))
                     if first:
                         break
             return results
 
-        return await self._wrapped(face, hook, arguments, strict, inside) if self.implementations(hook) else []
+        found = self.implementations(hook)
+        return await self._wrapped(face, hook, {**arguments, **each()}, strict, inside) if found else []
 
     async def fold(
         self, face: Face, hook: str, name: str, value: Any, arguments: Mapping[str, Any], *, strict: bool = False
@@ -179,7 +181,11 @@ def _resumed(value: object) -> list[Message]:
 
 
 def _recalled(value: object) -> list[Message]:
-    return [said if type(said) is Message else as_message(said) for said in _listed("recall", value)]
+    messages = [said if type(said) is Message else as_message(said) for said in _listed("recall", value)]
+    for said in messages:
+        if said.role == "tool" or said.tool_calls:
+            raise InvalidInput(f"recall returned {shorten(said)}, which belongs to a call: return what it says")
+    return messages
 
 
 def _layers(value: object) -> list[Callable[..., Any]]:

@@ -88,12 +88,14 @@ def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
 
 @hookspec
 def recall(session: Any, turn: Turn, room: Room) -> list[Message] | None:
-    """Bring what the turn should be answered with: memories, passages of documents. Runs once a turn, before the model is asked.
+    """Bring what the turn should be answered with: memories, passages of documents. Runs once a turn, before the model is asked;
+    again where a middleware has changed the question, or who answers it.
 
     Returns a list of messages (`Message`s, or dicts with role and content), best first, or None. They come behind the
     instructions and before the history, are counted first, and are not stored: `room.tokens` is what the prompt has left for them
     (`room.count(message)` says what one takes), and history fills the rest. What does not fit is left out from the end on.
-    Where several plugins bring something, each is offered what those before it have left.
+    Where several plugins bring something, each is offered what those before it have left. Calls, and results of tools, are
+    refused.
     """
 
 

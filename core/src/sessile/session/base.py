@@ -266,8 +266,8 @@ class BaseSession:
 
         function: blocking or `async def`. Jobs are done one after the other, in a thread of the session's own, or as a task of
         the event loop. Closing the session, and the end of the process, wait for them, `timeout` seconds at most. What one raises
-        is logged. Jobs are lost with the process. `Closed` for a closed session; `InvalidInput` in an `AsyncSession` without an
-        event loop that runs.
+        is logged. Jobs are lost with the process, and with a job that closes the session. `Closed` for a closed session; `InvalidInput` in an `AsyncSession` without an
+        event loop that runs; its jobs end with that loop.
         """
         owner = self._owner._handle
         owner.check_open()

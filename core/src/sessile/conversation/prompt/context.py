@@ -8,6 +8,7 @@ import attrs
 
 from sessile.conversation.messages import Message, handed_out
 from sessile.conversation.prompt.past import CountTokens, PastTurn, tokens_of
+from sessile.conversation.taking import MessageLike, as_message
 
 WINDOW = 50  # messages
 BUDGET = 8_000  # tokens
@@ -25,15 +26,20 @@ class Room:
     tokens: int
     _count_tokens: CountTokens = attrs.field(default=estimate_tokens, repr=False)
 
-    def count(self, *messages: Message | str) -> int:
+    def count(self, *messages: MessageLike | str) -> int:
         """The tokens of messages, or of texts that are to be messages, as the prompt counts them."""
-        return tokens_of([said if isinstance(said, Message) else Message(content=said) for said in messages], self._count_tokens)
+        found = [Message(content=said) if isinstance(said, str) else as_message(said) for said in messages]
+        return tokens_of(found, self._count_tokens)
+
+    def copy(self) -> Room:
+        """The same for somebody else, who may take what is here without taking it from this one."""
+        return attrs.evolve(self)
 
     def take(self, messages: Iterable[Message]) -> list[Message]:
         """The messages that fit, from the first on; what they take is not left any more."""
         taken: list[Message] = []
         for said in messages:
-            cost = self.count(said)
+            cost = tokens_of([said], self._count_tokens)
             if cost > self.tokens:
                 break
             self.tokens -= cost

@@ -191,15 +191,16 @@ def tokens_of(messages: Iterable[Message], count_tokens: CountTokens) -> int:
 
 
 def _paired(messages: list[Message]) -> list[Message]:
-    """Messages up to the first tool call without a result, and without results that no call precedes."""
-    missing = unanswered(messages)
-    sent: list[Message] = []
-    called: set[str | None] = set()
-    for said in messages:
-        calls = {call["id"] for call in said.get("tool_calls", ())}
-        if calls & missing:
-            break
-        called |= calls
-        if said["role"] != "tool" or said.get("tool_call_id") in called:
+    """Messages up to the first tool call without a result behind it, and without results that no such call precedes."""
+    while True:
+        sent: list[Message] = []
+        pending: dict[str, int] = {}  # the calls without a result so far, and where they are
+        for index, said in enumerate(messages):
+            if said["role"] == "tool" and pending.pop(str(said.get("tool_call_id")), None) is None:
+                continue
+            for call in said.get("tool_calls", ()):
+                pending.setdefault(call["id"], index)
             sent.append(said)
-    return sent
+        if not pending:
+            return sent
+        messages = messages[: min(pending.values())]  # which cuts results off, too: once more

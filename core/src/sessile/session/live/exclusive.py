@@ -7,7 +7,6 @@ taken from a holder that is gone.
 
 from __future__ import annotations
 
-import contextvars
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from weakref import WeakSet
 
 from sessile.drive.background import running_loop
 from sessile.drive.faces import run
+from sessile.drive.once import mark
 from sessile.engine.handle import Handle
 from sessile.errors import InvalidInput, LeaseLost, SessileError, SessionNotFound
 from sessile.log.header import Header
@@ -24,7 +24,7 @@ from sessile.log.leases import held, in_use
 from sessile.log.stamping import Change
 
 _PAUSE = 0.02  # seconds between two attempts
-_acquired: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("the leases that this code has", default=())
+_acquired = mark("the leases that this code has")
 
 
 _entered: WeakSet[Lease] = WeakSet()  # leases whose handle's `alone` lock is held
@@ -78,7 +78,9 @@ class Lease:
         """
         h = self._h
         self._task = _current_task()
-        if any(mine._is_of(h) and (None in (self._task, mine._task) or self._task is mine._task) for mine in _acquired.get()):
+        if any(
+            mine._is_of(h) and (None in (self._task, mine._task) or self._task is mine._task) for mine in _acquired.get() or ()
+        ):
             raise InvalidInput(
                 f"session {h.session_id!r} is used exclusively here already: a second lease would wait for the first"
             )
@@ -96,7 +98,7 @@ class Lease:
                 await h.refresh()  # a cancelled commit may have landed
             await self._release()
             raise
-        _acquired.set((*_acquired.get(), self))
+        _acquired.set((*(_acquired.get() or ()), self))
 
     async def _pause(self, give_up: float) -> None:
         if time.monotonic() > give_up:
@@ -143,7 +145,7 @@ class Lease:
             return Change(fields={"lease": {**header.lease, "until": 0.0}}) if header.lease and header.lease in written else None
 
         h.lease, h.token, self._written = None, None, []
-        _acquired.set(tuple(lease for lease in _acquired.get() if lease is not self))
+        _acquired.set(tuple(lease for lease in (_acquired.get() or ()) if lease is not self))
         try:
             if written and not h.closed:
                 with suppress(SessionNotFound):  # deleted, and its lease with it

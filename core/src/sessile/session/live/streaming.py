@@ -15,12 +15,13 @@ from typing import Any
 
 from sessile.conversation.messages import Message
 from sessile.drive.faces import run
+from sessile.drive.once import mark
 from sessile.engine.handle import Handle
 from sessile.engine.turns import take_turn
 from sessile.errors import Closed, TurnInterrupted
 
 _END = object()
-_own: contextvars.ContextVar[Running] = contextvars.ContextVar("the streamed turn that this code runs in")
+_own = mark("the streamed turn that this code runs in")
 
 
 class Running:
@@ -39,7 +40,7 @@ class Running:
 
     def is_own(self) -> bool:
         """Is it the turn that this very code runs in? Then it cannot be waited for."""
-        return _own.get(None) is self
+        return _own.get() is self
 
     def stop(self) -> bool:
         """Interrupt the turn, as its session is being closed; `ended` is set once what had arrived is stored.
@@ -124,6 +125,8 @@ async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIt
     """
     import asyncio
 
+    from sessile.drive.inside import finished
+
     loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[Any] = asyncio.Queue()
     gone = False
@@ -158,7 +161,7 @@ async def astream(h: Handle, question: Message, *, agent: Any = None) -> AsyncIt
         gone = True
         if not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            await finished([task])  # whoever cancels this, too, hears of it once the turn has ended
     outcome = TurnInterrupted("the turn was cancelled") if task.cancelled() else task.exception() or task.result()
     for piece in running.rest(outcome, silent):
         yield piece

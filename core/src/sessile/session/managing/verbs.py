@@ -167,7 +167,7 @@ async def save(m: StoreHandle, /, session: AnySession) -> None:
 async def delete(m: StoreHandle, /, session_id: str, user_id: str | None = None, *, cascade: bool = False) -> bool:
     """Delete a session, a broken one too; False where there was none. `AccessDenied` where it is not this user's.
 
-    StoreHandle that were forked from it keep what they inherited. cascade: those are deleted as well.
+    Sessions that were forked from it keep what they inherited. cascade: those are deleted as well.
     `CorruptStore` for a broken one where a user is named, and it cannot be read whose it is.
     """
     user_id, log = m.whose(user_id), ""
@@ -190,7 +190,7 @@ async def delete(m: StoreHandle, /, session_id: str, user_id: str | None = None,
 async def delete_user(m: StoreHandle, /, user_id: str) -> int:
     """Delete all sessions of a user, broken ones too, and the state that they share; returns how many sessions there were.
 
-    StoreHandle that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
+    Sessions that are begun meanwhile, forks too, may stay. `CorruptStore`, once all others are deleted, where it cannot be
     read whose some of the store's sessions are: it names each (a bound manager leaves those aside). What cannot be read is
     not in any list, so this looks through the ids of all logs of the store.
     """
@@ -225,7 +225,7 @@ async def delete_archived(m: StoreHandle, /) -> int:
 async def clear_all(m: StoreHandle, /) -> int:
     """Delete every session, broken ones too, and all shared state of this store; returns how many sessions there were.
 
-    StoreHandle that are begun meanwhile, forks too, may stay. A bound manager: as `delete_user`.
+    Sessions that are begun meanwhile, forks too, may stay. A bound manager: as `delete_user`.
     """
     if m.user_id is not None:
         return await delete_user(m, m.user_id)
