@@ -84,7 +84,9 @@ def as_reply(value: Any, like: Message | None = None) -> Message:
         return like.replace(content=value) if like is not None else message("assistant", value)
     if isinstance(value, Mapping):
         said = {name: field for name, field in value.items() if name not in _STORED}
-        if "id" in value and isinstance(value.get("metadata"), Mapping):  # what was said of that message is not said of this one
+        if "timestamp" in value and isinstance(
+            value.get("metadata"), Mapping
+        ):  # what was said of that message is not said of this one
             said["metadata"] = {name: field for name, field in value["metadata"].items() if name not in _ONCE}
         return _assistants(as_message({"role": "assistant", **said}))
     raise InvalidMessage(f"a reply is text or an assistant's message, not {type(value).__name__} ({shorten(value)})")

@@ -265,9 +265,10 @@ class BaseSession:
         """Call a function behind the turns of this session: `session.spawn(learn, turn.id)` returns at once.
 
         function: blocking or `async def`. Jobs are done one after the other, in a thread of the session's own, or as a task of
-        the event loop. Closing the session, and the end of the process, wait for them, `timeout` seconds at most. What one raises
-        is logged. Jobs are lost with the process, and with a job that closes the session. `Closed` for a closed session; `InvalidInput` in an `AsyncSession` without an
-        event loop that runs; its jobs end with that loop.
+        the event loop, each in the context of whoever has spawned it. Closing the session, and the end of the process, wait for
+        them, `timeout` seconds at most; a job that closes the session ends those behind it. What one raises is logged. Jobs are
+        lost with the process, and in an `AsyncSession` with the event loop. `Closed` for a closed session; `InvalidInput` in an
+        `AsyncSession` where no event loop runs.
         """
         owner = self._owner._handle
         owner.check_open()

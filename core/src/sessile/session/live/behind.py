@@ -135,9 +135,9 @@ class Behind:
         """Wait for all jobs; those that are not begun after `timeout` seconds are dropped, which is logged."""
         if _own.get() is self:  # a job that closes its session
             return
-        if self._process == os.getpid() and not self.idle.is_set():
-            if not await self._h.face.call(self.idle.wait, timeout):
-                self._give_up(timeout)
+        here = self._process == os.getpid() and not self.idle.is_set()
+        if here and not await self._h.face.call(self.idle.wait, timeout):
+            self._give_up(timeout)
 
     def _give_up(self, timeout: float) -> None:
         with self._lock:
