@@ -92,7 +92,7 @@ def test_the_options_of_a_session_are_those_of_its_constructor() -> None:
 
 
 def test_the_keywords_of_an_agent_are_those_of_its_constructor() -> None:
-    from sessile.session.agents.agent import AgentOptions
+    from sessile.session.agents.base import AgentOptions
 
     taken = inspect.signature(sessile.Agent).parameters
     assert {*AgentOptions.__annotations__} == {*taken} - {"name", "instructions", "memory", "knowledge", "db", "session"}

@@ -25,7 +25,7 @@ from sessile import (
     SessionManager,
     both_faces,
 )
-from sessile.errors import Closed, InvalidInput
+from sessile.errors import AccessDenied, Closed, InvalidInput
 from sessile.models import Request
 from sessile.session.live import open_sessions
 from sessile.testing import ScriptedModel
@@ -225,3 +225,43 @@ async def test_all_that_it_opened_is_closed(tmp_path: Path) -> None:
         agent.stream(5, session_id="third")  # said before the stream begins
     await agent.close()
     assert sorted(closed) == ["other", "own", "third"]
+
+
+@pytest.mark.parametrize("face", ["blocking", "awaited"])
+def test_an_agent_of_a_session_speaks_beside_it_and_nowhere_else(face: str, sessile_store: str) -> None:
+    store = MemorySessionStore()
+    with SessionManager(store) as manager:
+        for user in ("ann", "bob"):
+            manager.create_session(user, session_id=f"of {user}")
+            manager.create_session(user, session_id=f"notes of {user}")
+
+    async def main() -> None:
+        async with AsyncSessionManager(store) as manager:
+            for user in ("ann", "bob"):
+                session = await manager.user(user).get_session(f"of {user}")
+                assert session is not None
+                agent = session.Agent("A", model="echo")
+                assert await agent.chat(f"I am {user}", session_id=f"notes of {user}") == f"I am {user}"
+                assert [p async for p in agent.stream("more", session_id=f"notes of {user}")] == ["more"]
+                with pytest.raises(AccessDenied):
+                    await agent.chat("whose?", session_id="notes of bob" if user == "ann" else "notes of ann")
+            unseen = AsyncSession("of ann", store=store).Agent("A", model="echo")
+            with pytest.raises(AccessDenied):
+                await unseen.chat("whose?", session_id="notes of bob")
+
+    def blocking() -> None:
+        with SessionManager(store) as manager:
+            for user in ("ann", "bob"):
+                session = manager.user(user).get_session(f"of {user}")
+                assert session is not None
+                agent = session.Agent("A", model="echo")
+                assert agent.chat(f"I am {user}", session_id=f"notes of {user}") == f"I am {user}"
+                assert list(agent.stream("more", session_id=f"notes of {user}")) == ["more"]
+                with pytest.raises(AccessDenied):
+                    agent.chat("whose?", session_id="notes of bob" if user == "ann" else "notes of ann")
+
+    blocking() if face == "blocking" else asyncio.run(main())
+    for user in ("ann", "bob"):
+        messages = Session(f"notes of {user}", store=store).messages
+        assert [message.text for message in messages] == [f"I am {user}"] * 2 + ["more"] * 2
+    assert not [*SessionManager(sessile_store).each()]

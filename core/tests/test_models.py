@@ -438,6 +438,41 @@ def test_a_call_that_is_said_twice_is_made_once(open_session: Opener) -> None:
     assert [message.role for message in session.messages] == ["user", "assistant", "tool", "assistant"]
 
 
+def test_what_an_answer_emits_that_is_over_reaches_nobody() -> None:
+    stopped = threading.Event()
+
+    class Slow:
+        asked = 0
+
+        def generate(self, request: Request) -> str:
+            assert request.emit is not None
+            Slow.asked += 1
+            if Slow.asked > 1:
+                time.sleep(0.3)
+                request.emit("new")
+                return "new"
+            try:
+                for _ in range(100):
+                    request.emit("old ")
+                    time.sleep(0.05)
+            except TurnInterrupted:
+                stopped.set()
+            return "old"
+
+    async def patient(turn: Any, call_next: Any) -> Any:
+        try:
+            return await asyncio.wait_for(call_next(turn), 0.2)
+        except TimeoutError:
+            return await call_next(turn)
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Slow()), middleware=[patient])
+    pieces = list(session.stream("q"))
+    assert stopped.wait(10)
+    assert pieces[-1] == "new"
+    assert len(pieces) <= 8
+    assert session.messages[-1].content == "new"
+
+
 # -- what it took
 
 

@@ -23,19 +23,21 @@ _SAYS = ("content", "tool_calls", "metadata")  # what a piece that is no text ha
 
 async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Message:
     """Ask a model. `ModelError` for a piece that is none, what the model raises else."""
-    found = await face.call(model.generate, request)
-    if not isinstance(found, (Iterator, AsyncIterator)):
-        reply = _spoken(as_reply(found))
-        if turn.streaming and reply.text and not turn.arrived:
-            with suppress(TurnInterrupted):  # the reader is gone, and the answer is whole
-                turn.emit(reply.text)
-        return reply
     pieces = _Pieces(turn)
+    if request.emit is not None:
+        request = attrs.evolve(request, emit=pieces.emit)
     try:
-        await face.call(pieces.take if isinstance(found, Iterator) else pieces.take_async, found)
+        found = await face.call(model.generate, request)
+        if isinstance(found, (Iterator, AsyncIterator)):
+            await face.call(pieces.take if isinstance(found, Iterator) else pieces.take_async, found)
+            return _spoken(pieces.reply())
     finally:
-        pieces.over = True  # a worker thread may still wait for the next piece
-    return _spoken(pieces.reply())
+        pieces.over = True  # a worker thread may go on by itself
+    reply = _spoken(as_reply(found))
+    if turn.streaming and reply.text and not turn.arrived:
+        with suppress(TurnInterrupted):  # the reader is gone, and the answer is whole
+            turn.emit(reply.text)
+    return reply
 
 
 def _spoken(reply: Message) -> Message:
@@ -119,6 +121,12 @@ class _Pieces:
         if now.startswith(before):
             self._emit(now[len(before) :])
         self.said, self.texts = said, []
+
+    def emit(self, text: str) -> None:
+        """What a model calls that returns its answer whole."""
+        if self.over:
+            raise TurnInterrupted("nobody waits for this answer any more")
+        self.turn.emit(text)
 
     def _emit(self, text: str) -> None:
         if text and self.turn.streaming:

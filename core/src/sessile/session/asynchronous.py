@@ -19,7 +19,8 @@ from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
 from sessile.log.encoding import JSON
-from sessile.session.agents.agent import AgentOptions, AnyAgent, AsyncAgent
+from sessile.session.agents.agent import AnyAgent, AsyncAgent
+from sessile.session.agents.base import AgentOptions
 from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load

@@ -21,7 +21,8 @@ from sessile.plugins.active import Plugins
 from sessile.plugins.discovery import with_extra
 from sessile.plugins.middleware import Middleware, check
 from sessile.plugins.registry import refuse_untaken
-from sessile.session.agents.agent import AnyAgent, BaseAgent
+from sessile.session.agents.agent import AnyAgent
+from sessile.session.agents.base import BaseAgent
 from sessile.session.agents.config import adapter_of
 from sessile.session.live.behind import Behind
 from sessile.session.live.exclusive import Lease
