@@ -22,6 +22,7 @@ LAZY = {
     ("sessile", "sessile.plugins.discovery"): "importing sessile costs nothing",
     ("sessile.sessions", "sessile"): "importing sessile costs nothing",
     ("sessile.drive.faces", "sessile.drive.inside"): "a blocking program needs no asyncio",
+    ("sessile.session.agents.agent", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.session.live.streaming", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.drive.faces", "sessile.drive.threads"): "a blocking program needs no asyncio",
     ("sessile.session.agents.base", "sessile.session"): "an agent opens a session of its own",

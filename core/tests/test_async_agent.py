@@ -79,6 +79,7 @@ async def test_the_least_recently_used_is_closed_by_itself(monkeypatch: pytest.M
     agent = AsyncAgent("A", model="echo", db=Tells())
     for number in range(4):
         await agent.chat("x", session_id=f"s{number}")
+    await asyncio.sleep(0.05)
     assert closed == ["s0", "s1"]
     await agent.close()
     assert sorted(closed) == ["s0", "s1", "s2", "s3"]
@@ -265,3 +266,20 @@ def test_an_agent_of_a_session_speaks_beside_it_and_nowhere_else(face: str, sess
         messages = Session(f"notes of {user}", store=store).messages
         assert [message.text for message in messages] == [f"I am {user}"] * 2 + ["more"] * 2
     assert not [*SessionManager(sessile_store).each()]
+
+
+@running
+async def test_putting_a_session_away_keeps_no_reply_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    class Slow:
+        async def on_session_close(self, session_id: str) -> None:
+            await asyncio.sleep(0.3)
+            closed.append(session_id)
+
+    monkeypatch.setattr(open_sessions, "MOST", 1)
+    agent = AsyncAgent("A", model="echo", db=Slow())
+    await agent.chat("x", session_id="s0")
+    assert await asyncio.wait_for(agent.chat("x", session_id="s1"), 0.2) == "x"
+    await agent.close()
+    assert sorted(closed) == ["s0", "s1"]

@@ -16,7 +16,7 @@ from tests.faces import FACES, opener
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, SessionManager, Usage, tool
 from sessile.errors import InvalidInput, InvalidMessage, ModelError, TurnInterrupted
-from sessile.models import Message, Request, TokenUsage
+from sessile.models import EchoModel, Message, Request, TokenUsage
 from sessile.testing import ScriptedModel
 
 USAGE: TokenUsage = {"input_tokens": 12, "output_tokens": 3, "cached_tokens": 4, "reasoning_tokens": 1, "model": "m-1"}
@@ -471,6 +471,46 @@ def test_what_an_answer_emits_that_is_over_reaches_nobody() -> None:
     assert pieces[-1] == "new"
     assert len(pieces) <= 8
     assert session.messages[-1].content == "new"
+
+
+def test_what_a_middleware_holds_back_is_not_said_again(open_session: Opener) -> None:
+    def buffered(turn: Any, call_next: Any) -> Any:
+        pieces: list[str] = []
+        emit, turn.emit = turn.emit, pieces.append
+        reply = call_next(turn)
+        emit("".join(pieces))
+        return reply
+
+    class Empty:
+        def generate(self, request: Request) -> str:
+            if request.emit is not None:
+                request.emit("")
+            return "Hello"
+
+    assert list(open_session(EchoModel(), middleware=[buffered]).stream("Hello world")) == ["Hello world"]
+    assert list(open_session(Empty()).stream("q")) == ["Hello"]
+
+
+class Stop(BaseException):
+    """What no tool reports as its result."""
+
+
+def test_a_call_whose_id_came_before_is_open_until_it_has_its_result(open_session: Opener) -> None:
+    def look(where: str) -> str:
+        if where == "there":
+            raise Stop
+        return "seen"
+
+    calls = [{"tool_calls": [{"id": "1", "name": "look", "arguments": {"where": where}}]} for where in ("here", "there")]
+    model = ScriptedModel(*calls, "one", "two")
+    session = open_session(model)
+    session.agent.tools = [tool(look)]
+    with pytest.raises(Stop):
+        session.chat("q")
+    assert all(message.open for message in session.messages)
+    assert session.chat("q") == "one"
+    assert [message.role for message in session.messages] == ["user", *["assistant", "tool"] * 2, "assistant"]
+    assert session.messages[-2].text.startswith("Error: this call was cut off")
 
 
 # -- what it took

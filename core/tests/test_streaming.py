@@ -289,3 +289,23 @@ def test_a_stream_that_is_left_and_then_cancelled_still_ends_its_turn() -> None:
     messages = asyncio.run(main())
     assert [role for role, _ in messages] in (["user", "assistant"], ["user", "assistant"] * 2)
     assert not any(is_open for _, is_open in messages)
+
+
+def test_nothing_is_begun_for_a_reader_who_left() -> None:
+    begun: list[int] = []
+
+    def look(number: int) -> str:
+        begun.append(number)
+        time.sleep(0.1)
+        return "seen"
+
+    class Calls:
+        def generate(self, request: Request) -> Iterator[Any]:
+            yield "look "
+            yield {"tool_calls": [{"name": "look", "arguments": {"number": number}} for number in range(20)]}
+
+    session = Session("s", store=MemorySessionStore(), agent=Agent(model=Calls(), tools=[look]))
+    for _ in session.stream("q"):
+        break
+    assert len(begun) <= 2
+    assert session.messages[0].open

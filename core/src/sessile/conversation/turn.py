@@ -65,6 +65,7 @@ class Turn:
     message: Message
     streaming: bool
     emit: Sink
+    left: Callable[[], bool] = attrs.field(default=lambda: False, repr=False)  # is the reader of the stream gone?
     id: str = attrs.field(factory=new_id)
     said: list[Message] = attrs.field(factory=list)
     recalled: list[Message] = attrs.field(factory=list)

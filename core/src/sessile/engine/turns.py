@@ -15,13 +15,12 @@ import attrs
 
 from sessile.conversation.messages import Message, ToolCall, draft, from_entry, handed_out, message
 from sessile.conversation.model import Request
-from sessile.conversation.prompt import context
 from sessile.conversation.prompt.past import unanswered
 from sessile.conversation.taking import as_messages
 from sessile.conversation.tools import Tool, error_text, named, result_text
 from sessile.conversation.turn import AgentLike, Sent, Sink, Speaker, Turn
 from sessile.drive.faces import is_async
-from sessile.engine.answers import answer, whole_text
+from sessile.engine.asking import answer, build_prompt, recall, whole_text
 from sessile.engine.automatic import after_turn, before_tools
 from sessile.engine.handle import Handle
 from sessile.engine.history import get_history, observe
@@ -42,10 +41,17 @@ async def chat(h: Handle, /, content: JSON, *, agent: Speaker | None = None, met
     return (await take_turn(h, message("user", content, metadata), agent=agent)).text
 
 
-async def take_turn(h: Handle, question: Message, *, agent: Speaker | None = None, sink: Sink | None = None) -> Message:
-    """One whole turn; `sink` is given each piece of the answer as it arrives. Returns the stored reply."""
+async def take_turn(
+    h: Handle,
+    question: Message,
+    *,
+    agent: Speaker | None = None,
+    sink: Sink | None = None,
+    left: Callable[[], bool] = lambda: False,
+) -> Message:
+    """One whole turn. Returns the stored reply. sink: is given each piece of the answer as it arrives; left: is its reader gone?"""
     agent = agent or h.session.agent
-    turn = Turn(h.session, agent, question, sink is not None, _discard)
+    turn = Turn(h.session, agent, question, sink is not None, _discard, left=left)
     if sink is not None:
         turn.emit = functools.partial(_emit, sink, turn.arrived)
     header = await h.open()
@@ -123,9 +129,10 @@ async def _ask(h: Handle, turn: Turn) -> Message:
     model = agent.find_model(h.plugins)
     tools = named(agent.tools, agent.name)
     if turn.recalled_for is None or turn.recalled_for != (agent, turn.message):
-        turn.recalled, turn.recalled_for = await _recall(h, turn, model), (agent, turn.message)
+        turn.recalled, turn.recalled_for = await recall(h, turn, model), (agent, turn.message)
     for turn.step in range(agent.max_steps):
-        turn.prompt = await _build_prompt(h, turn, model)
+        _check_reader(turn)
+        turn.prompt = await build_prompt(h, turn, model)
         turn.arrived.clear()
         turn.reported = None
         emit = turn.emit if turn.streaming else None
@@ -139,11 +146,18 @@ async def _ask(h: Handle, turn: Turn) -> Message:
         await _store(h, turn, [draft(reply, turn.id)])
         turn.arrived.clear()  # it is stored, with the calls
         for call in reply.tool_calls:
+            _check_reader(turn)
             await _store(h, turn, [draft(await _run_tool(h, tools, call), turn.id)])
     raise ModelError(
         f"agent {agent.name!r} called tools {agent.max_steps} times without an answer: raise max_steps, or check what the tools "
         "return"
     )
+
+
+def _check_reader(turn: Turn) -> None:
+    """`TurnInterrupted` where nobody reads along any more: no tool is called then, and no model asked."""
+    if turn.left():
+        raise TurnInterrupted("the reader of the stream is gone")
 
 
 async def _store_question(h: Handle, turn: Turn) -> None:
@@ -166,8 +180,7 @@ async def _unsaid(h: Handle, turn: Turn) -> list[Draft]:
     if not lost:
         return []
     text = "Error: this call was cut off; whether it took effect is not known"
-    calls = [call for said in turn.said for call in said.tool_calls if call["id"] in lost]
-    return [draft(message("tool", text, tool_call_id=call["id"], name=call["name"]), turn.id) for call in calls]
+    return [draft(message("tool", text, tool_call_id=call["id"], name=call["name"]), turn.id) for call in lost]
 
 
 async def _goes_on(h: Handle, turn: Turn) -> bool:
@@ -240,45 +253,9 @@ def _next(turn: Turn, drafts: Sequence[Draft], final: bool, header: Header) -> C
     return Change([attrs.evolve(said, turn=drafts[0].id) for said in drafts])
 
 
-async def _recall(h: Handle, turn: Turn, model: Any) -> list[Message]:
-    """What plugins bring for the turn, as much as the budget has room for."""
-    if not h.plugins.implementations("recall"):
-        return []
-    room = context.room(turn.said, **_limits(turn.agent, model))
-    arguments = {"session": h.session, "turn": turn}
-    found = await h.plugins.call(
-        h.face, "recall", arguments, strict=h.strict, each=lambda: {"room": room.copy()}, taken=room.take
-    )
-    return [said for messages in found for said in messages]
-
-
 def _oldest(header: Header | None) -> tuple[int, int] | None:
     """Where the oldest range begins that a header names, if there are older ones: these count as long as it stays there."""
     return (header.segments[0].depth, header.segments[0].start) if header is not None and header.older else None
-
-
-async def _build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
-    window = turn.agent.window or getattr(model, "window", None) or context.WINDOW
-    past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
-    messages = context.prompt(
-        [other for other in past if other.id != turn.id],
-        turn.said,
-        recalled=turn.recalled,
-        window=window,
-        **_limits(turn.agent, model),
-    )
-    arguments = {"session": h.session, "turn": turn}
-    built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
-    return built
-
-
-def _limits(agent: AgentLike, model: Any) -> dict[str, Any]:
-    """What a prompt of this agent for this model begins with, and how many tokens it may have."""
-    return {
-        "instructions": agent.instructions,
-        "budget": agent.budget or getattr(model, "budget", None) or context.BUDGET,
-        "count_tokens": getattr(model, "count_tokens", None) or context.estimate_tokens,
-    }
 
 
 async def _run_tool(h: Handle, tools: dict[str, Tool], call: ToolCall) -> Message:

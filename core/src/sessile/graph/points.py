@@ -208,10 +208,10 @@ async def _whole(h: Handle, part: Segment, entry: Entry) -> Entry:
         return entry
     near = Segment(part.depth, max(part.start, entry.position - _NEAR), min(part.stop or 0, entry.position + _NEAR))
     same = [e for e in await h.read(near, MESSAGE) if e.turn == entry.turn]
-    pending = unanswered(from_entry(e) for e in same if e.position <= entry.position)
+    pending = [call["id"] for call in unanswered(from_entry(e) for e in same if e.position <= entry.position)]
     for later in same:
-        if pending and later.position > entry.position and later.body.get("tool_call_id") in pending:
-            pending.discard(later.body["tool_call_id"])
+        if later.position > entry.position and later.body.get("tool_call_id") in pending:
+            pending.remove(later.body["tool_call_id"])
             entry = later
     return entry
 

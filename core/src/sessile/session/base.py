@@ -274,7 +274,7 @@ class BaseSession:
         owner = self._owner._handle
         owner.check_open()
         loop = running_loop() or getattr(self._handle.face, "loop", None) if owner.face.awaits else None
-        if owner.face.awaits and loop is None:
+        if owner.face.awaits and (loop is None or not loop.is_running()):
             raise InvalidInput("spawn was called without an event loop, in which an AsyncSession's work is done: call it in one")
         with owner.lock:
             behind = owner.behind = owner.behind or Behind(owner)

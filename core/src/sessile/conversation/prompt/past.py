@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 
-from sessile.conversation.messages import Message, from_entry, handed_out
+from sessile.conversation.messages import Message, ToolCall, from_entry, handed_out
 from sessile.drive.locks import new_lock
 from sessile.log.entries import Entry
 from sessile.log.header import Header
@@ -173,16 +173,16 @@ def as_shown(turns: Iterable[PastTurn]) -> list[Message]:
     return [said for turn in turns for said in (turn.messages if turn.id is None else turn.shown())]
 
 
-def unanswered(messages: Iterable[Message]) -> set[str]:
-    """The ids of tool calls among these messages that have no result among them."""
-    calls: set[str] = set()
-    results: set[str | None] = set()
+def unanswered(messages: Iterable[Message]) -> list[ToolCall]:
+    """The tool calls among these messages that have no result behind them: a result answers one call, as ids may come again."""
+    pending: list[ToolCall] = []
     for said in messages:
-        if "tool_calls" in said:
-            calls.update(call["id"] for call in said["tool_calls"])
-        elif said["role"] == "tool":
-            results.add(said.get("tool_call_id"))
-    return calls - results
+        if said["role"] == "tool":
+            answered = next((call for call in pending if call["id"] == said.get("tool_call_id")), None)
+            pending = [call for call in pending if call is not answered]
+        elif "tool_calls" in said:
+            pending += said["tool_calls"]
+    return pending
 
 
 def tokens_of(messages: Iterable[Message], count_tokens: CountTokens) -> int:
@@ -194,13 +194,15 @@ def _paired(messages: list[Message]) -> list[Message]:
     """Messages up to the first tool call without a result behind it, and without results that no such call precedes."""
     while True:
         sent: list[Message] = []
-        pending: dict[str, int] = {}  # the calls without a result so far, and where they are
+        pending: list[tuple[str, int]] = []  # the calls without a result so far: their ids, and where they are
         for index, said in enumerate(messages):
-            if said["role"] == "tool" and pending.pop(str(said.get("tool_call_id")), None) is None:
-                continue
-            for call in said.get("tool_calls", ()):
-                pending.setdefault(call["id"], index)
+            if said["role"] == "tool":
+                answered = next((call for call in pending if call[0] == said.get("tool_call_id")), None)
+                if answered is None:
+                    continue
+                pending.remove(answered)
+            pending += [(call["id"], index) for call in said.get("tool_calls", ())]
             sent.append(said)
         if not pending:
             return sent
-        messages = messages[: min(pending.values())]  # which cuts results off, too: once more
+        messages = messages[: min(index for _, index in pending)]  # which cuts results off, too: once more

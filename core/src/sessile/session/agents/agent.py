@@ -87,7 +87,8 @@ class Agent(BaseAgent):
         Those that other threads speak in are closed when these are done. A thousand are kept open at most: the least recently
         used is closed by itself.
         """
-        self.closed = True
+        with self._beginning:  # not while its own session is being opened
+            self.closed = True
         if self._owns and self._session is not None:
             self._session.close()
         self._others.forget_all()
@@ -121,12 +122,9 @@ class AsyncAgent(BaseAgent):
 
     async def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
         """See `Agent.chat`."""
-        try:
-            await self._look(session_id)
-            with self._speaking_in(session_id) as session:
-                return str(await session.chat(message, agent=self, **_given(metadata)))
-        finally:
-            await self._close_unused()
+        await self._look(session_id)
+        with self._speaking_in(session_id) as session:
+            return str(await session.chat(message, agent=self, **_given(metadata)))
 
     start = chat
 
@@ -140,14 +138,11 @@ class AsyncAgent(BaseAgent):
         return pieces if own else self._pieces_of(session_id, message, metadata)
 
     async def _pieces_of(self, session_id: str | None, message: JSON, metadata: Mapping[str, JSON] | None) -> AsyncIterator[str]:
-        try:
-            await self._look(session_id)
-            with self._speaking_in(session_id) as session:
-                async with aclosing(session.stream(message, agent=self, **_given(metadata))) as pieces:
-                    async for piece in pieces:
-                        yield piece
-        finally:
-            await self._close_unused()
+        await self._look(session_id)
+        with self._speaking_in(session_id) as session:
+            async with aclosing(session.stream(message, agent=self, **_given(metadata))) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def _look(self, session_id: str | None) -> None:
         """Find out whose the session is that it was made in, before another one is opened beside it."""
@@ -155,25 +150,23 @@ class AsyncAgent(BaseAgent):
             await self._session._handle.open()
 
     def _close_session(self, session: Any) -> None:
-        self._unused.append(session)
+        """Close one that is put away, beside whoever speaks in another."""
+        import asyncio
 
-    async def _close_unused(self) -> None:
-        while self._unused:
-            session = self._unused.pop()
-            try:
-                await session.close()
-            except Exception as error:  # it is not the one that is spoken in
-                logger.error(
-                    "closing session %r, which was not used any more, failed: %s", session.session_id, error, exc_info=error
-                )
+        closing = asyncio.ensure_future(_closed(session))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
 
     async def close(self) -> None:
         """See `Agent.close`."""
-        self.closed = True
+        from sessile.drive.inside import finished
+
+        with self._beginning:
+            self.closed = True
         if self._owns and self._session is not None:
             await self._session.close()
         self._others.forget_all()
-        await self._close_unused()
+        await finished([*self._closings])
         await Awaiting().call(self._let_go)
 
     async def __aenter__(self) -> Self:
@@ -181,6 +174,13 @@ class AsyncAgent(BaseAgent):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _closed(session: Any) -> None:
+    try:
+        await session.close()
+    except Exception as error:  # it is not the one that anybody speaks in
+        logger.error("session %r, which is not used any more, was not closed: %s", session.session_id, error, exc_info=error)
 
 
 AnyAgent = Annotated[Agent | AsyncAgent, Check(lambda value: isinstance(value, BaseAgent), "an Agent")]

@@ -87,7 +87,7 @@ class BaseAgent(AgentLike):
         self._session: Any = session
         self._owns = session is None  # is the session its own, to be closed?
         self._others = OpenSessions(self._open_session, self._close_session)
-        self._unused: list[Any] = []  # sessions that are to be closed
+        self._closings: set[Any] = set()  # tasks that close sessions which are put away
         self._store: Any = None  # of the sessions it opens, once there is one
         self._release: Callable[[], None] = lambda: None  # gives that back
         self._process = 0  # that opened the store

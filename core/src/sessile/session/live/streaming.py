@@ -82,7 +82,7 @@ def stream(h: Handle, question: Message, *, agent: Any = None) -> Iterator[str]:
     def work() -> None:
         running.begin()
         try:
-            outcome.append(run(take_turn(h, question, agent=agent, sink=sink)))
+            outcome.append(run(take_turn(h, question, agent=agent, sink=sink, left=gone.is_set)))
         except BaseException as error:  # raised to the reader, below
             outcome.append(error)
         running.end()

@@ -1,9 +1,8 @@
-"""What a model answers, as one message: the whole, or what its pieces, emitted as they come, are put together to."""
+"""Asking a model: the prompt that it is sent, and its answer as one message, whole or put together of its pieces."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -11,14 +10,52 @@ import attrs
 from sessile.conversation.foreign import is_answer, joined, to_plain
 from sessile.conversation.messages import Message
 from sessile.conversation.model import Request
+from sessile.conversation.prompt import context
 from sessile.conversation.taking import as_reply
-from sessile.conversation.turn import Turn
+from sessile.conversation.turn import AgentLike, Turn
 from sessile.drive.faces import Face, is_awaitable
 from sessile.drive.shown import shorten
+from sessile.engine.handle import Handle
 from sessile.errors import InvalidMessage, ModelError, TurnInterrupted
 from sessile.log.encoding import JSON, json_value
 
 _SAYS = ("content", "tool_calls", "metadata")  # what a piece that is no text has at least one of
+
+
+async def recall(h: Handle, turn: Turn, model: Any) -> list[Message]:
+    """What plugins bring for the turn, as much as the budget has room for."""
+    if not h.plugins.implementations("recall"):
+        return []
+    room = context.room(turn.said, **_limits(turn.agent, model))
+    arguments = {"session": h.session, "turn": turn}
+    found = await h.plugins.call(
+        h.face, "recall", arguments, strict=h.strict, each=lambda: {"room": room.copy()}, taken=room.take
+    )
+    return [said for messages in found for said in messages]
+
+
+async def build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
+    window = turn.agent.window or getattr(model, "window", None) or context.WINDOW
+    past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
+    messages = context.prompt(
+        [other for other in past if other.id != turn.id],
+        turn.said,
+        recalled=turn.recalled,
+        window=window,
+        **_limits(turn.agent, model),
+    )
+    arguments = {"session": h.session, "turn": turn}
+    built: list[Message] = await h.plugins.fold(h.face, "build_context", "messages", messages, arguments, strict=h.strict)
+    return built
+
+
+def _limits(agent: AgentLike, model: Any) -> dict[str, Any]:
+    """What a prompt of this agent for this model begins with, and how many tokens it may have."""
+    return {
+        "instructions": agent.instructions,
+        "budget": agent.budget or getattr(model, "budget", None) or context.BUDGET,
+        "count_tokens": getattr(model, "count_tokens", None) or context.estimate_tokens,
+    }
 
 
 async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Message:
@@ -34,9 +71,8 @@ async def answer(face: Face, model: Any, request: Request, turn: Turn) -> Messag
     finally:
         pieces.over = True  # a worker thread may go on by itself
     reply = _spoken(as_reply(found))
-    if turn.streaming and reply.text and not turn.arrived:
-        with suppress(TurnInterrupted):  # the reader is gone, and the answer is whole
-            turn.emit(reply.text)
+    if turn.streaming and reply.text and not pieces.emitted and not turn.left():  # else it is whole, and nobody there to hear it
+        turn.emit(reply.text)
     return reply
 
 
@@ -61,6 +97,7 @@ class _Pieces:
     texts: list[str] = attrs.field(factory=list)
     said: dict[str, Any] = attrs.field(factory=dict)
     over: bool = False
+    emitted: bool = False  # did the model call `request.emit`?
 
     def take(self, pieces: Iterator[Any]) -> None:
         """All that is yielded. What a generator returns is refused, as one that is async cannot return anything."""
@@ -126,7 +163,9 @@ class _Pieces:
         """What a model calls that returns its answer whole."""
         if self.over:
             raise TurnInterrupted("nobody waits for this answer any more")
-        self.turn.emit(text)
+        if text != "":
+            self.emitted = True
+            self.turn.emit(text)
 
     def _emit(self, text: str) -> None:
         if text and self.turn.streaming:
