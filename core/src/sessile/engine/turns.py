@@ -49,7 +49,7 @@ async def take_turn(
     sink: Sink | None = None,
     left: Callable[[], bool] = lambda: False,
 ) -> Message:
-    """One whole turn. Returns the stored reply. sink: is given each piece of the answer as it arrives; left: is its reader gone?"""
+    """One whole turn, and its stored reply. sink: is given each piece of the answer as it arrives. left: is its reader gone?"""
     agent = agent or h.session.agent
     turn = Turn(h.session, agent, question, sink is not None, _discard, left=left)
     if sink is not None:
