@@ -12,11 +12,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 import sessile
 from sessile.plugins.discovery import installed
+from sessile.session.agents.base import AgentOptions
 from sessile.session.base import OpeningOptions, SessionOptions
+from sessile.session.managing.handle import Narrowed
+from sessile.store import Query
 
 HERE = Path(__file__).parent / "typed"
 ROOT = HERE.parent.parent
@@ -91,8 +95,11 @@ def test_the_options_of_a_session_are_those_of_its_constructor() -> None:
     assert [name for name in taken if name in SessionOptions.__annotations__] == [*SessionOptions.__annotations__]
 
 
+def test_the_keywords_of_a_list_are_the_fields_of_a_query() -> None:
+    assert [*Narrowed.__annotations__] == [field.name for field in attrs.fields(Query)]
+
+
 def test_the_keywords_of_an_agent_are_those_of_its_constructor() -> None:
-    from sessile.session.agents.base import AgentOptions
 
     taken = inspect.signature(sessile.Agent).parameters
     assert {*AgentOptions.__annotations__} == {*taken} - {"name", "instructions", "memory", "knowledge", "db", "session"}

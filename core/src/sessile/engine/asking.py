@@ -35,6 +35,7 @@ async def recall(h: Handle, turn: Turn, model: Any) -> list[Message]:
 
 
 async def build_prompt(h: Handle, turn: Turn, model: Any) -> list[Message]:
+    """What the model is sent next: see `context.prompt`; plugins have the last word (`build_context`)."""
     window = turn.agent.window or getattr(model, "window", None) or context.WINDOW
     past = await h.past(await h.open(), window)  # no refresh: what the last commit was accepted on is the newest
     messages = context.prompt(

@@ -44,7 +44,7 @@ class AgentOptions(TypedDict, total=False):
 
 @checked_class
 class BaseAgent(AgentLike):
-    """See `Agent`."""
+    """What `Agent` and `AsyncAgent` share."""
 
     _awaits: bool  # does it speak in sessions whose methods are awaited?
 
