@@ -127,6 +127,7 @@ class _Plain:
     def of(cls, annotation: Any) -> Any:
         if annotation is inspect.Signature.empty:
             return annotation
+        annotation = getattr(annotation, "__forward_arg__", annotation)  # of a named tuple's field
         text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         return cls(re.sub(r"\b(?:sessile|collections|typing)(?:\.[a-z_]+)*\.", "", text).replace("'", ""))
 

@@ -25,6 +25,7 @@ LAZY = {
     ("sessile.session.agents.agent", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.session.live.streaming", "sessile.drive.inside"): "a blocking program needs no asyncio",
     ("sessile.drive.faces", "sessile.drive.threads"): "a blocking program needs no asyncio",
+    ("sessile.session.base", "sessile.session.live.behind"): "most sessions spawn nothing",
     ("sessile.session.agents.base", "sessile.session"): "an agent opens a session of its own",
     ("sessile.testing.plugin", "sessile.session"): "pytest loads the plugin in every run",
     ("sessile.testing.limits", "sessile.store.waist"): "pytest loads the plugin in every run",

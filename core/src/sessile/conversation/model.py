@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypedDict
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import attrs
 
@@ -91,8 +92,7 @@ def is_model(value: object) -> bool:
     return not isinstance(value, type) and callable(getattr(value, "generate", None))
 
 
-@attrs.frozen(kw_only=True)
-class Usage:
+class Usage(NamedTuple):
     """The tokens that replies took: what `Session.usage` returns.
 
     input_tokens (cached_tokens of them from a cache), output_tokens (reasoning_tokens of them for thinking): the sums of what the
@@ -106,7 +106,7 @@ class Usage:
     reasoning_tokens: int = 0
     replies: int = 0
     unreported: int = 0
-    by_model: Mapping[str, Usage] = attrs.field(factory=dict)
+    by_model: Mapping[str, Usage] = MappingProxyType({})
 
     @property
     def total_tokens(self) -> int:
@@ -116,7 +116,7 @@ class Usage:
     def to_dict(self) -> dict[str, Any]:
         """The numbers by their names, with `total_tokens`, as JSON values."""
         by_model = {name: usage.to_dict() for name, usage in self.by_model.items()}
-        return {**attrs.asdict(self, recurse=False), "total_tokens": self.total_tokens, "by_model": by_model}
+        return {**self._asdict(), "total_tokens": self.total_tokens, "by_model": by_model}
 
     @classmethod
     def of(cls, messages: Iterable[Message]) -> Usage:
@@ -132,7 +132,7 @@ class Usage:
                     models.setdefault(str(usage.get("model") or ""), []).append(usage)
         by_model = {name: cls(**_sums(found), replies=len(found)) for name, found in models.items()}
         sums = _sums([usage for found in models.values() for usage in found])
-        return cls(**sums, replies=replies, unreported=unreported, by_model=by_model)
+        return cls(**sums, replies=replies, unreported=unreported, by_model=MappingProxyType(by_model))
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")

@@ -90,15 +90,15 @@ def whole_text(pieces: Sequence[str]) -> str:
     return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@attrs.define
 class _Pieces:
-    """The pieces of an answer up to now. texts: those since the last one that was a dict. over: nobody waits for more of them."""
+    """The pieces of an answer up to now."""
 
-    turn: Turn
-    texts: list[str] = attrs.field(factory=list)
-    said: dict[str, Any] = attrs.field(factory=dict)
-    over: bool = False
-    emitted: bool = False  # did the model call `request.emit`?
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.texts: list[str] = []  # those since the last one that was a dict
+        self.said: dict[str, Any] = {}
+        self.over = False  # does nobody wait for more of them?
+        self.emitted = False  # did the model call `request.emit`?
 
     def take(self, pieces: Iterator[Any]) -> None:
         """All that is yielded. What a generator returns is refused, as one that is async cannot return anything."""

@@ -24,7 +24,6 @@ from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent
 from sessile.session.agents.base import BaseAgent
 from sessile.session.agents.config import adapter_of
-from sessile.session.live.behind import Behind
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import StoreLike, find_store, share_store
@@ -271,6 +270,8 @@ class BaseSession:
         lost with the process, and in an `AsyncSession` with the event loop. `Closed` for a closed session; `InvalidInput` in an
         `AsyncSession` where no event loop runs.
         """
+        from sessile.session.live.behind import Behind
+
         owner = self._owner._handle
         owner.check_open()
         loop = running_loop() or getattr(self._handle.face, "loop", None) if owner.face.awaits else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from sessile.conversation.messages import Message, handed_out
 from sessile.conversation.prompt.past import CountTokens, PastTurn, tokens_of
 from sessile.conversation.taking import MessageLike, as_message
@@ -19,12 +17,15 @@ def estimate_tokens(text: str) -> int:
     return len(text) // 4 + 1
 
 
-@attrs.define
 class Room:
     """What is left of a prompt, for the hook `recall`. tokens: so many, once the instructions and the current turn are in it."""
 
-    tokens: int
-    _count_tokens: CountTokens = attrs.field(default=estimate_tokens, repr=False)
+    def __init__(self, tokens: int, count_tokens: CountTokens = estimate_tokens) -> None:
+        self.tokens = tokens
+        self._count_tokens = count_tokens
+
+    def __repr__(self) -> str:
+        return f"Room({self.tokens})"
 
     def count(self, *messages: MessageLike | str) -> int:
         """The tokens of messages, or of texts that are to be messages, as the prompt counts them."""
@@ -33,7 +34,7 @@ class Room:
 
     def copy(self) -> Room:
         """The same for somebody else, who may take what is here without taking it from this one."""
-        return attrs.evolve(self)
+        return Room(self.tokens, self._count_tokens)
 
     def take(self, messages: Iterable[Message]) -> list[Message]:
         """The messages that fit, from the first on; what they take is not left any more."""
