@@ -19,7 +19,7 @@ import sessile
 from sessile.plugins.discovery import installed
 from sessile.session.agents.base import AgentOptions
 from sessile.session.base import OpeningOptions, SessionOptions
-from sessile.session.managing.handle import Narrowed
+from sessile.session.managing.handle import QueryFields
 from sessile.store import Query
 
 HERE = Path(__file__).parent / "typed"
@@ -96,7 +96,7 @@ def test_the_options_of_a_session_are_those_of_its_constructor() -> None:
 
 
 def test_the_keywords_of_a_list_are_the_fields_of_a_query() -> None:
-    assert [*Narrowed.__annotations__] == [field.name for field in attrs.fields(Query)]
+    assert [*QueryFields.__annotations__] == [field.name for field in attrs.fields(Query)]
 
 
 def test_the_keywords_of_an_agent_are_those_of_its_constructor() -> None:

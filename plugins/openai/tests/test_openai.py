@@ -169,9 +169,12 @@ def answering() -> Iterator[Any]:
         Answers.text = text
         model = OpenAIModel("m", base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="k", **options)
         session = Session("s", store=MemorySessionStore(), agent=Agent(model=model, max_steps=1))
+        said.append(session)
         list(session.stream("hi")) if streaming else session.chat("hi")
         return session
 
+    said: list[Session] = []
+    ask.said = said  # type: ignore[attr-defined]  # also those that failed
     yield ask
     server.shutdown()
     thread.join()
@@ -209,3 +212,7 @@ def test_calls_of_servers_that_repeat_themselves_or_give_no_index(answering: Any
     for text in (repeated, no_index):
         with pytest.raises(ModelError, match="called tools 1 times"):
             answering(text, True)
+        assert answering.said[-1].messages[1].tool_calls == [
+            {"id": "c1", "name": "f", "arguments": {"a": 1}},
+            {"id": "c2", "name": "f", "arguments": {}},
+        ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, NoReturn, TypedDict, get_args
 
-from sessile.drive.arguments import Later
+from sessile.drive.arguments import Unchecked
 from sessile.drive.shown import shorten
 from sessile.errors import CorruptStore, InvalidMessage, ReadOnly
 from sessile.log.encoding import JSON, copied, from_json, json_value
@@ -15,7 +15,7 @@ from sessile.log.ids import CONTROL, new_id
 from sessile.log.stamping import Draft
 
 Role = Literal["system", "user", "assistant", "tool"]
-AnyRole = Annotated[Role, Later]
+AnyRole = Annotated[Role, Unchecked]
 ROLES: tuple[str, ...] = get_args(Role)
 ABOUT = frozenset(("id", "timestamp", "turn", "open", "raw"))  # what the log says of a message, beside what was said
 _NESTED = frozenset((dict, list))  # what can be changed in place

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from sessile.conversation.foreign import Dumps, is_call, is_kept, joined, to_plain
 from sessile.conversation.messages import ABOUT, Message, message
-from sessile.drive.arguments import Later
+from sessile.drive.arguments import Unchecked
 from sessile.drive.shown import shorten
 from sessile.errors import InvalidMessage
 
-MessageLike = Annotated[Mapping[str, Any] | tuple[str, Any] | Dumps, Later]  # what `as_message` takes
+MessageLike = Annotated[Mapping[str, Any] | tuple[str, Any] | Dumps, Unchecked]  # what `as_message` takes
 _ONCE = ("usage", "interrupted", "finish_reason")  # metadata of one answer
 _STORED = ABOUT - {"raw"}  # what a message has only once it is stored
 

@@ -37,8 +37,8 @@ class Check:
     wanted: str
 
 
-class Later:
-    """Beside a type, in `Annotated[type, Later]`: what takes the value checks it itself, and says better what is wrong."""
+class Unchecked:
+    """Beside a type, in `Annotated[type, Unchecked]`: not checked here, as what takes the value says better what is wrong."""
 
 
 Count = Annotated[int, Check(lambda value: value >= 0, "a whole number, 0 or more")]
@@ -180,7 +180,7 @@ def rule(hint: Any) -> tuple[Fits, str]:
         return _RULES[hint]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _RULES[Any] if arguments[1] is Later else _annotated(rule(arguments[0])[0], arguments[1])
+        return _RULES[Any] if arguments[1] is Unchecked else _annotated(rule(arguments[0])[0], arguments[1])
     if origin in (Union, types.UnionType):
         return _union([rule(argument) for argument in arguments])
     if origin is Literal:

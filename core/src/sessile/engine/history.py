@@ -15,7 +15,7 @@ from sessile.conversation.openai_forms import to_openai as write_openai
 from sessile.conversation.prompt.context import estimate_tokens
 from sessile.conversation.prompt.past import KEPT, PastTurn, all_shown, as_shown
 from sessile.conversation.taking import MessageLike, as_messages
-from sessile.drive.arguments import Count, Later
+from sessile.drive.arguments import Count, Unchecked
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
 from sessile.engine.state import own_values, state_change
@@ -27,7 +27,7 @@ from sessile.log.lineage import pieces
 from sessile.log.stamping import Change, Draft
 
 _KIND = re.compile(r"[\w-]+(\.[\w-]+)+")
-_OwnEntry = Annotated[tuple[str, Mapping[str, JSON]], Later]  # (kind, body)
+_OwnEntry = Annotated[tuple[str, Mapping[str, JSON]], Unchecked]  # (kind, body)
 _OBSERVERS = {"user": "on_user_message", "assistant": "on_agent_message"}
 
 

@@ -40,7 +40,7 @@ class HookCalls(ABC):
         arguments: Mapping[str, Any],
         *,
         strict: bool = False,
-        each: Callable[[], Mapping[str, Any]] = dict,
+        each: Callable[[], Mapping[str, Any]] | None = None,
         taken: Callable[[Any], Any] = lambda result: result,
     ) -> list[Any]:
         """Call a hook's implementations in order and return their results that are not None.
@@ -51,10 +51,13 @@ class HookCalls(ABC):
         """
         first = hook in self.specs.first_result
 
+        def given() -> Mapping[str, Any]:
+            return arguments if each is None else {**arguments, **each()}
+
         async def inside() -> list[Any]:
             results: list[Any] = []
             for impl in self.implementations(hook):
-                result = None if impl.wrapper else await self._result(face, hook, impl, {**arguments, **each()}, strict)
+                result = None if impl.wrapper else await self._result(face, hook, impl, given(), strict)
                 if result is not None:
                     results.append(taken(result))
                     if first:
@@ -62,7 +65,7 @@ class HookCalls(ABC):
             return results
 
         found = self.implementations(hook)
-        return await self._wrapped(face, hook, {**arguments, **each()}, strict, inside) if found else []
+        return await self._wrapped(face, hook, given(), strict, inside) if found else []
 
     async def fold(
         self, face: Face, hook: str, name: str, value: Any, arguments: Mapping[str, Any], *, strict: bool = False

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Protocol
 from sessile.conversation.messages import Message
 from sessile.conversation.taking import as_reply
 from sessile.conversation.turn import Turn
-from sessile.drive.arguments import Later
+from sessile.drive.arguments import Unchecked
 from sessile.drive.faces import Face, is_awaitable, suited
 from sessile.errors import InvalidInput
 
@@ -48,7 +48,7 @@ Middleware = Annotated[
     | Callable[[Turn, AwaitNext], Awaitable[Reply]]
     | Callable[[str, str], Reply | None]  # (message, response)
     | Callable[[str, str], Awaitable[Reply | None]],
-    Later,
+    Unchecked,
 ]
 
 

@@ -24,7 +24,7 @@ from sessile.session.agents.base import AgentOptions
 from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
-from sessile.session.verbs import Reading, as_method, names_of_verbs, sessions_of
+from sessile.session.methods import Reading, as_method, names_of_verbs, sessions_of
 from sessile.transfer import archives, saving
 
 if TYPE_CHECKING:

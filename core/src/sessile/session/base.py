@@ -69,7 +69,7 @@ class BaseSession:
 
     _face: Callable[[], Face]
     _awaits: bool
-    _agent_kind: type[BaseAgent]
+    _agent_kind: type[BaseAgent[Any]]
     _names: Mapping[Callable[..., Any], str]  # of the verbs
     _plain: type[BaseSession]  # the face itself, of which users may have a subclass
     _other: Callable[[BaseSession], BaseSession]  # makes a view of a session in the other face (see `views.py`)
@@ -188,10 +188,10 @@ class BaseSession:
         self._check_agent(agent)
         self._agent = agent
 
-    def _default_agent(self) -> BaseAgent:
+    def _default_agent(self) -> BaseAgent[Any]:
         return self._owner._agent_kind(session=self._owner)
 
-    def _check_agent(self, agent: BaseAgent | None) -> None:
+    def _check_agent(self, agent: BaseAgent[Any] | None) -> None:
         """`InvalidInput` for one that is awaited, in a blocking session."""
         if agent is not None and agent._awaits and not self._awaits:
             raise InvalidInput(
@@ -204,7 +204,7 @@ class BaseSession:
             raise AgentNotFound(f"there is no agent {name!r} in this session: pass the name of one that is in agents ({there})")
         return self.agents[name]
 
-    def _speaks_here(self, agent: BaseAgent) -> None:
+    def _speaks_here(self, agent: BaseAgent[Any]) -> None:
         """Take an agent that was made in this session among its agents; the first becomes the session's."""
         self.agents.setdefault(agent.name, agent)
         if self._agent is None:

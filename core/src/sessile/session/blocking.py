@@ -23,7 +23,7 @@ from sessile.session.agents.base import AgentOptions
 from sessile.session.base import BaseSession
 from sessile.session.live import streaming, watching
 from sessile.session.loading import Load
-from sessile.session.verbs import Reading, Setting, as_method, names_of_verbs, sessions_of
+from sessile.session.methods import Reading, Setting, as_method, names_of_verbs, sessions_of
 from sessile.store.memory import HeldSession
 from sessile.transfer import archives, saving
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
-from sessile.drive.arguments import Later
+from sessile.drive.arguments import Unchecked
 from sessile.drive.background import background
 from sessile.drive.faces import is_awaitable
 from sessile.drive.locks import new_lock
@@ -47,7 +47,7 @@ def home() -> Path:
     return Path.home() / ".sessile"
 
 
-StoreLike = Annotated[str | os.PathLike[str] | Store | Documents | None, Later]  # what opens a store, or is one
+StoreLike = Annotated[str | os.PathLike[str] | Store | Documents | None, Unchecked]  # what opens a store, or is one
 
 
 def find_store(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, Unpack
+from typing import Annotated, Any, Literal, Protocol, Self
 
+from sessile.conversation.messages import message as said
 from sessile.drive.arguments import Check, checked_class
 from sessile.drive.faces import Awaiting
 from sessile.log.encoding import JSON
-from sessile.session.agents.base import AgentOptions, BaseAgent
+from sessile.session.agents.base import BaseAgent
 
 logger = logging.getLogger("sessile")
 
@@ -30,7 +31,7 @@ class Awaits(Protocol):
 
 
 @checked_class
-class Agent(BaseAgent):
+class Agent(BaseAgent[Blocks]):
     """A model that follows instructions, calls tools, and remembers.
 
     model: a registered name, an instance, or None for $SESSILE_MODEL, else the embedded one. tools: plain functions.
@@ -43,19 +44,6 @@ class Agent(BaseAgent):
     """
 
     _awaits = False
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            name: str = ...,
-            instructions: str = ...,
-            *,
-            memory: Any = ...,
-            knowledge: Any = ...,
-            db: Any = ...,
-            session: Blocks | None = ...,
-            **options: Unpack[AgentOptions],
-        ) -> None: ...
 
     def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
         """Say something and return the reply. session_id: speak in another session than the agent's own; for an agent that was
@@ -102,23 +90,10 @@ class Agent(BaseAgent):
 
 
 @checked_class
-class AsyncAgent(BaseAgent):
+class AsyncAgent(BaseAgent[Awaits]):
     """An `Agent` whose methods are awaited, and which speaks in `AsyncSession`s: `await agent.chat("Hello")`."""
 
     _awaits = True
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            name: str = ...,
-            instructions: str = ...,
-            *,
-            memory: Any = ...,
-            knowledge: Any = ...,
-            db: Any = ...,
-            session: Awaits | None = ...,
-            **options: Unpack[AgentOptions],
-        ) -> None: ...
 
     async def chat(self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None) -> str:
         """See `Agent.chat`."""
@@ -132,10 +107,13 @@ class AsyncAgent(BaseAgent):
         self, message: JSON, *, session_id: str | None = None, metadata: Mapping[str, JSON] | None = None
     ) -> AsyncIterator[str]:
         """Say something and get the reply in pieces as they arrive."""
-        own = self._is_own(session_id)
+        if not self._is_own(session_id):
+            self._check_open()
+            said("user", message, metadata)  # what is wrong with it is said now
+            return self._pieces_of(session_id, message, metadata)
         with self._speaking_in(None) as session:
-            pieces: AsyncIterator[str] = session.stream(message, agent=self, **_given(metadata))  # what is wrong is said now
-        return pieces if own else self._pieces_of(session_id, message, metadata)
+            pieces: AsyncIterator[str] = session.stream(message, agent=self, **_given(metadata))
+        return pieces
 
     async def _pieces_of(self, session_id: str | None, message: JSON, metadata: Mapping[str, JSON] | None) -> AsyncIterator[str]:
         await self._look(session_id)

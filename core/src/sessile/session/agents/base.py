@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 from sessile.conversation.model import Model, is_model
 from sessile.conversation.tools import Tool, named
@@ -27,8 +26,8 @@ from sessile.store.memory import MemorySessionStore
 from sessile.store.opening import find_store, share_store
 
 ModelLike = str | Annotated[Model, Check(is_model, "an object with generate(request)")] | None
-SpeaksIn = Annotated[IsSession, Check(lambda value: not isinstance(value, type), "a session")]
-logger = logging.getLogger("sessile")
+In = TypeVar("In")  # a session of the agent's face, as type checkers see it
+SpeaksIn = Annotated[In, Check(lambda value: isinstance(value, IsSession) and not isinstance(value, type), "a session")]
 
 
 class AgentOptions(TypedDict, total=False):
@@ -43,7 +42,7 @@ class AgentOptions(TypedDict, total=False):
 
 
 @checked_class
-class BaseAgent(AgentLike):
+class BaseAgent(AgentLike, Generic[In]):
     """What `Agent` and `AsyncAgent` share."""
 
     _awaits: bool  # does it speak in sessions whose methods are awaited?
@@ -62,7 +61,7 @@ class BaseAgent(AgentLike):
         budget: Positive | None = None,
         max_steps: Positive = 8,
         options: Mapping[str, JSON] | None = None,
-        session: SpeaksIn | None = None,
+        session: SpeaksIn[In] | None = None,
     ) -> None:
         if not name:
             raise InvalidInput("an agent's name is empty: pass a name, or leave it out")

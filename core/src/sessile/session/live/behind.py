@@ -5,6 +5,7 @@ It is safe to lose: jobs are kept in this process only, so whoever spawns one ca
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  # before ours: see the end of this file
 import contextvars
 import logging
 import os
@@ -43,7 +44,6 @@ class Behind:
         self._h = h
         self._lock = new_lock()
         self._begin()
-        _wait_at_exit()
         _all.add(self)
 
     def _begin(self) -> None:
@@ -165,13 +165,6 @@ def _finish_all() -> None:
         behind.finish(now)
 
 
-_waits: list[int] = []  # the process whose end waits
-
-
-def _wait_at_exit() -> None:
-    """Wait for jobs at the end of the process, before worker threads end: an async job of a blocking session needs some."""
-    import concurrent.futures.thread  # noqa: F401  # what is told to Python first comes last: its threads end behind our jobs
-
-    if os.getpid() not in _waits:
-        _waits[:] = [os.getpid()]
-        threading._register_atexit(_finish_all)  # type: ignore[attr-defined]  # `atexit` itself comes too late
+# At the end of the process, jobs are waited for before worker threads end: an async job of a blocking session needs some.
+# What is told to Python first comes last, and `atexit` itself comes too late.
+threading._register_atexit(_finish_all)  # type: ignore[attr-defined]

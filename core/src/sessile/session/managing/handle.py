@@ -24,7 +24,7 @@ from sessile.store.waist import Query
 _check_query = Arguments(Query.__init__, skip=1)
 
 
-class Narrowed(TypedDict, total=False):
+class QueryFields(TypedDict, total=False):
     """The fields of a `sessile.store.Query`, as keywords."""
 
     user_id: str | None
@@ -63,7 +63,7 @@ class StoreHandle:
             raise AccessDenied(f"this manager is bound to user {self.user_id!r}: it has no access to what is {user_id!r}'s")
         return self.user_id or user_id
 
-    def query(self, query: Narrowed) -> Query:
+    def query(self, query: QueryFields) -> Query:
         """What to ask the store for, checked. See `list`."""
         _check_query((), query)
         fields: dict[str, Any] = {**query, "user_id": self.whose(query.get("user_id"))}

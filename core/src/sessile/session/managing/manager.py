@@ -19,11 +19,10 @@ from sessile.session.base import BaseSession
 from sessile.session.blocking import Session, blocking, opening, opening_each, opening_if_there
 from sessile.session.managing import verbs
 from sessile.session.managing.handle import StoreHandle
-from sessile.session.verbs import as_method
+from sessile.session.methods import as_method
 from sessile.store.opening import StoreLike, find_store
 
 T = TypeVar("T")
-S = TypeVar("S")
 P = ParamSpec("P")
 
 

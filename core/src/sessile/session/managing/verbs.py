@@ -22,7 +22,7 @@ from sessile.log.header import ACTIVE, ARCHIVED, CREATED, DEFAULT_USER, SAVED, H
 from sessile.log.ids import check_id
 from sessile.session.base import SessionOptions
 from sessile.session.managing import erasing
-from sessile.session.managing.handle import Narrowed, StoreHandle
+from sessile.session.managing.handle import QueryFields, StoreHandle
 from sessile.session.managing.searching import Hit, Search, first_of
 from sessile.store.text.query import SearchQuery
 from sessile.store.waist import Page
@@ -88,7 +88,7 @@ async def get_sessions_for_user(m: StoreHandle, /, user_id: str, limit: Positive
     return opened
 
 
-async def list(m: StoreHandle, /, **query: Unpack[Narrowed]) -> Page[Header]:
+async def list(m: StoreHandle, /, **query: Unpack[QueryFields]) -> Page[Header]:
     """A page of headers, newest change first, without opening any session. See `sessile.store.Query`.
 
     `InvalidInput` for what no query has, and for what is no session: a prefix that begins with "~", or the statuses
@@ -98,7 +98,7 @@ async def list(m: StoreHandle, /, **query: Unpack[Narrowed]) -> Page[Header]:
     return found
 
 
-def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncGenerator[Header]:
+def each(m: StoreHandle, /, **query: Unpack[QueryFields]) -> AsyncGenerator[Header]:
     """All headers that a query finds, page by page (of `limit`, by default 1,000), newest change first.
 
     One that changes while the pages are read may be left out, or come as it was.
@@ -108,7 +108,7 @@ def each(m: StoreHandle, /, **query: Unpack[Narrowed]) -> AsyncGenerator[Header]
     return _pages(m, query)
 
 
-async def _pages(m: StoreHandle, /, query: Narrowed) -> AsyncGenerator[Header]:
+async def _pages(m: StoreHandle, /, query: QueryFields) -> AsyncGenerator[Header]:
     page = await list(m, **query)
     while True:
         for header in page.items:
