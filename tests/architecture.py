@@ -31,6 +31,12 @@ LAZY = {
     ("sessile.testing.limits", "sessile.store.waist"): "pytest loads the plugin in every run",
 }
 
+# The imports that look up, or around a circle: for type checkers only.
+TYPES = {
+    ("sessile.plugins.hookspecs", "sessile.session"): "what hooks are given",
+    ("sessile.session.agents.agent", "sessile.session"): "what an agent speaks in",
+}
+
 
 class Import(NamedTuple):
     """module: what is imported, a module of the core. lazy: is that within a function?"""
@@ -85,7 +91,7 @@ def upward(core: Path) -> list[str]:
         f"{module} imports {found.module}, which is above it"
         for module, edges in graph(core).items()
         for found in edges
-        if _layer(found.module) > _layer(module)
+        if _layer(found.module) > _layer(module) and (module, found.module) not in TYPES
     ]
 
 
@@ -97,7 +103,7 @@ def _layer(module: str) -> int:
 def circles(core: Path) -> list[str]:
     """A circle of files, if there is one."""
     edges: Mapping[str, set[str]] = {
-        module: {found.module for found in targets if (module, found.module) not in LAZY}
+        module: {found.module for found in targets if (module, found.module) not in {**LAZY, **TYPES}}
         for module, targets in graph(core).items()
     }
     try:

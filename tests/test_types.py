@@ -16,7 +16,9 @@ import attrs
 import pytest
 
 import sessile
+from sessile.plugins import hookspecs
 from sessile.plugins.discovery import installed
+from sessile.plugins.hookspecs import HOOKS
 from sessile.session.agents.base import AgentOptions
 from sessile.session.base import OpeningOptions, SessionOptions
 from sessile.session.managing.handle import QueryFields
@@ -103,3 +105,10 @@ def test_the_keywords_of_an_agent_are_those_of_its_constructor() -> None:
 
     taken = inspect.signature(sessile.Agent).parameters
     assert {*AgentOptions.__annotations__} == {*taken} - {"name", "instructions", "memory", "knowledge", "db", "session"}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_arguments_of_a_hook_say_what_they_are(hook: str) -> None:
+    parameters = inspect.signature(getattr(hookspecs, hook)).parameters
+    assert parameters
+    assert not {name for name, each in parameters.items() if each.annotation in ("Any", each.empty)}

@@ -89,6 +89,7 @@ assert_type(risky, Tool)
 for model in (Whole(), Said(), Yields(), AsyncYields(), EchoModel(), ScriptedModel("x"), "echo", None):
     agent = Agent("A", "Be brief.", model=model, tools=[look, risky], options={"temperature": 0})
 assert_type(agent.chat("x"), str)
+assert_type(agent.session, Session)
 assert_type(agent.start("x", metadata={"k": 1}), str)
 assert_type(agent.stream("x"), Iterator[str])
 assert_type(Runner.run(agent, "x"), Result)
@@ -96,12 +97,14 @@ assert_type(Runner.run(agent, "x"), Result)
 # middleware
 
 
-def around(turn: Turn, call_next: Callable[[Turn], Message]) -> Message:
+def around(turn: Turn[Session], call_next: Callable[[Turn], Message]) -> Message:
     assert_type(turn.message, Message)
+    assert_type(turn.session.messages, list[Message])
     return call_next(turn)
 
 
-async def around_async(turn: Turn, call_next: AwaitNext) -> Message:
+async def around_async(turn: Turn[AsyncSession], call_next: AwaitNext) -> Message:
+    assert_type(await turn.session.messages, list[Message])
     return await call_next(turn)
 
 
@@ -254,6 +257,7 @@ async def main() -> None:
         async for header in manager.each():
             assert_type(header, Header)
     async with AsyncAgent("A", model=Yields()) as agent_:
+        assert_type(agent_.session, AsyncSession)
         assert_type(await agent_.start("x"), str)
         async for piece in agent_.stream("x"):
             assert_type(piece, str)

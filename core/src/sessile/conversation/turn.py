@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple
 
 import attrs
 
@@ -14,6 +14,15 @@ from sessile.drive.arguments import Check
 from sessile.log.encoding import JSON
 from sessile.log.ids import new_id
 from sessile.log.stamping import Draft
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    SessionType = TypeVar("SessionType", default=Any)
+else:  # typing's own has no defaults before Python 3.13
+    from typing import TypeVar
+
+    SessionType = TypeVar("SessionType")
 
 Sink = Callable[[str], None]
 
@@ -50,17 +59,18 @@ class Sent(NamedTuple):
 
 
 @attrs.define(eq=False, slots=False)
-class Turn:
+class Turn(Generic[SessionType]):
     """One turn, as middleware and hooks see it.
 
-    session: blocking for a blocking function, an `AsyncSession` for an `async def`, whatever the user holds.
+    session: blocking for a blocking function, an `AsyncSession` for an `async def`, whatever the user holds; annotate the
+    turn as `Turn[Session]` or `Turn[AsyncSession]` for a type checker to know which.
     id: of the turn and of its first message. message: the user's; middleware may replace it. said: what is stored of
     this turn so far. recalled: what plugins brought for it (see the hook `recall`). prompt: what the model was sent last. step:
     how often the model was asked before, in this turn. reply: the stored reply, at the end. emit: takes each piece
     of text while `streaming`; middleware may wrap it. metadata: for middleware to share what it likes, never stored.
     """
 
-    session: Any
+    session: SessionType
     agent: AgentLike
     message: Message
     streaming: bool
@@ -84,8 +94,8 @@ class Turn:
 
     @property
     def session_id(self) -> str:
-        session_id: str = self.session.session_id
-        return session_id
+        session: Any = self.session
+        return str(session.session_id)
 
     @property
     def content(self) -> Any:
@@ -98,8 +108,9 @@ class Turn:
 
     def _seen_by(self, asynchronous: bool) -> Turn:
         """The turn for code that awaits, or for code that does not: its `session` is of that face, the rest is shared."""
-        session = self.session._seen_by(asynchronous)
-        return self if session is self.session else _TurnView(self, session)
+        held: Any = self.session
+        session = held._seen_by(asynchronous)
+        return self if session is held else _TurnView(self, session)
 
     def is_same(self, other: object) -> bool:
         """Is `other` this turn, for whichever face?"""

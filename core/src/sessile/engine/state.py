@@ -93,7 +93,7 @@ async def update_state(h: Handle, key: str, change: Callable[[JSON], JSON], defa
     return copied(result[0])
 
 
-async def increment_state(h: Handle, key: str, increment: float = 1, default: float = 0) -> Any:
+async def increment_state(h: Handle, key: str, increment: float = 1, default: float = 0) -> int | float:
     """Add to a number in the state, atomically, and return the sum. `InvalidState` where it is no number."""
 
     def added(old: JSON) -> JSON:
@@ -105,7 +105,8 @@ async def increment_state(h: Handle, key: str, increment: float = 1, default: fl
         except OverflowError as error:  # an integer that no float holds, and a float
             raise InvalidState(f"state[{key!r}] is too large for {increment!r} to be added: {error}") from error
 
-    return await update_state(h, key, added, default)
+    total: int | float = await update_state(h, key, added, default)
+    return total
 
 
 async def merge_state(

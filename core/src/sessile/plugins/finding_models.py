@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sessile.conversation.model import is_model
+from sessile.conversation.model import Model, is_model
 from sessile.errors import InvalidInput, NotInstalled
 from sessile.plugins.active import Plugins
 
 EMBEDDED = "smollm"
 
 
-def find_model(model: Any, plugins: Plugins) -> Any:
+def find_model(model: Any, plugins: Plugins) -> Model:
     """The model to use: an instance as it is, a name from the registry ("name" or "name:variant"), or the default.
 
     None means $SESSILE_MODEL, else the embedded model. A named model is made once for the plugin that registers it.
@@ -20,7 +20,8 @@ def find_model(model: Any, plugins: Plugins) -> Any:
     if model is not None and not isinstance(model, str):
         if not is_model(model):
             raise InvalidInput(f"{model!r} is no model: pass a registered name or an object with generate(request)")
-        return model
+        given: Model = model
+        return given
     name = model or os.environ.get("SESSILE_MODEL") or EMBEDDED
     base, _, variant = name.partition(":")
     try:
@@ -37,4 +38,5 @@ def find_model(model: Any, plugins: Plugins) -> Any:
             if variant not in registration.made:
                 factory = registration.load()
                 registration.made[variant] = factory(variant) if variant else factory()
-    return registration.made[variant]
+    found: Model = registration.made[variant]
+    return found

@@ -19,15 +19,23 @@ logged with the plugin's and the hook's name, and its result is ignored for this
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import click
+
     from sessile.conversation.messages import Message
     from sessile.conversation.prompt.context import Room
+    from sessile.conversation.taking import MessageLike
     from sessile.conversation.turn import AgentLike, Turn
+    from sessile.log.encoding import JSON
+    from sessile.plugins.middleware import Middleware
     from sessile.plugins.registry import Registry
+    from sessile.session import AsyncSession, Session
 
 hookspec = pluggy.HookspecMarker("sessile")
 hookimpl = pluggy.HookimplMarker("sessile")
@@ -47,8 +55,8 @@ def register(registry: Registry) -> None:
 
 @hookspec
 def on_agent_start(
-    agent: AgentLike, agent_name: str, session: Any, session_id: str, user_id: str, metadata: dict[str, Any]
-) -> list[Any] | None:
+    agent: AgentLike, agent_name: str, session: Session | AsyncSession, session_id: str, user_id: str, metadata: dict[str, JSON]
+) -> list[MessageLike] | None:
     """An agent is about to work for the first time in a session as it was opened: once for each `Session(…)`.
 
     Returns a list of messages to resume with (`Message`s, or dicts with role and content), or None. They are stored as
@@ -58,7 +66,9 @@ def on_agent_start(
 
 
 @hookspec
-def on_user_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
+def on_user_message(
+    session: Session | AsyncSession, session_id: str, message: Message, content: JSON, metadata: dict[str, JSON]
+) -> None:
     """A user's message was stored. Runs after the commit, before the model is asked; the result is ignored.
 
     It is not called for messages that `set_history`, `load`, `merge` or an import add.
@@ -66,7 +76,9 @@ def on_user_message(session: Any, session_id: str, message: Message, content: An
 
 
 @hookspec
-def on_agent_message(session: Any, session_id: str, message: Message, content: Any, metadata: dict[str, Any]) -> None:
+def on_agent_message(
+    session: Session | AsyncSession, session_id: str, message: Message, content: JSON, metadata: dict[str, JSON]
+) -> None:
     """An assistant's message (a reply, or its tool calls) was stored. Runs after the commit; the result is ignored.
 
     It is not called for messages that `set_history`, `load`, `merge` or an import add.
@@ -74,7 +86,7 @@ def on_agent_message(session: Any, session_id: str, message: Message, content: A
 
 
 @hookspec
-def on_turn_error(session: Any, session_id: str, turn: Turn, error: BaseException) -> None:
+def on_turn_error(session: Session | AsyncSession, session_id: str, turn: Turn, error: BaseException) -> None:
     """A turn ended in an exception, which is raised to the caller afterwards; the result is ignored.
 
     The user's message is stored, and what a model had streamed is kept as an interrupted reply.
@@ -82,12 +94,12 @@ def on_turn_error(session: Any, session_id: str, turn: Turn, error: BaseExceptio
 
 
 @hookspec
-def want_snapshot(session: Any, session_id: str, turn: Turn) -> str | None:
+def want_snapshot(session: Session | AsyncSession, session_id: str, turn: Turn) -> str | None:
     """A turn is complete and stored: returns the label of a snapshot to make of this point, or None for none."""
 
 
 @hookspec
-def recall(session: Any, turn: Turn, room: Room) -> list[Message] | None:
+def recall(session: Session | AsyncSession, turn: Turn, room: Room) -> list[MessageLike] | None:
     """Bring what the turn should be answered with: memories, passages of documents. Runs once a turn, before the model is asked;
     again where a middleware has changed the question, or who answers it.
 
@@ -100,7 +112,7 @@ def recall(session: Any, turn: Turn, room: Room) -> list[Message] | None:
 
 
 @hookspec
-def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Message] | None:
+def build_context(session: Session | AsyncSession, turn: Turn, messages: list[Message]) -> list[MessageLike] | None:
     """Change what the model is sent: trim it, add memories, knowledge, a profile.
 
     `messages` is the prompt so far: instructions, history within the window, and the user's message last. Each
@@ -110,7 +122,7 @@ def build_context(session: Any, turn: Turn, messages: list[Message]) -> list[Mes
 
 
 @hookspec
-def middleware(session: Any) -> Any:
+def middleware(session: Session | AsyncSession) -> Middleware | Sequence[Middleware] | None:
     """Middleware to put around every turn of a session: one, or a list of them, outermost first, or None.
 
     Runs once for each session handle, before its first turn. These stand outside of the session's own `middleware=[…]`.
@@ -118,22 +130,22 @@ def middleware(session: Any) -> Any:
 
 
 @hookspec
-def save_state(session: Any, session_id: str, state: dict[str, Any]) -> None:
+def save_state(session: Session | AsyncSession, session_id: str, state: dict[str, JSON]) -> None:
     """`session.save_state()` was called and the state is committed; the result is ignored."""
 
 
 @hookspec(firstresult=True)
-def restore_state(session: Any, session_id: str) -> dict[str, Any] | None:
+def restore_state(session: Session | AsyncSession, session_id: str) -> dict[str, JSON] | None:
     """`session.restore_state()` was called: returns the state to use instead of the stored one. The first answer wins."""
 
 
 @hookspec
-def register_commands(cli: Any) -> None:
+def register_commands(cli: click.Group) -> None:
     """Add commands to the command line: `cli` is its click group. Runs each time the command line starts."""
 
 
 @hookspec
-def on_session_close(session: Any, session_id: str) -> None:
+def on_session_close(session: Session | AsyncSession, session_id: str) -> None:
     """A session handle is being closed; it can still be read. The result is ignored."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -91,7 +91,7 @@ class AsyncSession(BaseSession):
     """
 
     _face = Awaiting
-    _awaits: Literal[True] = True
+    _awaits = True
     _agent_kind = AsyncAgent
     if TYPE_CHECKING:
         agent: AnyAgent

@@ -175,13 +175,14 @@ class BaseSession:
         return self._handle.closed
 
     @property
-    def agent(self) -> Any:
+    def agent(self) -> AnyAgent:
         """The agent `chat` speaks with: the one given, the first of `agents`, else a plain assistant."""
         if self._agent is None:
             with self._handle.lock:
                 if self._agent is None:
                     self._agent = next(iter(self.agents.values()), None) or self._default_agent()
-        return self._agent
+        agent: AnyAgent = self._agent
+        return agent
 
     @agent.setter
     def agent(self, agent: AnyAgent) -> None:

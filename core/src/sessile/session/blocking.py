@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from sessile.conversation.messages import Message, message
 from sessile.drive.arguments import Arguments, Seconds, checked_class
@@ -102,10 +102,10 @@ class Session(BaseSession):
     """
 
     _face = Blocking
-    _awaits: Literal[False] = False
+    _awaits = False
     _agent_kind = BlockingAgent
     if TYPE_CHECKING:
-        agent: BlockingAgent  # type: ignore[override]  # as it is read; another kind is refused
+        agent: BlockingAgent  # as it is read; another kind is refused
         agents: dict[str, BlockingAgent]
 
     def _begin(self) -> None:
@@ -155,6 +155,8 @@ class Session(BaseSession):
         made = BlockingAgent(name, instructions, session=self, **options)
         self._speaks_here(made)
         return made
+
+    Agent.__annotations__["return"] = "Agent"  # as callers know it
 
     # state
     get_state = blocking(state.get_state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from sessile.conversation.messages import message as said
 from sessile.drive.arguments import Check, checked_class
@@ -13,25 +13,14 @@ from sessile.drive.faces import Awaiting
 from sessile.log.encoding import JSON
 from sessile.session.agents.base import BaseAgent
 
+if TYPE_CHECKING:
+    from sessile.session import AsyncSession, Session  # noqa: F401 - named below in quotes, as they import this file
+
 logger = logging.getLogger("sessile")
 
 
-class Blocks(Protocol):
-    """A `Session`, as type checkers see it."""
-
-    @property
-    def _awaits(self) -> Literal[False]: ...
-
-
-class Awaits(Protocol):
-    """An `AsyncSession`."""
-
-    @property
-    def _awaits(self) -> Literal[True]: ...
-
-
 @checked_class
-class Agent(BaseAgent[Blocks]):
+class Agent(BaseAgent["Session"]):
     """A model that follows instructions, calls tools, and remembers.
 
     model: a registered name, an instance, or None for $SESSILE_MODEL, else the embedded one. tools: plain functions.
@@ -90,7 +79,7 @@ class Agent(BaseAgent[Blocks]):
 
 
 @checked_class
-class AsyncAgent(BaseAgent[Awaits]):
+class AsyncAgent(BaseAgent["AsyncSession"]):
     """An `Agent` whose methods are awaited, and which speaks in `AsyncSession`s: `await agent.chat("Hello")`."""
 
     _awaits = True

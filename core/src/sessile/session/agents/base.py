@@ -26,8 +26,8 @@ from sessile.store.memory import MemorySessionStore
 from sessile.store.opening import find_store, share_store
 
 ModelLike = str | Annotated[Model, Check(is_model, "an object with generate(request)")] | None
-In = TypeVar("In")  # a session of the agent's face, as type checkers see it
-SpeaksIn = Annotated[In, Check(lambda value: isinstance(value, IsSession) and not isinstance(value, type), "a session")]
+SessionType = TypeVar("SessionType")  # a session of the face that an agent has
+SpeaksIn = Annotated[SessionType, Check(lambda value: isinstance(value, IsSession) and not isinstance(value, type), "a session")]
 
 
 class AgentOptions(TypedDict, total=False):
@@ -42,7 +42,7 @@ class AgentOptions(TypedDict, total=False):
 
 
 @checked_class
-class BaseAgent(AgentLike, Generic[In]):
+class BaseAgent(AgentLike, Generic[SessionType]):
     """What `Agent` and `AsyncAgent` share."""
 
     _awaits: bool  # does it speak in sessions whose methods are awaited?
@@ -61,7 +61,7 @@ class BaseAgent(AgentLike, Generic[In]):
         budget: Positive | None = None,
         max_steps: Positive = 8,
         options: Mapping[str, JSON] | None = None,
-        session: SpeaksIn[In] | None = None,
+        session: SpeaksIn[SessionType] | None = None,
     ) -> None:
         if not name:
             raise InvalidInput("an agent's name is empty: pass a name, or leave it out")
@@ -97,19 +97,20 @@ class BaseAgent(AgentLike, Generic[In]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    def find_model(self, plugins: Plugins) -> Any:
+    def find_model(self, plugins: Plugins) -> Model:
         """The model instance this agent speaks with."""
         return find_model(self.model, plugins)
 
     @property
-    def session(self) -> Any:
+    def session(self) -> SessionType:
         """The session this agent speaks in: the one it was made in, else one of its own, opened when first needed."""
         if self._session is None:
             with self._beginning:
                 if self._session is None:
                     self._check_open()
                     self._session = self._open_session(MemoryConfig.of(self.memory).session_id)
-        return self._session
+        session: SessionType = self._session
+        return session
 
     def _check_face(self, session: Any) -> None:
         """`InvalidInput` for a session of the other face."""
