@@ -14,7 +14,7 @@ from typing import NamedTuple
 LAYERS = "errors drive log conversation plugins store engine graph transfer session testing".split()
 PUBLIC = ("sessile", "sessile.errors", "sessile.store", "sessile.models", "sessile.plugins", "sessile.testing")
 SEEDS = ("sessile.session", "sessile.session.hierarchy", "sessile.sessions")  # import paths of the documents we are specified by
-LIBRARIES = ("sessile_search",)  # that plugins share, and that register nothing
+LIBRARIES = ("sessile_search", "sessile_retrieval")  # that plugins share, and that register nothing
 MOST = 9  # modules in a package below the top
 
 # The imports within functions, and what each is for.

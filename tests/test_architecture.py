@@ -34,7 +34,9 @@ HEAVY = (
 )
 
 
-OF_OURS = {f"sessile_{name}" for name in ("file", "mongodb", "openai", "postgres", "redis", "smollm", "sqlite")}
+OF_OURS = {
+    f"sessile_{name}" for name in ("file", "minilm", "mongodb", "openai", "postgres", "redis", "smollm", "sqlite", "wordllama")
+}
 TYPED = {  # for type checkers only: importing sessile imports none of them, as another test sees
     "__init__.py": OF_OURS,
     "sessions.py": OF_OURS,

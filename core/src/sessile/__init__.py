@@ -52,12 +52,14 @@ if TYPE_CHECKING:
 
     # what plugins register, for type checkers: a name whose plugin is not installed is `Any` to them
     from sessile_file import FileSessionStore as FileSessionStore
+    from sessile_minilm import MiniLMEmbedder as MiniLMEmbedder
     from sessile_mongodb import MongoSessionStore as MongoSessionStore
     from sessile_openai import OpenAIModel as OpenAIModel
     from sessile_postgres import PostgresSessionStore as PostgresSessionStore
     from sessile_redis import RedisSessionStore as RedisSessionStore
     from sessile_smollm import SmolLM as SmolLM
     from sessile_sqlite import SQLiteSessionStore as SQLiteSessionStore
+    from sessile_wordllama import WordLlamaEmbedder as WordLlamaEmbedder
 
 _HOMES = {
     "AdapterFace": "session.adapters",
