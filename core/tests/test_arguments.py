@@ -91,6 +91,7 @@ TAKES: dict[str, frozenset[str]] = {
             "OnConflict",
             "Tool",
             "Plugins",
+            "Span",
             "os.PathLike",
         ),
         frozenset(),
@@ -108,6 +109,7 @@ EXCEPTIONS: dict[str, frozenset[str]] = {
     "get_session.memory": frozenset({"none"}),
     "Agent.memory": frozenset({"none", "bool"}),
     "agents": frozenset({"none"}),  # a dict of agents
+    "changes.since": frozenset({"none"}),  # a cursor
     "headers": frozenset({"none"}),
     "agent_url": frozenset({"none"}),
     "backend": frozenset({"none", "text"}),  # text is a name, if of none
@@ -180,6 +182,7 @@ class Place:
             "data": {},
             "text": "x",
             "session_id": "s",
+            "span": ("log", 0, 1),
             "snapshot_id": "x",
             "message_id": self.message.id,
             "after": None,

@@ -62,7 +62,7 @@ EXEMPT = {
     "entries", "exists", "message", "message_count", "messages", "metadata", "state", "status", "version", "parent",
     "checkpoints", "children", "created_at", "diff", "extract_topics", "get_context", "get_duration", "get_history",
     "get_preference", "get_preferences", "get_state", "list_versions", "snapshots", "tree", "updated_at", "verify",
-    "to_openai", "usage",
+    "to_openai", "usage", "changes", "read",
 }  # fmt: skip
 
 

@@ -112,6 +112,8 @@ class Place:
             "root": [header.log, None],
             "session": [self.session],
             "session_id": ["s"],
+            "since": [self.session.changes().cursor, None],
+            "span": self.session.changes().added,
             "state": [{"k": 1}],
             "status": ["active", None],
             "text": ["one"],

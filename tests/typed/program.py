@@ -33,6 +33,7 @@ from sessile import (
     SessionManager,
     SessionStore,
     Snapshot,
+    Span,
     SQLiteSessionStore,
     Tool,
     ToolCall,
@@ -176,6 +177,8 @@ assert_type(session.entries("my.note"), list[Entry])
 assert_type(session.chat("x"), str)
 assert_type(session.stream("x"), Iterator[str])
 assert_type(session.run_agent("a", "x"), str)
+assert_type(session.changes().added, list[Span])
+assert_type(session.read(session.changes().added[0]), list[Entry])
 assert_type(session.usage(), Usage)
 assert_type(session.usage().by_model["m"].total_tokens, int)
 assert_type(session.to_openai(api="responses"), list[Any])

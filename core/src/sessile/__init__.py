@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sessile.conversation.turn import Turn as Turn
     from sessile.engine.history import Committed as Committed
     from sessile.engine.state import Policy as Policy
+    from sessile.graph.changes import Changes as Changes
+    from sessile.graph.changes import Span as Span
     from sessile.graph.integrity import Verification as Verification
     from sessile.graph.merging import Diff as Diff
     from sessile.graph.points import Point as Point
@@ -68,6 +70,7 @@ _HOMES = {
     "AsyncAgent": "session.agents.agent",
     "AsyncSession": "session",
     "AsyncSessionManager": "session.managing.manager",
+    "Changes": "graph.changes",
     "Committed": "engine.history",
     "Diff": "graph.merging",
     "Entry": "log.entries",
@@ -93,6 +96,7 @@ _HOMES = {
     "SessionManager": "session.managing.manager",
     "SessionStore": "store.documents",
     "Snapshot": "graph.points",
+    "Span": "graph.changes",
     "Store": "store.waist",
     "StoreLike": "store.opening",
     "Tool": "conversation.tools",

@@ -15,6 +15,7 @@ from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
 from sessile.engine.services import open_with_services
 from sessile.errors import InvalidInput
+from sessile.graph import changes as following
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
@@ -197,6 +198,8 @@ class AsyncSession(BaseSession):
     merge = opening(merging.merge)
     diff = awaited(merging.diff)
     verify = awaited(integrity.verify)
+    changes = awaited(following.changes)
+    read = awaited(following.read)
     create_checkpoint = awaited(marks.create_checkpoint)
     restore_checkpoint = awaited(marks.restore_checkpoint)
     checkpoints = awaited(marks.checkpoints)

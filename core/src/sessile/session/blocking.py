@@ -13,6 +13,7 @@ from sessile.drive.faces import Blocking, HasHandle, run
 from sessile.engine import history, lifecycle, state, turns, write_through
 from sessile.engine.handle import Handle
 from sessile.engine.services import close_services, make_services
+from sessile.graph import changes as following
 from sessile.graph import checkpoints as marks
 from sessile.graph import forks, integrity, merging, points, replacing
 from sessile.graph import snapshots as graph
@@ -212,6 +213,8 @@ class Session(BaseSession):
     merge = opening(merging.merge)
     diff = blocking(merging.diff)
     verify = blocking(integrity.verify)
+    changes = blocking(following.changes)
+    read = blocking(following.read)
     create_checkpoint = blocking(marks.create_checkpoint)
     restore_checkpoint = blocking(marks.restore_checkpoint)
     checkpoints = blocking(marks.checkpoints)
