@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     # what plugins register, for type checkers: a name whose plugin is not installed is `Any` to them
     from sessile_file import FileSessionStore as FileSessionStore
+    from sessile_memory import Memory as Memory
     from sessile_minilm import MiniLMEmbedder as MiniLMEmbedder
     from sessile_mongodb import MongoSessionStore as MongoSessionStore
     from sessile_openai import OpenAIModel as OpenAIModel

@@ -67,6 +67,8 @@ def test_a_passage_is_found_by_what_its_neighbours_say(database: Database) -> No
     assert found(index, "Lisbon")[:2] == ids[:2]
     assert not {*other} & {*found(index, "Lisbon")}
     assert ids[6] not in found(index, "Lisbon")  # too far behind
+    alone = index.add(said("I ate sardines, too", first=20, alone=True) + said("Lisbon again", first=21))
+    assert alone[0] not in found(index, "Lisbon")
 
 
 def test_a_passage_is_found_by_its_time_its_keys_and_who_says_it(database: Database) -> None:
@@ -96,6 +98,7 @@ def test_only_what_is_within_the_spans_and_among_the_numbers(database: Database)
     assert {*found(index, "tea", within=[Span("s", 1, 3), Span("t")])} == {ids[1], ids[2], *other}
     assert {*found(index, "tea", within=[Span("s", 4)])} == {*ids[4:]}
     assert found(index, "tea", within=[Span("s", 2, 3)], among={ids[2], ids[3]}) == [ids[2]]
+    assert {*found(index, "tea", but={ids[0], ids[5]}, within=[Span("s")])} == {*ids[1:5]}
     assert found(index, "tea", within=[]) == found(index, "tea", among=()) == []
     assert found(index, "tea", within=[Span("unknown")]) == []
 

@@ -27,6 +27,9 @@ _PACKAGES = {
     **dict.fromkeys((("store", n) for n in ("mongodb", "mongodb+srv", "mongo")), "sessile-mongodb"),
     ("model", "smollm"): "sessile-smollm",
     ("model", "openai"): "sessile-openai",
+    ("service", "memory"): "sessile-memory",
+    ("embedder", "wordllama"): "sessile-wordllama",
+    ("embedder", "minilm"): "sessile-minilm",
 }
 _CLASS_PACKAGES = {
     "FileSessionStore": "sessile-file",
@@ -36,6 +39,9 @@ _CLASS_PACKAGES = {
     "MongoSessionStore": "sessile-mongodb",
     "SmolLM": "sessile-smollm",
     "OpenAIModel": "sessile-openai",
+    "Memory": "sessile-memory",
+    "WordLlamaEmbedder": "sessile-wordllama",
+    "MiniLMEmbedder": "sessile-minilm",
 }
 
 

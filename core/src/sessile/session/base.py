@@ -12,7 +12,7 @@ from sessile.drive.background import running_loop
 from sessile.drive.faces import Face
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
-from sessile.engine.services import service
+from sessile.engine.services import asked_for, service
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
@@ -23,7 +23,7 @@ from sessile.plugins.middleware import Middleware, check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent
 from sessile.session.agents.base import BaseAgent
-from sessile.session.agents.config import adapter_of
+from sessile.session.agents.config import adapter_of, option_of_session
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import StoreLike, find_store, share_store
@@ -40,6 +40,7 @@ class SessionOptions(TypedDict, total=False):
     agent: AnyAgent | None
     agents: Mapping[str, AnyAgent] | None
     memory: Any
+    persist_memory: bool
     knowledge: Any
     middleware: Sequence[Middleware]
     plugins: Sequence[object] | Plugins
@@ -87,6 +88,7 @@ class BaseSession:
         agent: AnyAgent | None = None,
         agents: Mapping[str, AnyAgent] | None = None,
         memory: Any = None,
+        persist_memory: bool = False,
         knowledge: Any = None,
         middleware: Sequence[Middleware] = (),
         plugins: Sequence[object] | Plugins = (),
@@ -102,6 +104,7 @@ class BaseSession:
     ) -> None:
         store, adapters = _store_or_adapters(store, db)
         active = with_extra(adapters, with_extra(plugins), option="db")
+        memory = option_of_session(memory, agent, persist_memory)
         refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
         _check_knowledge(knowledge, (agent, *(agents or {}).values()))
         if headers is not None:
@@ -253,9 +256,22 @@ class BaseSession:
         return service(self._handle, name)
 
     @property
+    def services(self) -> list[str]:
+        """The names of the services that it was opened with, such as "memory" for `memory=True`."""
+        return asked_for(self._handle)
+
+    @property
     def memory(self) -> Any:
         """The session's memory service, from a memory plugin. `NotInstalled` without one."""
         return self.service("memory")
+
+    def add_memory(self, text: str, **options: Any) -> Any:
+        """`session.memory.add`: remember a text."""
+        return self.memory.add(text, **options)
+
+    def search_memory(self, query: str, limit: int = 10, **options: Any) -> Any:
+        """`session.memory.search`: what is remembered that has to do with a query, best first."""
+        return self.memory.search(query, limit, **options)
 
     @property
     def knowledge(self) -> Any:

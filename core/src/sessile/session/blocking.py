@@ -97,7 +97,8 @@ class Session(BaseSession):
     `increment_state` build on what is there either way.
     checkpoint_interval: make an automatic snapshot after so many turns, counted over all handles (0: never).
     checkpoint_keep: keep the newest automatic snapshots, so many.
-    memory, knowledge, agent_url (with headers): for a plugin that takes them; refused where none does.
+    memory: True, a dict or a `Memory`, for the memory plugin. persist_memory: what is said is remembered in it.
+    knowledge, agent_url (with headers): for a plugin that takes them; all of these are refused where none does.
 
     Reading an unknown id leaves no trace: a session is stored with its first message, state or metadata.
     """

@@ -26,7 +26,7 @@ class MiniLMEmbedder:
 
     name = "all-MiniLM-L6-v2-int8"
     dimension = 384
-    near = 0.45
+    near = 0.35
 
     def __init__(self) -> None:
         self._weights, self._tokenizer_file = _file(*_WEIGHTS), _file(*_TOKENIZER)

@@ -77,10 +77,10 @@ class Corpus:
 
     def _added(self, db: sqlite3.Connection, last: int) -> bool:
         """Take in the passages behind a number. False where one of them stands before another that is known."""
-        sql = "SELECT id, source, place, speaker FROM passages WHERE owner = ? AND id > ? ORDER BY source, place"
-        for row, source, place, speaker in db.execute(sql, (self.owner, last)):
+        sql = "SELECT id, source, place, alone, speaker FROM passages WHERE owner = ? AND id > ? ORDER BY source, place"
+        for row, source, place, alone, speaker in db.execute(sql, (self.owner, last)):
             number = self._numbers.setdefault(source, len(self._numbers))
-            before = self._last.get(number, _NOBODY)
+            before = _NOBODY if alone else self._last.get(number, _NOBODY)
             if before != _NOBODY and self._place[before] >= place:
                 return False
             if self.count == len(self._ids):
@@ -90,7 +90,8 @@ class Corpus:
             self._speaker[here] = self._speakers.setdefault(speaker, len(self._speakers))
             if before != _NOBODY:
                 self._behind[before] = here
-            self._last[number] = here
+            if not alone:
+                self._last[number] = here
             self.count += 1
         return True
 
@@ -105,9 +106,9 @@ class Corpus:
 
     # -- what a search asks
 
-    def visible(self, within: Iterable[Span] | None, among: Collection[int] | None) -> Rows | None:
-        """The rows of these spans whose passages are among these; None for all there are."""
-        if within is None and among is None:
+    def visible(self, within: Iterable[Span] | None, among: Collection[int] | None, but: Collection[int]) -> Rows | None:
+        """The rows of these spans whose passages are among these, but not these; None for all there are."""
+        if within is None and among is None and not but:
             return None
         mask = np.zeros(self.count, bool) if within is not None else np.ones(self.count, bool)
         for source, start, stop in within or ():
@@ -116,7 +117,9 @@ class Corpus:
                 mask |= (self._source[: self.count] == number) & (place >= start) & (place < (2**62 if stop is None else stop))
         if among is not None:
             mask &= np.isin(self._ids[: self.count], np.fromiter(among, np.int64))
-        return np.flatnonzero(mask)
+        if but:
+            mask &= ~np.isin(self._ids[: self.count], np.fromiter(but, np.int64))
+        return None if mask.all() else np.flatnonzero(mask)
 
     def part(self, rows: Rows | None) -> Part:
         """What a search needs of these rows; None: of all."""
@@ -130,13 +133,14 @@ class Corpus:
         place[chosen] = np.arange(len(chosen))
         beside = [place[near[: self.count][chosen]] for near in (self._before, self._behind)]
         order = np.argsort(self._ids[: self.count][chosen], kind="stable")
-        vectors = self._vectors[: self.count][chosen] if self.model else self._vectors
+        vectors = self._vectors[: self.count] if self.model else self._vectors
         return Part(
             ids=self._ids[: self.count][chosen],
             order=order,
             neighbours=Neighbours(*beside),
             vectors=vectors,
-            embedded=~np.isnan(vectors[:, 0]) if self.model else np.zeros(len(chosen), bool),
+            chosen=chosen,
+            embedded=~np.isnan(vectors[chosen, 0]) if self.model else np.zeros(len(chosen), bool),
             speakers=[*self._speakers],
             speaker=self._speaker[: self.count][chosen],
         )
@@ -145,17 +149,26 @@ class Corpus:
 class Part(NamedTuple):
     """The passages that a search may find, one a row.
 
-    ids: their numbers. order: the rows in the order of their numbers. embedded: which have a vector. speaker: of each row, the
-    place in `speakers`.
+    ids: their numbers. order: the rows in the order of their numbers. vectors: of all of the owner's passages, of which these are
+    the `chosen` ones. embedded: which have a vector. speaker: of each row, the place in `speakers`.
     """
 
     ids: Rows
     order: Rows
     neighbours: Neighbours
     vectors: Vectors
+    chosen: Rows
     embedded: NDArray[np.bool_]
     speakers: list[str]
     speaker: Rows
+
+    def cosines(self, asked: Vectors) -> Vectors:
+        """Of each row's vector to another one; NaN where there is none yet."""
+        if 4 * len(self.chosen) < len(self.vectors):
+            found: Vectors = self.vectors[self.chosen] @ asked
+            return found
+        every: Vectors = self.vectors @ asked  # without a copy of most of them
+        return every if len(every) == len(self.chosen) else every[self.chosen]
 
     def rows_of(self, ids: Rows) -> tuple[Rows, Rows]:
         """(which of these ids there are, and their rows)."""

@@ -20,7 +20,7 @@ from sessile_retrieval.terms import terms_of, words_of, words_of_time
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS passages (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, source TEXT NOT NULL,
-    place INTEGER NOT NULL, speaker TEXT NOT NULL, text TEXT NOT NULL, UNIQUE (owner, source, place));
+    place INTEGER NOT NULL, alone INTEGER NOT NULL, speaker TEXT NOT NULL, text TEXT NOT NULL, UNIQUE (owner, source, place));
 CREATE INDEX IF NOT EXISTS passages_owner ON passages (owner, id);
 CREATE TABLE IF NOT EXISTS owners (number INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL UNIQUE,
     removals INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, embedded INTEGER NOT NULL DEFAULT 0);
@@ -38,7 +38,7 @@ class Passage:
 
     owner: whose it is; a search finds those of one owner only. source, place: what it is a part of, such as a log or a
     document, and where in it: those before and behind it are its neighbours. speaker: who says it. keys: more that it is found
-    by. time: seconds since 1970 (UTC), which it is found by, too.
+    by. time: seconds since 1970 (UTC), which it is found by, too. alone: it is nobody's neighbour.
     """
 
     owner: str
@@ -48,6 +48,7 @@ class Passage:
     speaker: str = ""
     keys: str = ""
     time: float | None = None
+    alone: bool = False
 
 
 @attrs.frozen
@@ -66,6 +67,7 @@ class Index:
         self.embedder = None if embedder is None else check_embedder(embedder)
         self._database = database
         self._weights = weights
+        self._embedded = 0  # all passages up to this number have vectors, or are gone
         self._lock = threading.Lock()
         self._corpora: OrderedDict[str, Corpus] = OrderedDict()
         with database.writing() as db:
@@ -81,8 +83,8 @@ class Index:
     def _add(self, db: sqlite3.Connection, passage: Passage) -> int:
         at = (passage.owner, passage.source, passage.place)
         self.remove(row for (row,) in db.execute("SELECT id FROM passages WHERE (owner, source, place) = (?, ?, ?)", at))
-        sql = "INSERT INTO passages (owner, source, place, speaker, text) VALUES (?, ?, ?, ?, ?)"
-        row = db.execute(sql, (*at, passage.speaker, passage.text)).lastrowid or 0
+        sql = "INSERT INTO passages (owner, source, place, alone, speaker, text) VALUES (?, ?, ?, ?, ?, ?)"
+        row = db.execute(sql, (*at, passage.alone, passage.speaker, passage.text)).lastrowid or 0
         sql = "INSERT INTO owners (owner, last) VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last RETURNING number"
         (number,) = db.execute(sql, (passage.owner, row)).fetchone()
         said = " ".join(filter(None, map(words_of, (passage.speaker, passage.text, passage.keys, words_of_time(passage.time)))))
@@ -114,8 +116,11 @@ class Index:
         while limit is None or limit > 0:
             size = _BATCH if limit is None else min(_BATCH, limit)
             with self._database.reading() as db:
-                rows = db.execute(f"SELECT id, owner, text {_LACKING} LIMIT ?", (self.embedder.name, size)).fetchall()
+                (last,) = db.execute("SELECT coalesce(max(id), 0) FROM passages").fetchone()
+                sql = f"SELECT id, owner, text {_LACKING} ORDER BY id LIMIT ?"
+                rows = db.execute(sql, (self._embedded, self.embedder.name, size)).fetchall()
             if not rows:
+                self._embedded = last
                 return 0
             self._store_vectors(rows, vectors_of(self.embedder, [text for _, _, text in rows]))
             limit = None if limit is None else limit - len(rows)
@@ -135,7 +140,7 @@ class Index:
         if self.embedder is None:
             return 0
         with self._database.reading() as db:
-            (count,) = db.execute(f"SELECT count(*) {_LACKING}", (self.embedder.name,)).fetchone()
+            (count,) = db.execute(f"SELECT count(*) {_LACKING}", (self._embedded, self.embedder.name)).fetchone()
         return int(count)
 
     # -- searching
@@ -148,18 +153,23 @@ class Index:
         limit: int = 10,
         within: Iterable[Span] | None = None,
         among: Collection[int] | None = None,
+        but: Collection[int] = (),
+        near: float | None = None,
     ) -> list[Found]:
         """The passages of an owner that have to do with a query, best first.
 
-        within: only those of these spans. among: only those of these numbers. A passage is found by a word that it, or a
-        neighbour, has in common with the query, or by its meaning. `InvalidInput` for a query without a word.
+        within: only those of these spans. among, but: only those of these numbers, and none of those. A passage is found by a
+        word that it, or a neighbour, has in common with the query, or by its meaning: near is the least cosine (None: the
+        embedder's own). `InvalidInput` for a query without a word.
         """
-        found = self._measured(owner, query, within, among)
-        return [] if found is None else _ranked(*found, self._near(), self._weights, limit)
+        found = self._measured(owner, query, within, among, but)
+        if near is None:
+            near = float(getattr(self.embedder, "near", 0.5))
+        return [] if found is None else _ranked(*found, near, self._weights, limit)
 
     def signals(self, owner: str, query: str, ids: Sequence[int]) -> Scores:
         """The z-scores that the ranking adds up, for passages of these numbers: (passages, signals in the order of `Weights`)."""
-        found = self._measured(owner, query, None, None)
+        found = self._measured(owner, query, None, None, ())
         if found is None:
             raise InvalidInput(f"{owner!r} has no passages")
         part, signals = found
@@ -168,7 +178,7 @@ class Index:
         return np.stack(table, axis=1)[rows]
 
     def _measured(
-        self, owner: str, query: str, within: Iterable[Span] | None, among: Collection[int] | None
+        self, owner: str, query: str, within: Iterable[Span] | None, among: Collection[int] | None, but: Collection[int]
     ) -> tuple[Part, list[Scores | None]] | None:
         """The passages that a search may find, and what is measured of them; None where there are none."""
         if not words(query):
@@ -177,14 +187,14 @@ class Index:
         with self._lock, self._database.reading() as db:
             corpus = self._corpus(owner)
             number = _follow(db, corpus)
-            part = corpus.part(corpus.visible(within, among))
+            part = corpus.part(corpus.visible(within, among, but))
             if not len(part.ids):
                 return None
-            own, around = _word_scores(db, number, terms_of(query), part)
+            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM passages").fetchone()
+            # who has most of the passages is asked for by looking at all of them: others' are no rows of the part
+            whose = "" if 4 * corpus.count > last else f'owner : "o{number}" AND '
+            own, around = _word_scores(db, whose, terms_of(query), part)
         return part, _signals(part, own, around, asked, query)
-
-    def _near(self) -> float:
-        return float(getattr(self.embedder, "near", 0.5))
 
     def _corpus(self, owner: str) -> Corpus:
         corpus = self._corpora.get(owner)
@@ -197,7 +207,7 @@ class Index:
         return corpus
 
 
-_LACKING = "FROM passages p WHERE NOT EXISTS (SELECT 1 FROM vectors v WHERE v.id = p.id AND v.model = ?)"
+_LACKING = "FROM passages p WHERE p.id > ? AND NOT EXISTS (SELECT 1 FROM vectors v WHERE v.id = p.id AND v.model = ?)"
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -217,12 +227,12 @@ def _follow(db: sqlite3.Connection, corpus: Corpus) -> int:
     return int(number)
 
 
-def _word_scores(db: sqlite3.Connection, number: int, terms: Iterable[str], part: Part) -> tuple[Scores, Scores]:
+def _word_scores(db: sqlite3.Connection, whose: str, terms: Iterable[str], part: Part) -> tuple[Scores, Scores]:
     """For each row: the BM25 score of its own words, and that of each term where it, or a neighbour, has it."""
     own, around = np.zeros(len(part.ids), np.float32), np.zeros(len(part.ids), np.float32)
     sql = "SELECT rowid, -bm25(words, 0.0, 1.0) FROM words WHERE words MATCH ?"
     for term in terms:
-        found = np.array(db.execute(sql, (f'owner : "o{number}" AND said : "{term}"',)).fetchall(), np.float64).reshape(-1, 2)
+        found = np.array(db.execute(sql, (f'{whose}said : "{term}"',)).fetchall(), np.float64).reshape(-1, 2)
         there, rows = part.rows_of(found[:, 0].astype(np.int64))
         scores = found[there, 1].astype(np.float32)
         own[rows] += scores
@@ -234,7 +244,7 @@ def _signals(part: Part, own: Scores, around: Scores, asked: Scores | None, quer
     """What the ranking adds up, in the order of `Weights`; None for what there is not."""
     meaning = meaning_around = speaker = None
     if asked is not None:
-        meaning = part.vectors @ asked  # NaN where there is no vector yet
+        meaning = part.cosines(asked)
         known = np.where(part.embedded, meaning, meaning[part.embedded].mean() if part.embedded.any() else 0)
         meaning_around = part.neighbours.sum(known - known.mean())
     named = [index for index, name in enumerate(part.speakers) if name and _names(query, name)]

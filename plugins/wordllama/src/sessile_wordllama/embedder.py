@@ -25,7 +25,7 @@ class WordLlamaEmbedder:
     """The light embedder: some 10,000 messages a second on one core, no key, no server, no download. Vectors have 256 numbers."""
 
     dimension = 256
-    near = 0.45
+    near = 0.3
 
     def __init__(self) -> None:
         spec = find_spec("wordllama")

@@ -19,7 +19,7 @@ from sessile.plugins.active import Plugins
 from sessile.plugins.discovery import installed, with_extra
 from sessile.plugins.finding_models import find_model
 from sessile.plugins.registry import refuse_untaken
-from sessile.session.agents.config import MemoryConfig, adapter_of, check_place
+from sessile.session.agents.config import MemoryConfig, adapter_of, check_place, service_option
 from sessile.session.live.open_sessions import OpenSessions
 from sessile.store.capabilities import Capabilities
 from sessile.store.memory import MemorySessionStore
@@ -34,6 +34,7 @@ class AgentOptions(TypedDict, total=False):
     """The keywords of `Agent` that are not about its session."""
 
     model: ModelLike
+    memory: Any
     tools: Iterable[Callable[..., Any] | Tool]
     window: Positive | None
     budget: Positive | None
@@ -134,6 +135,7 @@ class BaseAgent(AgentLike, Generic[SessionType]):
             agent=self,
             plugins=() if adapter is None else (adapter,),
             knowledge=self.knowledge,
+            memory=service_option(self.memory),
         )
         session._handle.release = share_store(store)  # which stays open for a turn that is under way when the agent is closed
         return session

@@ -26,7 +26,7 @@ class MemoryConfig:
     """What an agent remembers, and where: `Agent(memory=MemoryConfig(session_id="user-123"))`.
 
     session_id: None keeps the conversation in this process only. db: a store's URL. backend: a registered store's
-    name; without db the store lies in its usual place. auto_memory: kept for a memory plugin, which reads it.
+    name; without db the store lies in its usual place. auto_memory: what is said is remembered, by the memory plugin.
     """
 
     session_id: str | None = None
@@ -37,8 +37,8 @@ class MemoryConfig:
 
     @classmethod
     def of(cls, memory: Any) -> MemoryConfig:
-        """The configuration in `memory=`: None, True, False, a dict of these fields, or one of these as it is."""
-        if memory is None or isinstance(memory, bool):
+        """The configuration in `memory=`: None, True, False, a dict of these fields, one of these, or a plugin's memory."""
+        if memory is None or isinstance(memory, bool) or _is_memory(memory):
             return cls()
         if isinstance(memory, cls):
             return memory
@@ -47,6 +47,31 @@ class MemoryConfig:
         raise InvalidInput(
             f"memory is {shorten(memory)}: pass {{'session_id': …}}, a MemoryConfig, True (for this process only) or None"
         )
+
+
+def service_option(memory: Any) -> Any:
+    """The `memory=` of the sessions that an agent with this one opens: None where no plugin remembers anything."""
+    wanted = memory is True or _is_memory(memory) or MemoryConfig.of(memory).auto_memory
+    if not wanted or "memory" not in installed().registry.names("service"):
+        return None
+    return {"auto_memory": True} if isinstance(memory, (Mapping, MemoryConfig)) else memory
+
+
+def option_of_session(memory: Any, agent: Any, persist: bool) -> Any:
+    """The `memory=` of a session: what it was given, else its agent's memory. persist: what is said is remembered in it."""
+    given = getattr(agent, "memory", None)
+    given = given if _is_memory(given) else None
+    if not persist:
+        return given if memory is None else memory
+    if memory is None or memory is True:
+        return {"auto_memory": True, **({} if given is None else {"memory": given})}
+    if isinstance(memory, Mapping):
+        return {"auto_memory": True, **memory}
+    return {"auto_memory": True, "memory": memory}
+
+
+def _is_memory(memory: Any) -> bool:
+    return not isinstance(memory, type) and all(callable(getattr(memory, name, None)) for name in ("add", "search"))
 
 
 def adapter_of(db: Any) -> Any:
@@ -62,7 +87,7 @@ def check_place(config: MemoryConfig, db: Any, session: Any) -> None:
         raise InvalidInput("db and memory['db'] both say where the conversation is kept: pass one of them")
     if session is not None and (db is not None or attrs.evolve(config, auto_memory=False) != MemoryConfig()):
         raise InvalidInput("memory and db are the session's where an agent speaks in one: pass them to the Session")
-    if config.auto_memory and not installed().registry.names("memory"):
+    if config.auto_memory and "memory" not in installed().registry.names("service"):
         logger.warning("auto_memory has no effect: no plugin for memory is installed")
     if db is None and config.db is None and config.backend is None:
         return

@@ -1,0 +1,37 @@
+"""What the plugin registers, and its part in a turn: memories come before the model is asked, and are made behind the turn."""
+
+from sessile import hookimpl
+
+
+@hookimpl
+def register(registry):
+    registry.add("service", "memory", "sessile_memory.service:memory_of")
+    registry.add("memory", "sqlite", "sessile_memory:Memory")
+
+
+@hookimpl
+def recall(session, turn, room):
+    if "memory" not in session.services:
+        return None
+    from sessile_memory.recall import recalled
+
+    memory = session.memory
+    window = turn.agent.window or 50
+    return recalled(getattr(memory, "blocking", memory), session, turn.message.text, room, window)
+
+
+@hookimpl
+def on_agent_message(session):
+    if "memory" not in session.services:
+        return
+    memory = session.memory
+    memory = getattr(memory, "blocking", memory)
+    if memory.auto_memory:
+        session.spawn(memory.refresh)
+
+
+@hookimpl
+def register_commands(cli):
+    from sessile_memory.commands import memory
+
+    cli.add_command(memory)

@@ -1,0 +1,160 @@
+"""The items in a database, beside their passages: made of entries, hidden by entries. Whatever is visible follows from spans.
+
+An entry adds an item ("memory.add", or a message), says it anew ("memory.update") or takes it back ("memory.delete"). Nothing is
+changed in place: a later entry hides what an earlier one has made, as long as it counts itself. So a revert, which takes an
+entry out of the spans, brings back what that had hidden, and nobody has to be told.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sessile.store import words
+from sessile_memory.items import MESSAGE, Evidence, Item, hash_of, item_id
+from sessile_retrieval import Database, Embedder, Found, Index, Passage, Span
+
+ADD, UPDATE, DELETE = "memory.add", "memory.update", "memory.delete"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS items (passage INTEGER PRIMARY KEY, id TEXT NOT NULL, owner TEXT NOT NULL, kind TEXT NOT NULL,
+    origin TEXT NOT NULL, time REAL NOT NULL, metadata TEXT NOT NULL, quality REAL, start INTEGER NOT NULL, stop INTEGER NOT NULL,
+    hash TEXT NOT NULL, same TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS items_id ON items (id);
+CREATE INDEX IF NOT EXISTS items_same ON items (same);
+CREATE TABLE IF NOT EXISTS hidden (owner TEXT NOT NULL, source TEXT NOT NULL, place INTEGER NOT NULL, item TEXT NOT NULL,
+    below INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (owner, source, place))
+"""
+
+
+class Row(NamedTuple):
+    """An entry that makes or hides items. source, place: its log and position."""
+
+    source: str
+    place: int
+    kind: str
+    body: Mapping[str, Any]
+    time: float
+    speaker: str = ""
+
+
+class MemoryTable:
+    """See the module's text. embedder: None finds by words only."""
+
+    def __init__(self, database: Database, embedder: Embedder | None) -> None:
+        self.database = database
+        self.index = Index(database, embedder)
+        with database.writing() as db:
+            for statement in _TABLES.split(";"):
+                db.execute(statement)
+
+    # -- entries in
+
+    def apply(self, owner: str, rows: Iterable[Row]) -> None:
+        """Take entries in, in their order. One that is there already is left alone."""
+        with self.database.writing() as db:
+            for row in rows:
+                if row.kind == DELETE:
+                    self._hide(db, owner, row)
+                elif row.kind in (ADD, UPDATE, MESSAGE) and not self._is_there(db, owner, row):
+                    if row.kind == UPDATE:
+                        self._hide(db, owner, row)
+                    self._put(db, owner, row)
+
+    def _is_there(self, db: sqlite3.Connection, owner: str, row: Row) -> bool:
+        sql = "SELECT 1 FROM passages WHERE (owner, source, place) = (?, ?, ?)"
+        return db.execute(sql, (owner, row.source, row.place)).fetchone() is not None
+
+    def _put(self, db: sqlite3.Connection, owner: str, row: Row) -> None:
+        body, text = row.body, str(row.body["text"])
+        at = (row.source, row.place, 0, len(text))
+        made = str(body["id"]) if row.kind == UPDATE else item_id(*at, row.kind)
+        alone = row.kind != MESSAGE  # what was added by hand does not continue what stands before it
+        (passage,) = self.index.add([Passage(owner, *at[:2], text, row.speaker, body.get("keys", ""), row.time, alone)])
+        values = (passage, made, owner, body["kind"], body["origin"], row.time, json.dumps(body.get("metadata") or {}))
+        sql = f"INSERT INTO items VALUES ({', '.join('?' * 12)})"
+        db.execute(sql, (*values, body.get("quality"), 0, len(text), hash_of(text), same(text)))
+
+    def _hide(self, db: sqlite3.Connection, owner: str, row: Row) -> None:
+        (below,) = db.execute("SELECT coalesce(max(passage), 0) + 1 FROM items").fetchone()
+        values = (owner, row.source, row.place, str(row.body["id"]), below, str(row.body.get("reason", row.kind)))
+        db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def forget(self, owner: str, sources: Collection[str] | None = None) -> int:
+        """Take out all that an owner's sources have made (None: all of them); how many items that were."""
+        with self.database.writing() as db:
+            sql = "SELECT id, source FROM passages WHERE owner = ?"
+            gone = [row for row, source in db.execute(sql, (owner,)).fetchall() if sources is None or source in sources]
+            db.executemany("DELETE FROM items WHERE passage = ?", [(row,) for row in gone])
+            if sources is None:
+                db.execute("DELETE FROM hidden WHERE owner = ?", (owner,))
+            else:
+                db.executemany("DELETE FROM hidden WHERE owner = ? AND source = ?", [(owner, source) for source in sources])
+            return self.index.remove(gone)
+
+    # -- items out
+
+    def search(
+        self, owner: str, query: str, limit: int, spans: Sequence[Span], among: Collection[int] | None, near: float | None
+    ) -> list[Found]:
+        """What is visible within these spans, best first."""
+        hidden = self.hidden(owner, spans)
+        return self.index.search(owner, query, limit=limit, within=spans, among=among, but=hidden, near=near)
+
+    def hidden(self, owner: str, spans: Sequence[Span]) -> set[int]:
+        """The passages that entries within these spans have hidden."""
+        with self.database.reading() as db:
+            sql = (
+                "SELECT h.source, h.place, i.passage FROM hidden h JOIN items i ON i.id = h.item AND i.passage < h.below "
+                "WHERE h.owner = ?"
+            )
+            within = _Places(spans)
+            return {passage for source, place, passage in db.execute(sql, (owner,)) if within.have(source, place)}
+
+    def rows(self, owner: str, where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, str, int, Item]]:
+        """(passage, source, place, item) of an owner's items, oldest first. where: a condition in SQL."""
+        sql = (  # the plus: by the condition's index, not through all that an owner has
+            "SELECT i.passage, p.source, p.place, i.id, p.text, i.kind, i.origin, i.time, i.metadata, i.quality, i.start, "
+            f"i.stop, i.hash FROM items i JOIN passages p ON p.id = i.passage WHERE +i.owner = ? {where} ORDER BY i.passage"
+        )
+        with self.database.reading() as db:
+            found = db.execute(sql, (owner, *values)).fetchall()
+        rows = []
+        for passage, source, place, made, text, kind, origin, time, metadata, quality, start, stop, hashed in found:
+            evidence = Evidence("", source, place, start, stop, hashed)
+            item = Item(made, text, kind, owner, origin, time, json.loads(metadata), quality, evidence)
+            rows.append((passage, source, place, item))
+        return rows
+
+    def visible(self, owner: str, spans: Sequence[Span], where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, Item]]:
+        """(passage, item) of what is visible within these spans, oldest first."""
+        hidden, within = self.hidden(owner, spans), _Places(spans)
+        rows = self.rows(owner, where, values)
+        return [(row, item) for row, source, place, item in rows if row not in hidden and within.have(source, place)]
+
+    def next_place(self, owner: str, source: str) -> int:
+        """The place behind all that a source has."""
+        sql = " UNION ALL ".join(
+            f"SELECT max(place) FROM {table} WHERE owner = ? AND source = ?" for table in ("passages", "hidden")
+        )
+        with self.database.reading() as db:
+            return 1 + max(place if place is not None else -1 for (place,) in db.execute(sql, (owner, source) * 2))
+
+
+def same(text: str) -> str:
+    """What texts have in common that say the same in the same words."""
+    return hash_of(" ".join(words(text)))
+
+
+class _Places:
+    """The places that spans have."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._parts: dict[str, list[Span]] = {}
+        for span in spans:
+            self._parts.setdefault(span.source, []).append(span)
+
+    def have(self, source: str, place: int) -> bool:
+        parts = self._parts.get(source, ())
+        return any(part.start <= place and (part.stop is None or place < part.stop) for part in parts)
