@@ -110,3 +110,16 @@ def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def server_url(request: pytest.FixtureRequest) -> str:
     """An empty database on each of the servers."""
     return str(request.getfixturevalue(f"{request.param}_server").url())
+
+
+@pytest.fixture(scope="module")
+def without_memory() -> Iterator[None]:
+    """No plugin remembers anything, as where sessile-memory is not installed."""
+    from sessile.plugins import installed, steer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSILE_PLUGINS", "no:memory")
+        steer((), ())
+        installed()  # found now: each test has an environment of its own
+        yield
+    steer((), ())

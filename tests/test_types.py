@@ -105,7 +105,7 @@ def test_the_keywords_of_a_list_are_the_fields_of_a_query() -> None:
 def test_the_keywords_of_an_agent_are_those_of_its_constructor() -> None:
 
     taken = inspect.signature(sessile.Agent).parameters
-    assert {*AgentOptions.__annotations__} == {*taken} - {"name", "instructions", "memory", "knowledge", "db", "session"}
+    assert {*AgentOptions.__annotations__} == {*taken} - {"name", "instructions", "knowledge", "db", "session"}
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -34,6 +34,8 @@ from sessile.session import DefaultSessionStore
 from sessile.session.hierarchy import HierarchicalSessionStore
 from sessile.store.waist import Query
 
+pytestmark = pytest.mark.usefixtures("without_memory")
+
 VALUES: dict[str, Any] = {
     "none": None,
     "int": 7,
@@ -103,6 +105,7 @@ EXCEPTIONS: dict[str, frozenset[str]] = {
     "store": frozenset({"none"}),
     "db": frozenset({"none"}),
     "knowledge": frozenset({"none"}),
+    "persist_memory": frozenset(),  # without a plugin for memory
     "Session.memory": frozenset({"none"}),
     "AsyncSession.memory": frozenset({"none"}),
     "create_session.memory": frozenset({"none"}),
@@ -181,6 +184,7 @@ class Place:
             "path": self.tmp_path / "file",
             "data": {},
             "text": "x",
+            "query": "x",
             "session_id": "s",
             "span": ("log", 0, 1),
             "snapshot_id": "x",
@@ -356,8 +360,8 @@ def test_metadata_beside_a_message_is_stored(face: Any, tmp_path: Path) -> None:
     [
         ({"memory": True}, NotInstalled, "memory needs a plugin"),
         ({"memory": {}}, NotInstalled, "memory needs a plugin"),
-        ({"memory": {"provider": "rag"}}, NotInstalled, "no memory named 'rag'"),
-        ({"knowledge": {"vector_store": {"provider": "chroma"}}}, NotInstalled, "no knowledge named 'chroma'"),
+        ({"memory": {"provider": "rag"}}, NotInstalled, "pip install sessile-memory"),
+        ({"knowledge": {"vector_store": {"provider": "chroma"}}}, NotInstalled, "no service named 'knowledge'"),
         ({"agent_url": "https://user:secret@host/agent"}, NotInstalled, "agent_url needs a plugin"),
         ({"memory": "held"}, InvalidInput, "memory is not supported by plugin 'Holder-"),
         ({"agent_url": "held://x"}, InvalidInput, "agent_url is not supported by plugin 'Holder-"),

@@ -16,6 +16,8 @@ from tests.stores import ALL, url_of
 from sessile import AsyncSession, AsyncSessionManager, SessionManager
 from sessile.errors import AccessDenied, Closed, InvalidInput, NotInstalled, SessionExists
 
+pytestmark = pytest.mark.usefixtures("without_memory")
+
 
 @pytest.fixture(params=[(name, face) for name in ALL for face in FACES], ids="-".join)
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:

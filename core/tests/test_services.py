@@ -15,6 +15,8 @@ from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
 from sessile.errors import AccessDenied, Closed, InvalidInput, NotInstalled, PluginError
 from sessile.plugins import steer
 
+pytestmark = pytest.mark.usefixtures("without_memory")
+
 closed: list[str] = []
 made: list[Any] = []
 

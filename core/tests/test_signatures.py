@@ -18,6 +18,8 @@ from sessile import Agent, AsyncSession, AsyncSessionManager, MemorySessionStore
 from sessile.engine.handle import Handle
 from sessile.plugins import installed
 
+pytestmark = pytest.mark.usefixtures("without_memory")
+
 PAIRS = {"session": (Session, AsyncSession), "manager": (SessionManager, AsyncSessionManager)}
 OWN = {"blocking"}  # what one face has alone
 LEFT_OUT = {"hook"}  # it calls what a plugin brings: see test_own_hooks.py
@@ -124,6 +126,7 @@ class Place:
             "values": [{"k": 1}],
             "version": [0],
             "memory": [None],
+            "persist_memory": [False],
             "knowledge": [None],
             "agent_url": [None],
             "headers": [None],

@@ -182,11 +182,12 @@ def refuse_untaken(registry: Registry, **options: Any) -> None:
     `NotInstalled` where no plugin registers what is asked for. Values are not shown: they may hold keys.
     """
     for option, value in options.items():
-        if not is_given(value) or registry.has("service", option):
-            continue
         kind = _OPTION_KINDS.get(option, option)
-        try:
-            found = registry.find(kind, _asked_for(value))
+        if not is_given(value) or registry.has("service", kind):
+            continue
+        asked = _asked_for(value)
+        try:  # what a transport reaches is no service; others say which package has theirs
+            found = registry.find(*((kind, asked) if kind == "transport" or registry.has(kind, asked) else ("service", kind)))
         except NotInstalled as error:
             raise NotInstalled(f"{option} needs a plugin: {error}") from error
         raise InvalidInput(
@@ -194,7 +195,7 @@ def refuse_untaken(registry: Registry, **options: Any) -> None:
         )
 
 
-_OPTION_KINDS = {"agent_url": "transport"}
+_OPTION_KINDS = {"agent_url": "transport", "persist_memory": "memory"}
 
 
 def _asked_for(value: Any) -> str:

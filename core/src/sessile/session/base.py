@@ -12,7 +12,6 @@ from sessile.drive.background import running_loop
 from sessile.drive.faces import Face
 from sessile.drive.shown import shorten
 from sessile.engine.handle import Handle
-from sessile.engine.services import asked_for, service
 from sessile.errors import AgentNotFound, InvalidArgument, InvalidInput
 from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
@@ -24,6 +23,7 @@ from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent
 from sessile.session.agents.base import BaseAgent
 from sessile.session.agents.config import adapter_of, option_of_session
+from sessile.session.holding import HoldsServices
 from sessile.session.live.exclusive import Lease
 from sessile.session.live.remote import Elsewhere, RemoteHandle
 from sessile.store.opening import StoreLike, find_store, share_store
@@ -65,7 +65,7 @@ class OpeningOptions(SessionOptions, total=False):
 
 
 @checked_class
-class BaseSession:
+class BaseSession(HoldsServices):
     """See `Session`."""
 
     _face: Callable[[], Face]
@@ -105,7 +105,8 @@ class BaseSession:
         store, adapters = _store_or_adapters(store, db)
         active = with_extra(adapters, with_extra(plugins), option="db")
         memory = option_of_session(memory, agent, persist_memory)
-        refuse_untaken(active.registry, agent_url=agent_url, memory=memory, knowledge=knowledge)
+        remembers = "persist_memory" if persist_memory else "memory"
+        refuse_untaken(active.registry, **{"agent_url": agent_url, remembers: memory, "knowledge": knowledge})
         _check_knowledge(knowledge, (agent, *(agents or {}).values()))
         if headers is not None:
             raise InvalidInput("headers are sent to an agent_url, and none is given: leave headers out")
@@ -247,36 +248,6 @@ class BaseSession:
         session._agent, session.agents, session._store = None, {}, None
         session._owner, session._view, handle.session = session, None, session
         return session  # type: ignore[no-any-return]
-
-    def service(self, name: str) -> Any:
-        """The session's service with this name, such as "memory" or "knowledge", from the plugin that registers it.
-
-        Made once, of the option that the session was opened with. `NotInstalled` where no plugin registers it.
-        """
-        return service(self._handle, name)
-
-    @property
-    def services(self) -> list[str]:
-        """The names of the services that it was opened with, such as "memory" for `memory=True`."""
-        return asked_for(self._handle)
-
-    @property
-    def memory(self) -> Any:
-        """The session's memory service, from a memory plugin. `NotInstalled` without one."""
-        return self.service("memory")
-
-    def add_memory(self, text: str, **options: Any) -> Any:
-        """`session.memory.add`: remember a text."""
-        return self.memory.add(text, **options)
-
-    def search_memory(self, query: str, limit: int = 10, **options: Any) -> Any:
-        """`session.memory.search`: what is remembered that has to do with a query, best first."""
-        return self.memory.search(query, limit, **options)
-
-    @property
-    def knowledge(self) -> Any:
-        """The session's knowledge service, from a knowledge plugin. `NotInstalled` without one."""
-        return self.service("knowledge")
 
     def spawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function behind the turns of this session: `session.spawn(learn, turn.id)` returns at once.

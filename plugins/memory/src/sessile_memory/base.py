@@ -32,7 +32,12 @@ def default_quality(item: dict[str, Any]) -> float:
 
 
 class BaseMemory(ABC):
-    """The verbs of a memory. quality_threshold: below it nothing is stored. max_memories: over it, the least good go."""
+    """The verbs of a memory.
+
+    user_id: whose it is. quality_threshold: below it nothing is stored. max_memories: over it, the least good go.
+    """
+
+    user_id: str
 
     def __init__(self, table: MemoryTable, *, quality_threshold: float | None = None, max_memories: int | None = None) -> None:
         if quality_threshold is not None and not _is_share(quality_threshold):
@@ -42,13 +47,8 @@ class BaseMemory(ABC):
         self.table = table
         self.quality_threshold = quality_threshold
         self.max_memories = max_memories
-        self._scorer: Scorer | None = None
+        self.scorer: Scorer | None = None
         self._lock = threading.RLock()
-
-    @property
-    @abstractmethod
-    def user_id(self) -> str:
-        """Whose memory it is."""
 
     @abstractmethod
     def _spans(self) -> list[Span]:
@@ -209,14 +209,14 @@ class BaseMemory(ABC):
         """
         if scorer is not None and not callable(scorer):
             raise InvalidInput(f"scorer is {scorer!r:.60}: pass a function that returns 0 to 1")
-        self._scorer = scorer
+        self.scorer = scorer
 
     def _quality(self, text: str, kind: str, metadata: Mapping[str, Any], at: float | None = None) -> float | None:
-        if self._scorer is None and self.quality_threshold is None and self.max_memories is None:
+        if self.scorer is None and self.quality_threshold is None and self.max_memories is None:
             return None
         about = {**metadata, "text": text, "kind": kind, "timestamp": time.time() if at is None else at}
         try:
-            quality = (self._scorer or default_quality)(about)
+            quality = (self.scorer or default_quality)(about)
         except Exception as error:
             raise InvalidInput(f"the quality scorer failed on {text!r:.60}: {type(error).__name__}: {error}") from error
         if not _is_share(quality):
@@ -225,7 +225,7 @@ class BaseMemory(ABC):
 
     def _lasting(self, item: Item) -> float:
         """An item's quality now: with a scorer of one's own, as it was scored; else it fades with its age."""
-        if self._scorer is not None or item.quality is None:
+        if self.scorer is not None or item.quality is None:
             return item.quality or 0.0
         return self._quality(item.text, item.kind, item.metadata, item.time) or 0.0
 

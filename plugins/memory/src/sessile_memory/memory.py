@@ -42,22 +42,18 @@ class Memory(BaseMemory):
         if provider not in PROVIDERS:
             installed().registry.find("memory", str(provider))  # says what there is
         self.config = check_config(config)
-        self._user_id = check_id(user_id, "user id")
+        self.user_id = check_id(user_id, "user id")
         table = MemoryTable(Database(path_of(self.config)), embedder_of(self.config, installed()))
         super().__init__(table, quality_threshold=quality_threshold, max_memories=max_memories)
 
     def __repr__(self) -> str:
         return f"Memory({str(self.table.database.path or 'in this process')!r}, user_id={self.user_id!r})"
 
-    @property
-    def user_id(self) -> str:
-        return self._user_id
-
     @classmethod
     def of_table(cls, table: MemoryTable, user_id: str) -> Memory:
         """The memory of a user in a table that somebody else has opened."""
         memory = object.__new__(cls)
-        memory.config, memory._user_id = {}, user_id
+        memory.config, memory.user_id = {}, user_id
         BaseMemory.__init__(memory, table)
         return memory
 
@@ -65,7 +61,7 @@ class Memory(BaseMemory):
         """The memory of another user, in the same place."""
         other = object.__new__(Memory)
         other.__dict__.update(self.__dict__)
-        other._user_id = check_id(user_id, "user id")
+        other.user_id = check_id(user_id, "user id")
         return other
 
     def _spans(self) -> list[Span]:

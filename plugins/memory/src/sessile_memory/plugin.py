@@ -6,7 +6,7 @@ from sessile import hookimpl
 @hookimpl
 def register(registry):
     registry.add("service", "memory", "sessile_memory.service:memory_of")
-    registry.add("memory", "sqlite", "sessile_memory:Memory")
+    registry.add("memory", "sqlite", "sessile_memory.memory:Memory")
 
 
 @hookimpl

@@ -47,12 +47,13 @@ class SessionMemory(BaseMemory):
             self._release = lambda: release_table(table)
         super().__init__(table, quality_threshold=settings["quality_threshold"], max_memories=settings["max_memories"])
         if given is not None:
-            self._scorer = given._scorer
+            self.scorer = given.scorer
         self.auto_memory = bool(settings["auto_memory"])
         self._following = Following(table, self.auto_memory)
 
     @property
-    def user_id(self) -> str:
+    def user_id(self) -> str:  # type: ignore[override]  # an `AsyncSession`'s is not known before it is open
+        """Whose memory it is."""
         return str(self._session.user_id)
 
     def _blocking(self) -> Session:
