@@ -36,7 +36,7 @@ HEAVY = (
 
 OF_OURS = {
     f"sessile_{name}"
-    for name in ("file", "memory", "minilm", "mongodb", "openai", "postgres", "redis", "smollm", "sqlite", "wordllama")
+    for name in ("file", "memory", "minilm", "mongodb", "openai", "postgres", "quality", "redis", "smollm", "sqlite", "wordllama")
 }
 TYPED = {  # for type checkers only: importing sessile imports none of them, as another test sees
     "__init__.py": OF_OURS,

@@ -93,7 +93,9 @@ def test_what_a_plugin_brings_is_not_there_for_other_sessions() -> None:
     with pytest.raises(InvalidInput, match="'score' is marked as a hook, but no hook has this name"):
         Session("s", store=MemorySessionStore(), plugins=[Other()])
     with Session("s", store=MemorySessionStore()) as session:
-        with pytest.raises(NotRegistered, match=r"no plugin has brought a hook 'score' \(there are: session_title\)"):
+        with pytest.raises(
+            NotRegistered, match=r"no plugin has brought a hook 'score' \(there are: score_memory, session_title\)"
+        ):
             session.hook("score", text="abc")
         with pytest.raises(InvalidInput, match="kind 'judge' of 'x' does not exist"):
             session.plugins.registry.add("judge", "x", "a:b")

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from sessile_mongodb import MongoSessionStore as MongoSessionStore
     from sessile_openai import OpenAIModel as OpenAIModel
     from sessile_postgres import PostgresSessionStore as PostgresSessionStore
+    from sessile_quality import Judge as Judge
+    from sessile_quality import Quality as Quality
+    from sessile_quality import QualityFilter as QualityFilter
     from sessile_redis import RedisSessionStore as RedisSessionStore
     from sessile_smollm import SmolLM as SmolLM
     from sessile_sqlite import SQLiteSessionStore as SQLiteSessionStore

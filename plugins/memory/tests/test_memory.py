@@ -80,7 +80,7 @@ def test_searches_are_narrowed(memory: Any) -> None:
     assert (
         memory.search("tea", filters={"lang": "fr"})
         == memory.search("tea", at=0.0)
-        == memory.search("tea", min_quality=0.1)
+        == memory.search("tea", min_quality=1.0)
         == []
     )
     assert len(memory.search("tea", 1)) == 1

@@ -40,6 +40,7 @@ _CLASS_PACKAGES = {
     "SmolLM": "sessile-smollm",
     "OpenAIModel": "sessile-openai",
     "Memory": "sessile-memory",
+    **dict.fromkeys(("Quality", "QualityFilter", "Judge"), "sessile-quality"),
     "WordLlamaEmbedder": "sessile-wordllama",
     "MiniLMEmbedder": "sessile-minilm",
 }

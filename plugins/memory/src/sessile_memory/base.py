@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from sessile.errors import InvalidInput
+from sessile.plugins import Blocking, Plugins, installed, run
 from sessile.store import JSON
 from sessile_memory.items import Item, check_kind, check_text
 from sessile_memory.table import ADD, DELETE, UPDATE, MemoryTable, same
@@ -26,9 +27,12 @@ RELEVANCE, RECENCY, IMPORTANCE, HALF_LIFE = 0.4, 0.3, 0.3, 30.0
 
 def default_quality(item: dict[str, Any]) -> float:
     """0 to 1: 0.4 of relevance, 0.3 of recency and 0.3 of importance, of the item's metadata (0.5 where it says nothing)."""
-    age = max(0.0, time.time() - float(item["timestamp"])) / DAY
-    recency = 0.5 ** (age / HALF_LIFE)
+    recency = _recency(float(item["timestamp"]))
     return RELEVANCE * item.get("relevance", 0.5) + RECENCY * recency + IMPORTANCE * item.get("importance", 0.5)
+
+
+def _recency(at: float) -> float:
+    return float(0.5 ** (max(0.0, time.time() - at) / DAY / HALF_LIFE))
 
 
 class BaseMemory(ABC):
@@ -57,6 +61,10 @@ class BaseMemory(ABC):
     @abstractmethod
     def _record(self, kind: str, body: dict[str, JSON]) -> str:
         """Store an entry, and take it in; the id of the item that it is about, or has made."""
+
+    def _plugins(self) -> Plugins:
+        """Those that are asked what an item is worth."""
+        return installed()
 
     def _checked(self, items: list[Item]) -> list[Item]:
         """Those whose evidence still says so."""
@@ -211,12 +219,15 @@ class BaseMemory(ABC):
             raise InvalidInput(f"scorer is {scorer!r:.60}: pass a function that returns 0 to 1")
         self.scorer = scorer
 
-    def _quality(self, text: str, kind: str, metadata: Mapping[str, Any], at: float | None = None) -> float | None:
-        if self.scorer is None and self.quality_threshold is None and self.max_memories is None:
-            return None
-        about = {**metadata, "text": text, "kind": kind, "timestamp": time.time() if at is None else at}
+    def _quality(self, text: str, kind: str, metadata: Mapping[str, Any]) -> float | None:
+        about = {**metadata, "text": text, "kind": kind, "timestamp": time.time()}
+        if self.scorer is None:
+            results = run(self._plugins().call(Blocking(), "score_memory", {"item": about}))
+            said = [score for score in results if _is_share(score)]
+            limited = self.quality_threshold is not None or self.max_memories is not None
+            return sum(said) / len(said) if said else default_quality(about) if limited else None
         try:
-            quality = (self.scorer or default_quality)(about)
+            quality = self.scorer(about)
         except Exception as error:
             raise InvalidInput(f"the quality scorer failed on {text!r:.60}: {type(error).__name__}: {error}") from error
         if not _is_share(quality):
@@ -224,10 +235,9 @@ class BaseMemory(ABC):
         return float(quality)
 
     def _lasting(self, item: Item) -> float:
-        """An item's quality now: with a scorer of one's own, as it was scored; else it fades with its age."""
-        if self.scorer is not None or item.quality is None:
-            return item.quality or 0.0
-        return self._quality(item.text, item.kind, item.metadata, item.time) or 0.0
+        """An item's quality now: as a scorer of one's own has said; else its share of recency fades with its age."""
+        quality = item.quality or 0.0
+        return quality if self.scorer is not None else quality - RECENCY * (1 - _recency(item.time))
 
     def _there(self, item_id: str) -> Item:
         item = self.get(item_id)

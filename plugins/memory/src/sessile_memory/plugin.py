@@ -5,6 +5,9 @@ from sessile import hookimpl
 
 @hookimpl
 def register(registry):
+    import sessile_memory.hooks
+
+    registry.hooks(sessile_memory.hooks)
     registry.add("service", "memory", "sessile_memory.service:memory_of")
     registry.add("memory", "sqlite", "sessile_memory.memory:Memory")
 

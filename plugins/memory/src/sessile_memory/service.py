@@ -12,6 +12,7 @@ import attrs
 from sessile import AsyncSession, MemoryConfig, Session, SessionManager
 from sessile import Span as LogSpan
 from sessile.errors import InvalidInput, SessileError
+from sessile.plugins import Plugins
 from sessile.store import JSON, Capabilities
 from sessile_memory.base import BaseMemory
 from sessile_memory.following import Following, text_of
@@ -55,6 +56,10 @@ class SessionMemory(BaseMemory):
     def user_id(self) -> str:  # type: ignore[override]  # an `AsyncSession`'s is not known before it is open
         """Whose memory it is."""
         return str(self._session.user_id)
+
+    def _plugins(self) -> Plugins:
+        plugins: Plugins = self._session.plugins
+        return plugins
 
     def _blocking(self) -> Session:
         session: Session = self._session if isinstance(self._session, Session) else self._session.blocking
