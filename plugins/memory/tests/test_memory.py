@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,36 @@ def test_a_session_that_is_deleted_leaves_only_what_was_promoted(store: MemorySe
     assert recalled(other) == {"black tea"}
     assert recalled(Session("s", store=store, memory="a.db")) == {"black tea"}
     assert recalled(Session("e", user_id="eve", store=store, memory="a.db")) == set()
+
+
+@pytest.mark.parametrize("way", ["session", "manager", "delete_user", "clear_all", "fork_first"])
+def test_what_is_deleted_is_erased_from_the_file_unless_a_fork_inherits_it(tmp_path: Path, way: str) -> None:
+    manager = SessionManager("sqlite:///a.db")
+    session = Session("s", user_id="ann", store=manager.store, memory=True)
+    session.add_message("user", "x")
+    session.add_memory("xylophone tea")
+    fork = session.fork(session_id="f") if way == "fork_first" else None
+    other = Session("other", user_id="eve", store=manager.store, memory=True)
+    other.add_memory("somebody else's tea")
+    file = tmp_path / "home" / ".sessile" / "memory.db"
+
+    def kept() -> set[str]:
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            return {text for (text,) in db.execute("SELECT text FROM passages")}
+
+    assert kept() == {"xylophone tea", "somebody else's tea"}
+    if way == "manager":
+        session.close()
+        manager.delete("s")
+    elif way in ("delete_user", "clear_all"):
+        manager.delete_user("ann") if way == "delete_user" else manager.clear_all()
+    else:
+        session.delete()
+    if fork is not None:
+        assert recalled(fork) == {"xylophone tea"}
+        fork.delete()
+    assert kept() == (set() if way == "clear_all" else {"somebody else's tea"})
+    manager.close()
 
 
 def test_another_session_of_the_user_recalls_what_was_said(store: MemorySessionStore) -> None:

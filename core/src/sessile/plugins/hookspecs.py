@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sessile.plugins.middleware import Middleware
     from sessile.plugins.registry import Registry
     from sessile.session import AsyncSession, Session
+    from sessile.store.waist import Store
 
 hookspec = pluggy.HookspecMarker("sessile")
 hookimpl = pluggy.HookimplMarker("sessile")
@@ -147,6 +148,15 @@ def register_commands(cli: click.Group) -> None:
 @hookspec
 def on_session_close(session: Session | AsyncSession, session_id: str) -> None:
     """A session handle is being closed; it can still be read. The result is ignored."""
+
+
+@hookspec
+def on_session_delete(session_id: str, user_id: str, store: Store) -> None:
+    """A session was deleted, in whatever way, and is gone for everybody: erase what was made of it. The result is ignored.
+
+    `store` is the one that it was in. Whoever finishes a deletion calls it, so that it may be called twice for one session, and
+    for a session that another process has deleted. It is not called for what a server removes by itself when it expires.
+    """
 
 
 HOOKS = tuple(name for name, value in list(globals().items()) if hasattr(value, "sessile_spec"))

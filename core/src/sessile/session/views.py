@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import teller
 from sessile.engine.handle import Handle
 from sessile.session.asynchronous import AsyncSession
 from sessile.session.base import BaseSession
@@ -25,6 +26,7 @@ class HandleView(Handle):
         self.face = of.face.other()
         self.store = self.face.native(store)
         self.commits = Commits(self.face, self.store, of.timeout)
+        self.commits.tell_gone = teller(self.face, of.plugins, self._opened_store, strict=of.strict)
         self.session, self.adopt = session, session._another
         self._past, self._ahead, self.scopes = None, [], {}
 

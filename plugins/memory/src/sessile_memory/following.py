@@ -30,6 +30,10 @@ CREATE INDEX IF NOT EXISTS taken_source ON taken (owner, source)
 """
 
 
+_SOURCES = "SELECT DISTINCT source FROM spans WHERE owner = ? AND log = ?"
+_READ = "SELECT 1 FROM spans WHERE owner = ? AND source = ?"
+
+
 class Following:
     """What one session's memory sees: its own lineage, and the user's other conversations, but not the siblings of its forks.
 
@@ -117,6 +121,24 @@ class Following:
             start = max(start, stop) if begin <= end else start
         if start < end:
             yield sessile.Span(span.log, start, end)
+
+    def forget(self, owner: str, session_id: str, there: str) -> int:
+        """Erase what a session that was deleted leaves behind, but for what others inherit; how many items that were.
+
+        there: the log of the session that has its id now; "" for none.
+        """
+        table = self.table
+        with table.database.writing() as db:
+            sql = "SELECT log FROM followed WHERE owner = ? AND session_id = ? AND log <> ?"
+            logs = [log for (log,) in db.execute(sql, (owner, session_id, there))]
+            sources = {source for log in logs for (source,) in db.execute(_SOURCES, (owner, log))} | {*logs}
+            for log in logs:
+                db.execute("DELETE FROM spans WHERE owner = ? AND log = ?", (owner, log))
+                db.execute("DELETE FROM followed WHERE owner = ? AND log = ?", (owner, log))
+            kept = {source for source in sources if db.execute(f"{_READ} LIMIT 1", (owner, source)).fetchone()}
+            for source in sources - kept:
+                db.execute("DELETE FROM taken WHERE owner = ? AND source = ?", (owner, source))
+            return table.forget(owner, sources - kept)
 
     def _seen(self, owner: str, log: str) -> str:
         with self.table.database.reading() as db:

@@ -29,6 +29,12 @@ def open_table(path: Path | None, embedder: Embedder | None) -> MemoryTable:
         return table
 
 
+def open_tables() -> list[MemoryTable]:
+    """Those that somebody in this process has."""
+    with _lock:
+        return [table for table, _ in _open.values()]
+
+
 def release_table(table: MemoryTable) -> None:
     """Give a table back; the last one closes it."""
     path = table.database.path

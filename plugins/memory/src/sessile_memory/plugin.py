@@ -1,5 +1,7 @@
 """What the plugin registers, and its part in a turn: memories come before the model is asked, and are made behind the turn."""
 
+import sys
+
 from sessile import hookimpl
 
 
@@ -31,6 +33,16 @@ def on_agent_message(session):
     memory = getattr(memory, "blocking", memory)
     if memory.auto_memory:
         session.spawn(memory.refresh)
+
+
+@hookimpl
+def on_session_delete(session_id, user_id, store):
+    from sessile.store import home
+
+    if (home() / "memory.db").exists() or "sessile_memory.opening" in sys.modules:  # else nothing was made of it
+        from sessile_memory.erasing import erase
+
+        erase(session_id, user_id, store)
 
 
 @hookimpl

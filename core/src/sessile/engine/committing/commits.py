@@ -65,6 +65,9 @@ class Retrying:
         return True
 
 
+TellGone = Callable[[Header], Awaitable[object]]
+
+
 class Commits:
     """A store as the engine uses it. timeout: seconds after which a store that does not answer is given up."""
 
@@ -75,11 +78,12 @@ class Commits:
         self.timeout = timeout
         self.patience = timeout  # seconds to wait until a session that is used exclusively is free
         self.answered = False
+        self.tell_gone: TellGone | None = None  # called with the header of each session whose deletion is finished here
 
     def patient(self, seconds: float) -> Commits:
         """The same, with another patience."""
         other = Commits(self.face, self.store, self.timeout)
-        other.patience, other.answered = max(0.0, seconds), self.answered
+        other.patience, other.answered, other.tell_gone = max(0.0, seconds), self.answered, self.tell_gone
         return other
 
     async def ask(self, method: Callable[..., Any], *args: Any) -> Any:

@@ -12,12 +12,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import attrs
 
-from sessile.engine.committing.commits import Commits
+from sessile.drive.faces import Face
+from sessile.engine.committing.commits import Commits, TellGone
 from sessile.engine.committing.heirs import heirs, is_dead, release, settle
 from sessile.errors import Conflict, CorruptStore
 from sessile.log.encoding import JSON
 from sessile.log.header import DELETED, PENDING, UNSEEN, Header
-from sessile.log.ids import owner_of
+from sessile.log.ids import RESERVED, owner_of
+from sessile.plugins.active import Plugins
 from sessile.store.waist import Query
 
 Only = Callable[[Header], bool]  # asked of the very header that is committed behind: shall the session go?
@@ -73,8 +75,11 @@ async def mark_deleted(
     return found if found is not None and found.log == log and found.status == DELETED else None
 
 
-async def finish_deletion(commits: Commits, gone: Header) -> None:
-    """Bring the deletion of a session that is marked to its end. Anybody may, at any time, also at once with others."""
+async def finish_deletion(commits: Commits, gone: Header, *, was_session: bool = True) -> None:
+    """Bring the deletion of a session that is marked to its end. Anybody may, at any time, also at once with others.
+
+    was_session: False for what never became one, of which plugins are not told.
+    """
     if commits.can.verbatim:  # a document as it lies in a store: that store does it
         return
     await settle(commits, gone.log)
@@ -82,17 +87,31 @@ async def finish_deletion(commits: Commits, gone: Header) -> None:
         if ancestor.stop:
             await release(commits, ancestor.log, gone.log)
     await commits.remove(gone)
+    if was_session and commits.tell_gone is not None:
+        await commits.tell_gone(gone)
 
 
 async def clear_leftover(commits: Commits, found: Header) -> None:
     """Remove what an interrupted deletion, fork or copy left under this id."""
-    if found.status == PENDING:
+    begun = found.status == PENDING
+    if begun:
         try:
             found = await commits.change(found, status=DELETED)
         except Conflict:  # it goes on, or has become a session by now
             return
     if found.status == DELETED:
-        await finish_deletion(commits, found)
+        await finish_deletion(commits, found, was_session=not begun)
+
+
+def teller(face: Face, plugins: Plugins, store: Callable[[], object], *, strict: bool = False) -> TellGone:
+    """What calls the hook `on_session_delete`. store: returns the one that the session was in, as it was opened."""
+
+    async def tell_gone(gone: Header) -> None:
+        if not gone.session_id.startswith(RESERVED) and plugins.implementations("on_session_delete"):
+            about = {"session_id": gone.session_id, "user_id": gone.user_id, "store": store()}
+            await plugins.call(face, "on_session_delete", about, strict=strict)
+
+    return tell_gone
 
 
 async def _delete_family(commits: Commits, root: Header, token: int | None) -> bool:

@@ -12,7 +12,9 @@ import attrs
 from sessile.drive.arguments import Arguments, Seconds, checked_class
 from sessile.drive.faces import Awaiting, Blocking, Face, HasHandle, step_by_step
 from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import teller
 from sessile.log.ids import check_id
+from sessile.plugins.discovery import installed
 from sessile.session import asynchronous
 from sessile.session.asynchronous import AsyncSession, awaited
 from sessile.session.base import BaseSession
@@ -36,7 +38,9 @@ class BaseSessionManager:
     def __init__(self, store: StoreLike = None, *, backend: str | None = None, timeout: Seconds = 30) -> None:
         found, self._release = find_store(store, backend)
         face = self._face()
-        self._handle = StoreHandle(face, found, Commits(face, face.native(found), timeout), self._kind)
+        commits = Commits(face, face.native(found), timeout)
+        commits.tell_gone = teller(face, installed(), lambda: found)
+        self._handle = StoreHandle(face, found, commits, self._kind)
 
     def __repr__(self) -> str:
         bound = f", user_id={self.user_id!r}" if self.user_id is not None else ""
