@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,15 @@ def test_searches_are_narrowed(memory: Any) -> None:
     )
     assert len(memory.search("tea", 1)) == 1
     assert [row["text"] for row in memory.export()] == ["tea in the morning", "tea in the evening"]
+
+
+def test_a_search_answers_for_then(memory: Any) -> None:
+    item = memory.add("User lives in Lisbon")
+    then = time.time()
+    memory.update(item.id, text="User lives in Porto")
+    memory.delete(memory.add("User likes fado").id)
+    assert texts(memory.search("where does the user live")) == ["User lives in Porto"]
+    assert texts(memory.search("where does the user live", at=then)) == ["User lives in Lisbon"]
 
 
 def test_users_do_not_meet(memory: Any) -> None:
@@ -267,6 +277,39 @@ def test_a_fork_has_its_ancestors_and_not_its_siblings(store: MemorySessionStore
     session.delete()
     assert recalled(one) == {"tea of all", "tea of one"}
     assert recalled(other) == {"tea of all", "tea of one", "tea of two"}
+
+
+def test_applications_of_one_store_do_not_meet(store: MemorySessionStore) -> None:
+    shop = Session("s", app="shop", user_id="ann", store=store, memory="a.db")
+    shop.add_memory("tea of the shop")
+    shop.memory.promote(shop.add_memory("promoted tea of the shop").id)
+    assert recalled(Session("t", app="shop", user_id="ann", store=store, memory="a.db")) == {
+        "tea of the shop",
+        "promoted tea of the shop",
+    }
+    for app in (None, "bank"):
+        assert recalled(Session("x", app=app, user_id="ann", store=store, memory="a.db")) == set()
+
+
+def test_a_history_is_of_what_counts_here(store: MemorySessionStore) -> None:
+    session = Session("s", store=store, memory="a.db")
+    session.add_message("user", "x")
+    item = session.add_memory("green tea")
+    one, two = session.fork(), session.fork()
+    one.memory.update(item.id, text="black tea")
+    two.memory.update(item.id, text="white tea")
+    assert texts(one.memory.history(item.id)) == ["green tea", "black tea"]
+    assert texts(two.memory.history(item.id)) == ["green tea", "white tea"]
+    assert texts(session.memory.history(item.id)) == ["green tea"]
+
+
+def test_a_long_memory_keeps_no_short_one_out() -> None:
+    model = ScriptedModel("a")
+    session = Session(store="memory://", memory=True, agent=Agent(model=model, budget=400))
+    session.add_memory("tea " * 3000)
+    session.add_memory("green tea is best")
+    session.chat("tea?")
+    assert "green tea is best" in model.requests[0].messages[0].text
 
 
 def test_a_session_that_is_deleted_leaves_only_what_was_promoted(store: MemorySessionStore) -> None:

@@ -135,7 +135,7 @@ class BaseMemory(ABC):
 
     def history(self, item_id: str) -> list[Item]:
         """All that an item ever said in what counts, oldest first."""
-        return [item for _, _, _, item in self.table.rows(self.user_id, "AND i.id = ?", (item_id,))]
+        return [item for _, item in self.table.ever(self.user_id, self._spans(), "AND i.id = ?", (item_id,))]
 
     def search(
         self,
@@ -157,7 +157,7 @@ class BaseMemory(ABC):
             raise InvalidInput(f"limit is {limit!r:.60}: pass a number, 1 or more")
         spans = self._spans()
         among = self._among(spans, filters, min_quality, at)
-        found = self.table.search(self.user_id, query, 2 * limit, spans, among, near)
+        found = self.table.search(self.user_id, query, 2 * limit, spans, among, near, at)
         marks = ", ".join("?" * len(found))
         rows = self.table.rows(self.user_id, f"AND i.passage IN ({marks})", [hit.id for hit in found])
         items = {passage: item for passage, _, _, item in rows}
@@ -177,7 +177,7 @@ class BaseMemory(ABC):
         wanted = dict(filters or {})
         return {
             row
-            for row, item in self.table.visible(self.user_id, spans)
+            for row, item in self.table.visible(self.user_id, spans, at=at)
             if (min_quality is None or (item.quality or 0) >= min_quality)
             and (at is None or item.time <= at)
             and all(

@@ -35,9 +35,9 @@ _READ = "SELECT 1 FROM spans WHERE owner = ? AND source = ?"
 
 
 class Following:
-    """What one session's memory sees: its own lineage, and the user's other conversations, but not the siblings of its forks.
+    """What one session's memory sees: its own lineage, and the user's other conversations in its application.
 
-    messages: are the texts of messages remembered, too?
+    The siblings of its forks are none of these. messages: are the texts of messages remembered, too?
     """
 
     def __init__(self, table: MemoryTable, messages: bool) -> None:
@@ -67,7 +67,7 @@ class Following:
         manager = SessionManager(session.store).user(session.user_id)
         self._others = {}
         for header in manager.each():
-            if (header.root or header.log) == family or header.session_id == session.session_id:
+            if (header.root or header.log) == family or header.session_id == session.session_id or header.app != session.app:
                 continue
             if self._seen(session.user_id, header.log) != f"{header.commit} {self.messages}":
                 self._catch_up(manager, header)

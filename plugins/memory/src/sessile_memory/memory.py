@@ -17,7 +17,7 @@ from sessile_memory.table import ADD, MemoryTable, Row
 from sessile_retrieval import Database, Embedder, Span, find_embedder
 
 PROVIDERS = ("sqlite", "rag")  # "rag" is what other frameworks call words and vectors in one file
-_HAND = "hand"  # the source of what is added without a session
+HAND = "hand:"  # begins the source of what is added without a session: no log has a colon there
 _CONFIG = ("db_path", "embedder", "embedding_model", "use_embedding", "auto_memory")
 
 
@@ -42,7 +42,7 @@ class Memory(BaseMemory):
         if provider not in PROVIDERS:
             installed().registry.find("memory", str(provider))  # says what there is
         self.config = check_config(config)
-        self.user_id = check_id(user_id, "user id")
+        self.user_id, self.app = check_id(user_id, "user id"), ""
         table = MemoryTable(Database(path_of(self.config)), embedder_of(self.config, installed()))
         super().__init__(table, quality_threshold=quality_threshold, max_memories=max_memories)
 
@@ -50,10 +50,10 @@ class Memory(BaseMemory):
         return f"Memory({str(self.table.database.path or 'in this process')!r}, user_id={self.user_id!r})"
 
     @classmethod
-    def of_table(cls, table: MemoryTable, user_id: str) -> Memory:
-        """The memory of a user in a table that somebody else has opened."""
+    def of_table(cls, table: MemoryTable, user_id: str, app: str) -> Memory:
+        """The memory of a user of an application, in a table that somebody else has opened."""
         memory = object.__new__(cls)
-        memory.config, memory.user_id = {}, user_id
+        memory.config, memory.user_id, memory.app = {}, user_id, app
         BaseMemory.__init__(memory, table)
         return memory
 
@@ -65,18 +65,19 @@ class Memory(BaseMemory):
         return other
 
     def _spans(self) -> list[Span]:
-        return [Span(_HAND)]
+        return [Span(hand_of(self.app))]
 
     def _record(self, kind: str, body: dict[str, JSON]) -> str:
         with self.table.database.writing():
-            place = self.table.next_place(self.user_id, _HAND)
-            self.table.apply(self.user_id, [Row(_HAND, place, kind, body, time.time())])
+            source = hand_of(self.app)
+            place = self.table.next_place(self.user_id, source)
+            self.table.apply(self.user_id, [Row(source, place, kind, body, time.time())])
         self.embed()
-        return item_id(_HAND, place, 0, len(body["text"]), kind) if kind == ADD else str(body["id"])
+        return item_id(source, place, 0, len(body["text"]), kind) if kind == ADD else str(body["id"])
 
     def forget(self) -> int:
         """Erase all that was added to this memory of its user, for good; how many items that were."""
-        return self.table.forget(self.user_id, [_HAND])
+        return self.table.forget(self.user_id, [hand_of(self.app)])
 
     def close(self) -> None:
         """Close its file."""
@@ -89,6 +90,11 @@ class Memory(BaseMemory):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def hand_of(app: str) -> str:
+    """The source of what is added without a session, for the sessions of an application ("" for none)."""
+    return HAND + app
 
 
 def check_config(config: Any) -> dict[str, Any]:

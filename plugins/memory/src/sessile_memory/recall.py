@@ -26,9 +26,10 @@ def recalled(memory: SessionMemory, session: Session, question: str, room: Room,
         return []
     budget = int(room.tokens * SHARE)
     known = _in_the_prompt(session, room, window)
-    lines = [_line(item) for item in found if not _is_known(item, known)][:MOST]
-    while lines and room.count("\n".join([_TITLE, *lines])) > budget:
-        lines.pop()
+    lines: list[str] = []
+    for line in (_line(item) for item in found if not _is_known(item, known)):
+        if len(lines) < MOST and room.count("\n".join([_TITLE, *lines, line])) <= budget:  # a long one keeps out no short one
+            lines.append(line)
     return [Message(role="system", content="\n".join([_TITLE, *lines]))] if lines else []
 
 

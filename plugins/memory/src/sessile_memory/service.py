@@ -17,13 +17,12 @@ from sessile.store import JSON, Capabilities
 from sessile_memory.base import BaseMemory
 from sessile_memory.following import Following, text_of
 from sessile_memory.items import Evidence, Item, item_id
-from sessile_memory.memory import Memory, check_config, embedder_of, path_of
+from sessile_memory.memory import HAND, Memory, check_config, embedder_of, hand_of, path_of
 from sessile_memory.opening import open_table, release_table
 from sessile_memory.table import ADD, DELETE
 from sessile_retrieval import Span
 
 logger = logging.getLogger("sessile")
-_HAND = "hand"
 _AT_ONCE = 64  # texts that a search embeds before it looks; the others are embedded behind the turns
 _OPTIONS = ("provider", "config", "quality_threshold", "max_memories", "auto_memory", "memory")
 
@@ -74,7 +73,7 @@ class SessionMemory(BaseMemory):
     def _spans(self) -> list[Span]:
         with self._lock:
             session = self._blocking()
-            spans = [*self._following.own(session), *self._following.others(session), Span(_HAND)]
+            spans = [*self._following.own(session), *self._following.others(session), Span(hand_of(self._session.app))]
         if self.table.index.embedder is not None:
             self.embed(_AT_ONCE)
         return spans
@@ -92,9 +91,9 @@ class SessionMemory(BaseMemory):
         """Make an item the user's, which stays when the session goes; that item. `InvalidInput` for an id that there is not."""
         with self._lock:
             item = self._there(item_id)
-            mine = Memory.of_table(self.table, self.user_id)
+            mine = Memory.of_table(self.table, self.user_id, self._session.app)
             made = mine.add(item.text, kind="user", metadata=item.metadata)
-            if item.evidence is not None and item.evidence.log != _HAND and item.kind != "message":
+            if item.evidence is not None and not item.evidence.log.startswith(HAND) and item.kind != "message":
                 self._record(DELETE, {"id": item_id, "reason": "promoted"})
         assert made is not None  # it has no threshold
         return made
@@ -105,7 +104,7 @@ class SessionMemory(BaseMemory):
 
     def _checked_one(self, item: Item) -> Item | None:
         evidence = item.evidence
-        if evidence is None or evidence.log == _HAND:
+        if evidence is None or evidence.log.startswith(HAND):
             return item
         session = self._blocking()
         reader = self._following.reader(session, evidence.log, evidence.position)

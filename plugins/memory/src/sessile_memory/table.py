@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS items (passage INTEGER PRIMARY KEY, id TEXT NOT NULL,
 CREATE INDEX IF NOT EXISTS items_id ON items (id);
 CREATE INDEX IF NOT EXISTS items_same ON items (same);
 CREATE TABLE IF NOT EXISTS hidden (owner TEXT NOT NULL, source TEXT NOT NULL, place INTEGER NOT NULL, item TEXT NOT NULL,
-    below INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (owner, source, place))
+    below INTEGER NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (owner, source, place))
 """
 
 
@@ -78,8 +78,8 @@ class MemoryTable:
 
     def _hide(self, db: sqlite3.Connection, owner: str, row: Row) -> None:
         (below,) = db.execute("SELECT coalesce(max(passage), 0) + 1 FROM items").fetchone()
-        values = (owner, row.source, row.place, str(row.body["id"]), below, str(row.body.get("reason", row.kind)))
-        db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?, ?, ?, ?, ?)", values)
+        values = (owner, row.source, row.place, str(row.body["id"]), below, row.time, str(row.body.get("reason", row.kind)))
+        db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, owner: str, sources: Collection[str] | None = None) -> int:
         """Take out all that an owner's sources have made (None: all of them); how many items that were."""
@@ -96,21 +96,28 @@ class MemoryTable:
     # -- items out
 
     def search(
-        self, owner: str, query: str, limit: int, spans: Sequence[Span], among: Collection[int] | None, near: float | None
+        self,
+        owner: str,
+        query: str,
+        limit: int,
+        spans: Sequence[Span],
+        among: Collection[int] | None = None,
+        near: float | None = None,
+        at: float | None = None,
     ) -> list[Found]:
-        """What is visible within these spans, best first."""
-        hidden = self.hidden(owner, spans)
+        """What is visible within these spans, best first. at: what was, by then."""
+        hidden = self.hidden(owner, spans, at)
         return self.index.search(owner, query, limit=limit, within=spans, among=among, but=hidden, near=near)
 
-    def hidden(self, owner: str, spans: Sequence[Span]) -> set[int]:
-        """The passages that entries within these spans have hidden."""
+    def hidden(self, owner: str, spans: Sequence[Span], at: float | None = None) -> set[int]:
+        """The passages that entries within these spans have hidden. at: by then."""
         with self.database.reading() as db:
             sql = (
                 "SELECT h.source, h.place, i.passage FROM hidden h JOIN items i ON i.id = h.item AND i.passage < h.below "
-                "WHERE h.owner = ?"
+                "WHERE h.owner = ? AND (? IS NULL OR h.time <= ?)"
             )
             within = _Places(spans)
-            return {passage for source, place, passage in db.execute(sql, (owner,)) if within.have(source, place)}
+            return {passage for source, place, passage in db.execute(sql, (owner, at, at)) if within.have(source, place)}
 
     def rows(self, owner: str, where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, str, int, Item]]:
         """(passage, source, place, item) of an owner's items, oldest first. where: a condition in SQL."""
@@ -127,11 +134,17 @@ class MemoryTable:
             rows.append((passage, source, place, item))
         return rows
 
-    def visible(self, owner: str, spans: Sequence[Span], where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, Item]]:
-        """(passage, item) of what is visible within these spans, oldest first."""
-        hidden, within = self.hidden(owner, spans), _Places(spans)
-        rows = self.rows(owner, where, values)
-        return [(row, item) for row, source, place, item in rows if row not in hidden and within.have(source, place)]
+    def visible(
+        self, owner: str, spans: Sequence[Span], where: str = "", values: Sequence[Any] = (), *, at: float | None = None
+    ) -> list[tuple[int, Item]]:
+        """(passage, item) of what is visible within these spans, oldest first. at: what was, by then."""
+        hidden = self.hidden(owner, spans, at)
+        return [(row, item) for row, item in self.ever(owner, spans, where, values) if row not in hidden]
+
+    def ever(self, owner: str, spans: Sequence[Span], where: str = "", values: Sequence[Any] = ()) -> list[tuple[int, Item]]:
+        """As `visible`, with what was hidden since."""
+        within = _Places(spans)
+        return [(row, item) for row, source, place, item in self.rows(owner, where, values) if within.have(source, place)]
 
     def next_place(self, owner: str, source: str) -> int:
         """The place behind all that a source has."""
