@@ -279,6 +279,15 @@ def test_a_fork_has_its_ancestors_and_not_its_siblings(store: MemorySessionStore
     assert recalled(other) == {"tea of all", "tea of one", "tea of two"}
 
 
+def test_what_another_session_has_is_added_all_the_same(store: MemorySessionStore) -> None:
+    one, two = (Session(name, store=store, memory=True) for name in ("one", "two"))
+    one.add_memory("green tea")
+    two.add_memory("green tea")
+    assert [*map(str, two.search_memory("tea"))] == ["green tea"]
+    one.delete()
+    assert recalled(two) == {"green tea"}
+
+
 def test_applications_of_one_store_do_not_meet(store: MemorySessionStore) -> None:
     shop = Session("s", app="shop", user_id="ann", store=store, memory="a.db")
     shop.add_memory("tea of the shop")

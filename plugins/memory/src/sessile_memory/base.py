@@ -13,7 +13,7 @@ import attrs
 
 from sessile.errors import InvalidInput
 from sessile.plugins import Blocking, Plugins, installed, run
-from sessile.store import JSON
+from sessile.store import JSON, to_json
 from sessile_memory.items import Item, check_kind, check_text
 from sessile_memory.table import ADD, DELETE, UPDATE, MemoryTable, same
 from sessile_retrieval import Span
@@ -58,6 +58,10 @@ class BaseMemory(ABC):
     def _spans(self) -> list[Span]:
         """Where what is visible in this memory is from, once that is up to date."""
 
+    def _own_spans(self) -> list[Span]:
+        """Of these, what goes with nothing but this memory: what is there already need not be added to it."""
+        return self._spans()
+
     @abstractmethod
     def _record(self, kind: str, body: dict[str, JSON]) -> str:
         """Store an entry, and take it in; the id of the item that it is about, or has made."""
@@ -86,7 +90,7 @@ class BaseMemory(ABC):
             logger.info("not remembered, as its quality is %.2f, below %s: %.80r", quality, self.quality_threshold, text)
             return None
         with self._lock:
-            known = self.table.visible(self.user_id, self._spans(), "AND i.same = ? AND i.kind = ?", (same(text), kind))
+            known = self.table.visible(self.user_id, self._own_spans(), "AND i.same = ? AND i.kind = ?", (same(text), kind))
             if known:
                 return known[-1][1]
             body: dict[str, JSON] = {"text": text, "kind": kind, "origin": "hand", "metadata": metadata, "quality": quality}
@@ -253,8 +257,6 @@ def _is_share(value: Any) -> bool:
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:
-    from sessile.store import to_json
-
     if metadata is None:
         return {}
     try:

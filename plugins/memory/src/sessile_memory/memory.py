@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -140,6 +141,4 @@ def embedder_of(config: Mapping[str, Any], plugins: Plugins) -> Embedder | None:
 
 def notice(text: str) -> None:
     """Tell the user something that is no error."""
-    import logging
-
     logging.getLogger("sessile").warning("%s", text)

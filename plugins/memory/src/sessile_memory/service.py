@@ -23,7 +23,7 @@ from sessile_memory.table import ADD, DELETE
 from sessile_retrieval import Span
 
 logger = logging.getLogger("sessile")
-_AT_ONCE = 64  # texts that a search embeds before it looks; the others are embedded behind the turns
+_AT_ONCE = 64  # texts that are embedded at once, when something is added or searched; the others are embedded behind the turns
 _OPTIONS = ("provider", "config", "quality_threshold", "max_memories", "auto_memory", "memory")
 
 
@@ -78,10 +78,15 @@ class SessionMemory(BaseMemory):
             self.embed(_AT_ONCE)
         return spans
 
+    def _own_spans(self) -> list[Span]:
+        with self._lock:
+            return [*self._following.own(self._blocking()), Span(hand_of(self._session.app))]
+
     def _record(self, kind: str, body: dict[str, JSON]) -> str:
         session = self._blocking()
         entry = session.append(kind, body)
         self._following.own(session)
+        self.embed(_AT_ONCE)
         if kind != ADD:
             return str(body["id"])
         log = session.changes().added[-1].log
