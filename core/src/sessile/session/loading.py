@@ -32,7 +32,7 @@ class Load(Generic[R]):
         self._drive = drive
 
     def __get__(self, session: BaseSession | None, cls: type[BaseSession]) -> Loading[R]:
-        def load(path: str | os.PathLike[str], **options: Any) -> Any:
+        def load(path: str | os.PathLike[str], **options: Unpack[OpeningOptions]) -> Any:
             """Read a file that `save` or `export` wrote. FileNotFoundError, or `UnsafeFile` for anything but our own format.
 
             On the class: opens the session in its store (`options` are those of `Session`), where what was said since
@@ -52,7 +52,7 @@ async def _filled(session: BaseSession, path: str | os.PathLike[str]) -> BaseSes
     return session
 
 
-async def _opened(cls: type[BaseSession], path: str | os.PathLike[str], options: dict[str, Any]) -> BaseSession:
+async def _opened(cls: type[BaseSession], path: str | os.PathLike[str], options: OpeningOptions) -> BaseSession:
     about = await cls._face().call(archives.about, path)
     agent = about.pop("agent")
     session = cls(**{**about, "agent": Agent(**agent) if agent else None, **options})
