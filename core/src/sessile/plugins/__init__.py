@@ -2,6 +2,7 @@
 
 from sessile.conversation.prompt.context import Room
 from sessile.drive.faces import Blocking, run
+from sessile.drive.locks import new_lock
 from sessile.plugins.active import PluginInfo, Plugins, load_local
 from sessile.plugins.discovery import installed, parse_options, steer, with_extra
 from sessile.plugins.finding_models import find_model
@@ -25,6 +26,7 @@ __all__ = [
     "installed",
     "lazily",
     "load_local",
+    "new_lock",
     "parse_options",
     "run",
     "steer",

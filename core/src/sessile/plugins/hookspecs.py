@@ -151,11 +151,12 @@ def on_session_close(session: Session | AsyncSession, session_id: str) -> None:
 
 
 @hookspec
-def on_session_delete(session_id: str, user_id: str, store: Store) -> None:
+def on_session_delete(session_id: str, user_id: str, log: str, store: Store) -> None:
     """A session was deleted, in whatever way, and is gone for everybody: erase what was made of it. The result is ignored.
 
-    `store` is the one that it was in. Whoever finishes a deletion calls it, so that it may be called twice for one session, and
-    for a session that another process has deleted. It is not called for what a server removes by itself when it expires.
+    `log` is the id of its log, which no other session ever has; `store` is the one that it was in. Whoever finishes a
+    deletion calls it, so that it may be called twice for one session, and for one that another process has deleted. It is not
+    called for what a server removes by itself when it expires.
     """
 
 

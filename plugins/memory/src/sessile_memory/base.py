@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +11,14 @@ from typing import Any
 import attrs
 
 from sessile.errors import InvalidInput
-from sessile.plugins import Blocking, Plugins, installed, run
-from sessile.store import JSON, to_json
+from sessile.plugins import Blocking, Plugins, installed, new_lock, run
+from sessile.store import JSON, new_id, to_json
 from sessile_memory.items import Item, check_kind, check_text
 from sessile_memory.table import ADD, DELETE, UPDATE, MemoryTable, same
 from sessile_retrieval import Span
 
 logger = logging.getLogger("sessile")
+_MORE = 50  # hits beyond those that are asked for, of which some may say the same
 Scorer = Callable[[dict[str, Any]], float]
 DAY = 86_400.0  # seconds
 # The weights of a memory's quality, and after how many days half of its recency is gone.
@@ -52,7 +52,7 @@ class BaseMemory(ABC):
         self.quality_threshold = quality_threshold
         self.max_memories = max_memories
         self.scorer: Scorer | None = None
-        self._lock = threading.RLock()
+        self._lock = new_lock(reentrant=True)
 
     @abstractmethod
     def _spans(self) -> list[Span]:
@@ -63,8 +63,8 @@ class BaseMemory(ABC):
         return self._spans()
 
     @abstractmethod
-    def _record(self, kind: str, body: dict[str, JSON]) -> str:
-        """Store an entry, and take it in; the id of the item that it is about, or has made."""
+    def _record(self, kind: str, body: dict[str, JSON]) -> None:
+        """Store an entry, and take it in."""
 
     def _plugins(self) -> Plugins:
         """Those that are asked what an item is worth."""
@@ -80,7 +80,7 @@ class BaseMemory(ABC):
         """Remember a text, durable when this returns. The item; None where its quality is below the threshold.
 
         kind: "short-term", "long-term", "user" or "entity". metadata: JSON values, of which "importance" and "relevance" (0 to 1)
-        count in the default score. What says the same in the same words as an item that there is, is that item.
+        count in the default score. What is the same text as an item that there is, but for case and spaces, is that item.
         `InvalidInput` for what is no text, kind or metadata, and where a scorer fails: nothing is stored then.
         """
         text, kind = check_text(text), check_kind(kind)
@@ -93,10 +93,10 @@ class BaseMemory(ABC):
             known = self.table.visible(self.user_id, self._own_spans(), "AND i.same = ? AND i.kind = ?", (same(text), kind))
             if known:
                 return known[-1][1]
-            body: dict[str, JSON] = {"text": text, "kind": kind, "origin": "hand", "metadata": metadata, "quality": quality}
-            made = self._record(ADD, body)
-            self._make_room(made)
-        return self.get(made)
+            body: dict[str, JSON] = {"id": new_id(), "text": text, "kind": kind, "origin": "hand", "metadata": metadata}
+            self._record(ADD, {**body, "quality": quality})
+            self._make_room()
+        return self.get(str(body["id"]))
 
     def update(self, item_id: str, *, text: str | None = None, metadata: Mapping[str, JSON] | None = None) -> Item:
         """Say an item anew; `history` has what it said before. `InvalidInput` where there is none of this id."""
@@ -116,7 +116,7 @@ class BaseMemory(ABC):
             self._there(item_id)
             self._record(DELETE, {"id": item_id, "reason": "deleted"})
 
-    def _make_room(self, newest: str) -> None:
+    def _make_room(self) -> None:
         if self.max_memories is None:
             return
         there = [item for _, item in self.table.visible(self.user_id, self._spans(), "AND i.kind <> 'message'")]
@@ -134,8 +134,8 @@ class BaseMemory(ABC):
 
     def all(self, *, kind: str | None = None) -> list[Item]:
         """All items (of a kind), oldest first."""
-        rows = self.table.visible(self.user_id, self._spans())
-        return [item for _, item in rows if kind in (None, item.kind)]
+        there = {item.id: item for _, item in self.table.visible(self.user_id, self._spans())}  # copies have it once more
+        return [item for item in there.values() if kind in (None, item.kind)]
 
     def history(self, item_id: str) -> list[Item]:
         """All that an item ever said in what counts, oldest first."""
@@ -161,7 +161,7 @@ class BaseMemory(ABC):
             raise InvalidInput(f"limit is {limit!r:.60}: pass a number, 1 or more")
         spans = self._spans()
         among = self._among(spans, filters, min_quality, at)
-        found = self.table.search(self.user_id, query, 2 * limit, spans, among, near, at)
+        found = self.table.search(self.user_id, query, 4 * limit + _MORE, spans, among, near, at)
         marks = ", ".join("?" * len(found))
         rows = self.table.rows(self.user_id, f"AND i.passage IN ({marks})", [hit.id for hit in found])
         items = {passage: item for passage, _, _, item in rows}

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 def _whose(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--user", default="default_user", show_default=True, help="Whose memory it is.")(command)
+    command = click.option("--app", default="", help="In which application.")(command)
     command = click.option("--store", envvar="SESSILE_STORE", help="The store with the user's conversations.")(command)
     return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)
 
 
 @contextmanager
-def _opened(user: str, store: str | None) -> Iterator[SessionMemory]:
+def _opened(user: str, store: str | None, app: str) -> Iterator[SessionMemory]:
     """What a new conversation of the user would recall; nothing is stored by that."""
-    with sessile.Session(user_id=user, store=store, memory={"auto_memory": True}) as session:
+    with sessile.Session(user_id=user, app=app or None, store=store, memory={"auto_memory": True}) as session:
         yield session.memory
 
 
@@ -38,9 +39,9 @@ def memory() -> None:
 @memory.command("list")
 @_whose
 @click.option("--kind", type=click.Choice([*KINDS, "message"]), help="Only those of a kind.")
-def list_items(user: str, store: str | None, as_json: bool, kind: str | None) -> None:
+def list_items(user: str, store: str | None, app: str, as_json: bool, kind: str | None) -> None:
     """All that is remembered, the oldest first."""
-    with _opened(user, store) as found:
+    with _opened(user, store, app) as found:
         _show(found.all(kind=kind), as_json)
 
 
@@ -48,19 +49,20 @@ def list_items(user: str, store: str | None, as_json: bool, kind: str | None) ->
 @click.argument("text", nargs=-1, required=True)
 @_whose
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="At most so many.")
-def search(text: tuple[str, ...], user: str, store: str | None, as_json: bool, limit: int) -> None:
+def search(text: tuple[str, ...], user: str, store: str | None, app: str, as_json: bool, limit: int) -> None:
     """What has to do with a text, the best first."""
-    with _opened(user, store) as found:
+    with _opened(user, store, app) as found:
         _show(found.search(" ".join(text), limit), as_json)
 
 
 @memory.command()
 @click.argument("text", nargs=-1, required=True)
 @click.option("--user", default="default_user", show_default=True, help="Whose memory it is.")
+@click.option("--app", default="", help="In which application.")
 @click.option("--kind", type=click.Choice(KINDS), default="user", show_default=True)
-def add(text: tuple[str, ...], user: str, kind: str) -> None:
+def add(text: tuple[str, ...], user: str, app: str, kind: str) -> None:
     """Remember a text of a user, for all their conversations."""
-    with sessile.Memory(user_id=user) as mine:
+    with sessile.Memory(user_id=user, app=app) as mine:
         item = mine.add(" ".join(text), kind=kind)
     if item is not None:
         click.echo(item.id)
@@ -68,18 +70,19 @@ def add(text: tuple[str, ...], user: str, kind: str) -> None:
 
 @memory.command()
 @click.option("--user", required=True, help="Whose memory it is.")
+@click.option("--app", default="", help="In which application.")
 @click.confirmation_option(prompt="Forget all that was added by hand?")
-def forget(user: str) -> None:
+def forget(user: str, app: str) -> None:
     """Erase what was added by hand. What was said stays in the conversations."""
-    with sessile.Memory(user_id=user) as mine:
+    with sessile.Memory(user_id=user, app=app) as mine:
         click.echo(f"forgotten: {mine.forget()}")
 
 
 @memory.command()
 @_whose
-def stats(user: str, store: str | None, as_json: bool) -> None:
+def stats(user: str, store: str | None, app: str, as_json: bool) -> None:
     """How much is remembered, by which embedder, and what that has not seen yet."""
-    with _opened(user, store) as found:
+    with _opened(user, store, app) as found:
         about = found.stats()
     if as_json:
         click.echo(json.dumps(about))

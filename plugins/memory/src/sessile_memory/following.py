@@ -6,6 +6,7 @@ is not in its store any more is not asked for. Which items are visible costs a r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,9 +14,11 @@ import sessile
 from sessile import Entry, Session, SessionManager
 from sessile.errors import SessileError
 from sessile.store import from_entry
+from sessile_memory.items import item_id
 from sessile_memory.table import ADD, DELETE, UPDATE, MemoryTable, Row
 from sessile_retrieval import Span
 
+logger = logging.getLogger("sessile")
 _KINDS = (ADD, UPDATE, DELETE)
 _REMEMBERED = ("user", "assistant")  # whose messages are
 _TABLES = """
@@ -122,19 +125,13 @@ class Following:
         if start < end:
             yield sessile.Span(span.log, start, end)
 
-    def forget(self, owner: str, session_id: str, there: str) -> int:
-        """Erase what a session that was deleted leaves behind, but for what others inherit; how many items that were.
-
-        there: the log of the session that has its id now; "" for none.
-        """
+    def forget(self, owner: str, log: str) -> int:
+        """Erase what a session that was deleted, whose log this was, leaves but for what others inherit; how many items."""
         table = self.table
         with table.database.writing() as db:
-            sql = "SELECT log FROM followed WHERE owner = ? AND session_id = ? AND log <> ?"
-            logs = [log for (log,) in db.execute(sql, (owner, session_id, there))]
-            sources = {source for log in logs for (source,) in db.execute(_SOURCES, (owner, log))} | {*logs}
-            for log in logs:
-                db.execute("DELETE FROM spans WHERE owner = ? AND log = ?", (owner, log))
-                db.execute("DELETE FROM followed WHERE owner = ? AND log = ?", (owner, log))
+            sources = {source for (source,) in db.execute(_SOURCES, (owner, log))} | {log}
+            db.execute("DELETE FROM spans WHERE owner = ? AND log = ?", (owner, log))
+            db.execute("DELETE FROM followed WHERE owner = ? AND log = ?", (owner, log))
             kept = {source for source in sources if db.execute(f"{_READ} LIMIT 1", (owner, source)).fetchone()}
             for source in sources - kept:
                 db.execute("DELETE FROM taken WHERE owner = ? AND source = ?", (owner, source))
@@ -154,13 +151,30 @@ class Following:
 def _rows(log: str, entries: Iterable[Entry], messages: bool) -> Iterator[Row]:
     for entry in entries:
         if entry.kind in _KINDS:
-            yield Row(log, entry.position, entry.kind, entry.body, entry.time)
+            if _is_whole(entry):
+                yield Row(log, entry.position, entry.kind, entry.body, entry.time)
+            else:  # somebody else's, as anybody may append entries
+                logger.warning("an entry %r is no memory, and left out: %.80r", entry.kind, entry.body)
         elif messages and entry.kind == "message":
             said = from_entry(entry)
             if said.role in _REMEMBERED and said.text.strip():
                 about = {name: value for name, value in said.metadata.items() if isinstance(value, (str, int, float, bool))}
-                body = {"text": said.text, "kind": "message", "origin": said.role, "metadata": {**about, "message_id": said.id}}
+                made = item_id(str(said.id), "text")
+                body = {
+                    "id": made,
+                    "text": said.text,
+                    "kind": "message",
+                    "origin": said.role,
+                    "metadata": {**about, "message_id": said.id},
+                }
                 yield Row(log, entry.position, "message", body, said.timestamp or entry.time, str(about.get("name", "")))
+
+
+def _is_whole(entry: Entry) -> bool:
+    needed = ("id",) if entry.kind == DELETE else ("id", "text", "kind", "origin")
+    metadata, quality = entry.body.get("metadata"), entry.body.get("quality")
+    right = all(isinstance(entry.body.get(name), str) for name in needed)
+    return right and isinstance(metadata, (dict, type(None))) and isinstance(quality, (int, float, type(None)))
 
 
 def text_of(entry: Entry) -> str:

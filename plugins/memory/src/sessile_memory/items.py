@@ -38,9 +38,10 @@ class Evidence:
 class Item:
     """Something that is remembered; `str(item)` is its text.
 
-    id: the same wherever the item is made from the log anew. kind: "short-term", "long-term", "user", "entity", or "message" for
-    the text of a message. origin: who it is from: "user", "assistant", "tool", "system", or "hand" for what was added by a call.
-    time: seconds since 1970 (UTC). quality: 0 to 1; None where nobody scored it. score: by which a search ranks it.
+    id: the same wherever the item is made from the log anew, or from a copy of it. kind: "short-term", "long-term", "user",
+    "entity", or "message" for the text of a message. origin: who it is from: "user", "assistant", "tool", "system", or "hand" for
+    what was added by a call. time: seconds since 1970 (UTC). quality: 0 to 1; None where nobody scored it. score: by which a
+    search ranks it.
     """
 
     id: str
@@ -63,9 +64,9 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def item_id(source: str, place: int, start: int, stop: int, maker: str) -> str:
-    """The id of an item: of where it is from and what made it, so that making it twice makes it once."""
-    return hash_of(f"{source}\n{place}\n{start}\n{stop}\n{maker}")[:20]
+def item_id(message_id: str, maker: str) -> str:
+    """The id of an item that is made of a message: by what, so that making it twice makes it once, in copies, too."""
+    return hash_of(f"{message_id}\n{maker}")[:20]
 
 
 def check_kind(kind: Any) -> str:

@@ -13,8 +13,8 @@ from sessile.errors import InvalidInput, NotInstalled, SessileError
 from sessile.plugins import Plugins, installed
 from sessile.store import JSON, check_id, home
 from sessile_memory.base import BaseMemory
-from sessile_memory.items import EMBEDDER, item_id
-from sessile_memory.table import ADD, MemoryTable, Row
+from sessile_memory.items import EMBEDDER
+from sessile_memory.table import MemoryTable, Row
 from sessile_retrieval import Database, Embedder, Span, find_embedder
 
 PROVIDERS = ("sqlite", "rag")  # "rag" is what other frameworks call words and vectors in one file
@@ -28,7 +28,8 @@ class Memory(BaseMemory):
     provider: "sqlite". config: "db_path", a file (default: memory.db in the session home; "" keeps it in this process);
     "embedder", a registered name or an instance ("wordllama" by default), or "use_embedding": False for words only;
     "embedding_model" names one of somebody's service: it is used where its plugin is configured, else the default, with a notice.
-    quality_threshold: below it nothing is stored. max_memories: over it, the least good go. user_id: whose memory it is.
+    quality_threshold: below it nothing is stored. max_memories: over it, the least good go. user_id: whose memory it is;
+    app: in which application ("" for none), as that of its sessions.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Memory(BaseMemory):
         quality_threshold: float | None = None,
         max_memories: int | None = None,
         user_id: str = "default_user",
+        app: str = "",
     ) -> None:
         if provider not in PROVIDERS:
             installed().registry.find("memory", str(provider))  # says what there is
         self.config = check_config(config)
-        self.user_id, self.app = check_id(user_id, "user id"), ""
+        self.user_id, self.app = check_id(user_id, "user id"), app and check_id(app, "name of an application")
         table = MemoryTable(Database(path_of(self.config)), embedder_of(self.config, installed()))
         super().__init__(table, quality_threshold=quality_threshold, max_memories=max_memories)
 
@@ -59,26 +61,28 @@ class Memory(BaseMemory):
         return memory
 
     def user(self, user_id: str) -> Memory:
-        """The memory of another user, in the same place."""
+        """The memory of another user, in the same place; closing it is left to this one."""
         other = object.__new__(Memory)
         other.__dict__.update(self.__dict__)
+        other.close = other.close_connections = lambda: None  # type: ignore[method-assign]
         other.user_id = check_id(user_id, "user id")
         return other
 
     def _spans(self) -> list[Span]:
         return [Span(hand_of(self.app))]
 
-    def _record(self, kind: str, body: dict[str, JSON]) -> str:
+    def _record(self, kind: str, body: dict[str, JSON]) -> None:
         with self.table.database.writing():
             source = hand_of(self.app)
             place = self.table.next_place(self.user_id, source)
             self.table.apply(self.user_id, [Row(source, place, kind, body, time.time())])
         self.embed()
-        return item_id(source, place, 0, len(body["text"]), kind) if kind == ADD else str(body["id"])
 
     def forget(self) -> int:
         """Erase all that was added to this memory of its user, for good; how many items that were."""
-        return self.table.forget(self.user_id, [hand_of(self.app)])
+        count = self.table.forget(self.user_id, [hand_of(self.app)])
+        self.table.index.erase()
+        return count
 
     def close(self) -> None:
         """Close its file."""

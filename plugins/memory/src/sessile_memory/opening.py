@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
-import threading
+import weakref
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
+from sessile.plugins import new_lock
 from sessile_memory.table import MemoryTable
 from sessile_retrieval import Database, Embedder
 
 _Key = tuple[str, str]
-_lock = threading.Lock()
+_lock = new_lock()
+_beside: WeakKeyDictionary[object, dict[str, MemoryTable]] = WeakKeyDictionary()
 _open: dict[_Key, tuple[MemoryTable, int]] = {}  # and how many have it
 
 
 def _key(path: Path, embedder: Embedder | None) -> _Key:
     return os.path.realpath(path), embedder.name if embedder else ""
+
+
+def table_beside(store: object, embedder: Embedder | None) -> MemoryTable:
+    """The table of a store that is in this process, which lasts as long as that."""
+    with _lock:
+        tables = _beside.setdefault(store, {})
+        name = embedder.name if embedder else ""
+        if name not in tables:
+            tables[name] = MemoryTable(Database(), embedder)
+            weakref.finalize(store, tables[name].database.close)
+        return tables[name]
 
 
 def open_table(path: Path | None, embedder: Embedder | None) -> MemoryTable:

@@ -36,13 +36,13 @@ def on_agent_message(session):
 
 
 @hookimpl
-def on_session_delete(session_id, user_id, store):
+def on_session_delete(user_id, log):
     from sessile.store import home
 
     if (home() / "memory.db").exists() or "sessile_memory.opening" in sys.modules:  # else nothing was made of it
         from sessile_memory.erasing import erase
 
-        erase(session_id, user_id, store)
+        erase(user_id, log)
 
 
 @hookimpl

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Any
 
 from sessile import Message, Session
 from sessile.errors import InvalidInput
@@ -50,7 +49,8 @@ def _is_known(item: Item, ids: Collection[str]) -> bool:
 
 
 def _line(item: Item) -> str:
-    who: Any = item.metadata.get("name") or {"user": "user", "assistant": "you"}.get(item.origin)
+    name = " ".join(str(item.metadata.get("name", "")).split())[:40]  # one line, whatever a user calls themself
+    who = name or {"user": "user", "assistant": "you"}.get(item.origin)
     day = time.strftime("%Y-%m-%d", time.gmtime(item.time))
     text = " ".join(item.text.split())
     return f"- ({day}{f', {who} said' if who else ''}) {text}"

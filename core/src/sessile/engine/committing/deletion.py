@@ -108,7 +108,7 @@ def teller(face: Face, plugins: Plugins, store: Callable[[], object], *, strict:
 
     async def tell_gone(gone: Header) -> None:
         if not gone.session_id.startswith(RESERVED) and plugins.implementations("on_session_delete"):
-            about = {"session_id": gone.session_id, "user_id": gone.user_id, "store": store()}
+            about = {"session_id": gone.session_id, "user_id": gone.user_id, "log": gone.log, "store": store()}
             await plugins.call(face, "on_session_delete", about, strict=strict)
 
     return tell_gone
