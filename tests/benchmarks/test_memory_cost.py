@@ -43,7 +43,7 @@ def _filled(path: Path, count: int, texts: Sequence[str]) -> Memory:
 def _row(place: int, text: str) -> Any:
     from sessile_memory.table import ADD, Row
 
-    return Row("hand:", place, ADD, {"text": text, "kind": "long-term", "origin": "hand"}, float(place))
+    return Row("hand:", place, ADD, {"id": str(place), "text": text, "kind": "long-term", "origin": "hand"}, float(place))
 
 
 def test_searching_and_adding(tmp_path: Path, request: pytest.FixtureRequest) -> None:
