@@ -692,7 +692,9 @@ def test_an_async_session_awaits_its_memory() -> None:
     asyncio.run(talk())
 
 
-@pytest.mark.parametrize("option", [5, [], {"memory": 5}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "option", [5, [], {"memory": 5}, {"colour": "red"}, {"auto_memory": "no"}, {"use_embedding": "no"}, {"provider": "zep"}]
+)
 def test_an_option_that_is_none_is_refused(option: Any) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises((InvalidInput, NotInstalled)):
         Session("s", store="memory://", memory=option)

@@ -42,8 +42,7 @@ class Memory(BaseMemory):
         user_id: str = "default_user",
         app: str = "",
     ) -> None:
-        if provider not in PROVIDERS:
-            installed().registry.find("memory", str(provider))  # says what there is
+        check_provider(provider)
         self.config = check_config(config)
         self.user_id, self.app = check_id(user_id, "user id"), app and check_id(app, "name of an application")
         table = MemoryTable(Database(path_of(self.config)), embedder_of(self.config, installed()))
@@ -102,6 +101,12 @@ def hand_of(app: str) -> str:
     return HAND + app
 
 
+def check_provider(provider: Any) -> None:
+    """`NotInstalled` for a provider that there is not."""
+    if provider not in PROVIDERS:
+        installed().registry.find("memory", str(provider))  # says what there is
+
+
 def check_config(config: Any) -> dict[str, Any]:
     """The configuration of a memory, checked."""
     if config is None:
@@ -111,6 +116,9 @@ def check_config(config: Any) -> dict[str, Any]:
     unknown = [name for name in config if name not in _CONFIG]
     if unknown:
         raise InvalidInput(f"config has {', '.join(map(repr, unknown))}, which a memory does not know: use {', '.join(_CONFIG)}")
+    for name in ("use_embedding", "auto_memory"):
+        if not isinstance(config.get(name, False), bool):
+            raise InvalidInput(f"config[{name!r}] is {config[name]!r:.60}: pass True or False")
     path = config.get("db_path")
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise InvalidInput(f"config['db_path'] is {path!r:.60}: pass the path of a file")

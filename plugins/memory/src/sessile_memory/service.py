@@ -17,7 +17,7 @@ from sessile.store import JSON, Capabilities
 from sessile_memory.base import BaseMemory
 from sessile_memory.following import Following, text_of
 from sessile_memory.items import Evidence, Item
-from sessile_memory.memory import HAND, Memory, check_config, embedder_of, hand_of, path_of
+from sessile_memory.memory import HAND, Memory, check_config, check_provider, embedder_of, hand_of, path_of
 from sessile_memory.opening import open_table, release_table, table_beside
 from sessile_memory.table import DELETE
 from sessile_retrieval import Span
@@ -181,6 +181,9 @@ def _settings(option: Any) -> dict[str, Any]:
         option = {"config": {"db_path": option}}
     if not isinstance(option, Mapping):
         raise InvalidInput(f"memory is {option!r:.60}: pass True, a dict, a path, or a Memory")
+    check_provider(option.get("provider", "sqlite"))
+    if not isinstance(option.get("auto_memory", False), bool):
+        raise InvalidInput(f"memory['auto_memory'] is {option['auto_memory']!r:.60}: pass True or False")
     flat = {name: value for name, value in option.items() if name not in _OPTIONS}
     settings.update({name: value for name, value in option.items() if name in _OPTIONS and name != "provider"})
     given = settings["memory"]
