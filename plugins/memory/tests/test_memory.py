@@ -371,6 +371,12 @@ def test_what_was_promoted_stays_as_long_as_a_store_in_this_process(store: Memor
     assert recalled(Session("t", store=MemorySessionStore(), memory=True)) == set()
 
 
+def test_what_a_given_memory_says_is_not_said_again(memory: Any) -> None:
+    for more in ({"quality_threshold": 0.9}, {"max_memories": 5}, {"db_path": "b.db"}):
+        with pytest.raises(InvalidInput, match="when you make the Memory"):
+            Session("s", store="memory://", memory={"memory": memory, **more})
+
+
 def test_closing_twice_closes_nobody_elses(store: MemorySessionStore) -> None:
     one, two = (Session(name, store=store, memory="a.db") for name in ("one", "two"))
     two.add_memory("green tea")

@@ -32,6 +32,8 @@ class Memory(BaseMemory):
     app: in which application ("" for none), as that of its sessions.
     """
 
+    owns_file = True
+
     def __init__(
         self,
         provider: str = "sqlite",
@@ -56,6 +58,7 @@ class Memory(BaseMemory):
         """The memory of a user of an application, in a table that somebody else has opened."""
         memory = object.__new__(cls)
         memory.config, memory.user_id, memory.app = {}, user_id, app
+        memory.owns_file = False
         BaseMemory.__init__(memory, table)
         return memory
 
@@ -63,7 +66,7 @@ class Memory(BaseMemory):
         """The memory of another user, in the same place; closing it is left to this one."""
         other = object.__new__(Memory)
         other.__dict__.update(self.__dict__)
-        other.close = other.close_connections = lambda: None  # type: ignore[method-assign]
+        other.owns_file = False
         other.user_id = check_id(user_id, "user id")
         return other
 
@@ -84,8 +87,9 @@ class Memory(BaseMemory):
         return count
 
     def close(self) -> None:
-        """Close its file."""
-        self.table.database.close()
+        """Close its file; the memory of another user's, or of a session, leaves that open."""
+        if self.owns_file:
+            self.table.database.close()
 
     close_connections = close
 

