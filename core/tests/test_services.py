@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from sessile import Agent, AsyncSession, MemorySessionStore, Session, hookimpl
 from sessile.errors import AccessDenied, Closed, InvalidInput, NotInstalled, PluginError
-from sessile.plugins import steer
+from sessile.plugins import Registry, steer
 
 pytestmark = pytest.mark.usefixtures("without_memory")
 
@@ -278,3 +280,32 @@ def test_an_option_is_given_whatever_its_truth_is(option: Any) -> None:
     asyncio.run(main())
     Session("s", store=MemorySessionStore(), plugins=[Plugin()], memory=option).close()
     assert [one.option for one in made] == [option] * 2
+
+
+def test_the_hooks_of_a_service_take_part_where_a_session_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    module = ModuleType("hooks_of_a_service")
+
+    @hookimpl
+    def on_user_message(session: Session) -> None:
+        heard.append(session.memory.option)
+
+    module.on_user_message = on_user_message  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    class WithHooks:
+        @hookimpl
+        def register(self, registry: Any) -> None:
+            registry.add("service", "memory", f"{__name__}:Memory", hooks=module.__name__)
+
+    store, plugins = MemorySessionStore(), [WithHooks()]
+    for option in (None, False, "here"):
+        with Session(f"s-{option}", store=store, plugins=plugins, memory=option) as session:
+            session.add_message("user", "x")
+            session.fork(session_id=f"f-{option}").add_message("user", "y")
+    assert heard == ["here", "here"]
+
+
+def test_only_a_service_has_hooks_of_its_own() -> None:
+    with pytest.raises(InvalidInput, match="only a service"):
+        Registry().add("model", "mine", "my:Model", hooks="my.hooks")

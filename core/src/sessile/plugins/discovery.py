@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any
 
 from sessile.errors import InvalidInput
 from sessile.plugins.active import Plugins
+from sessile.plugins.registry import is_given
 
 
 def parse_options(options: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -36,6 +39,13 @@ def installed() -> Plugins:
         if name not in names:
             raise InvalidInput(f"there is no plugin {name!r} to block: choose one of {', '.join(names)}")
     return found
+
+
+def with_services(plugins: Plugins, **options: Any) -> Plugins:
+    """The plugins of a set, and the hooks of those services that these options, each of a service's name, ask for."""
+    asked = [name for name, option in options.items() if is_given(option) and plugins.registry.has("service", name)]
+    modules = [plugins.registry.find("service", name).hooks for name in asked]
+    return with_extra([import_module(module) for module in modules if module], plugins)
 
 
 def with_extra(extra: Sequence[object] | Plugins, base: Plugins | None = None, *, option: str = "plugins") -> Plugins:

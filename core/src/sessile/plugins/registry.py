@@ -58,6 +58,7 @@ class Registration:
     target: str
     aliases: tuple[str, ...] = ()
     plugin: str = ""
+    hooks: str = ""  # the module with a service's hooks
     made: dict[str, Any] = attrs.field(factory=dict, repr=False)  # instances, by the text they were asked for with
     lock: Any = attrs.field(factory=functools.partial(new_lock, reentrant=True), repr=False)  # of what makes them
 
@@ -91,14 +92,20 @@ class Registry:
         self.plugin = before.plugin
 
     @checked
-    def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = ()) -> None:
-        """Register "module:attribute" under a name. The latest registration of a name wins."""
+    def add(self, kind: str, name: str, target: str, *, aliases: Iterable[str] = (), hooks: str = "") -> None:
+        """Register "module:attribute" under a name. The latest registration of a name wins.
+
+        hooks: of a service, the name of a module with hooks that take part in sessions that are opened with it, and cost others
+        nothing.
+        """
         if kind not in self.kinds:
             raise NotRegistered(f"kind {kind!r} of {name!r} does not exist: use one of {', '.join(self.kinds)}")
         module, colon, attribute = target.partition(":")
         if not (module and colon and attribute):
             raise InvalidInput(f"target {target!r} of {kind} {name!r} is not of the form 'module:attribute'")
-        self.entries.insert(0, Registration(kind, name, target, tuple(aliases), self.plugin))
+        if hooks and kind != "service":
+            raise InvalidInput(f"hooks of {kind} {name!r}: only a service has hooks of its own, give others' by the entry point")
+        self.entries.insert(0, Registration(kind, name, target, tuple(aliases), self.plugin, hooks))
 
     @checked
     def kind(self, name: str) -> None:

@@ -17,7 +17,7 @@ from sessile.log.encoding import json_value
 from sessile.log.header import DEFAULT_USER
 from sessile.log.ids import check_id, new_id
 from sessile.plugins.active import Plugins
-from sessile.plugins.discovery import with_extra
+from sessile.plugins.discovery import with_extra, with_services
 from sessile.plugins.middleware import Middleware, check
 from sessile.plugins.registry import refuse_untaken
 from sessile.session.agents.agent import AnyAgent
@@ -124,7 +124,7 @@ class BaseSession(HoldsServices):
             session_id,
             user_id=user_id,
             app=app,
-            plugins=active,
+            plugins=with_services(active, memory=memory, knowledge=knowledge),
             metadata=about,
             middleware=layers,
             strict=strict,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sessile.drive.arguments import checked_class
 from sessile.engine.handle import Handle
-from sessile.engine.services import asked_for, service
+from sessile.engine.services import service
 
 
 @checked_class
@@ -21,11 +21,6 @@ class HoldsServices:
         Made once, of the option that the session was opened with. `NotInstalled` where no plugin registers it.
         """
         return service(self._handle, name)
-
-    @property
-    def services(self) -> list[str]:
-        """The names of the services that it was opened with, such as "memory" for `memory=True`."""
-        return asked_for(self._handle)
 
     @property
     def memory(self) -> Any:

@@ -1,4 +1,4 @@
-"""What the plugin registers, and its part in a turn: memories come before the model is asked, and are made behind the turn."""
+"""What the plugin registers; its part in the turns of a session with a memory is in `turns.py`."""
 
 import sys
 
@@ -10,29 +10,8 @@ def register(registry):
     import sessile_memory.hooks
 
     registry.hooks(sessile_memory.hooks)
-    registry.add("service", "memory", "sessile_memory.service:memory_of")
+    registry.add("service", "memory", "sessile_memory.service:memory_of", hooks="sessile_memory.turns")
     registry.add("memory", "sqlite", "sessile_memory.memory:Memory")
-
-
-@hookimpl
-def recall(session, turn, room):
-    if "memory" not in session.services:
-        return None
-    from sessile_memory.recall import recalled
-
-    memory = session.memory
-    window = turn.agent.window or 50
-    return recalled(getattr(memory, "blocking", memory), session, turn.message.text, room, window)
-
-
-@hookimpl
-def on_agent_message(session):
-    if "memory" not in session.services:
-        return
-    memory = session.memory
-    memory = getattr(memory, "blocking", memory)
-    if memory.auto_memory:
-        session.spawn(memory.refresh)
 
 
 @hookimpl
