@@ -34,7 +34,6 @@ LAZY = {
 # The imports that look up, or around a circle: for type checkers only.
 TYPES = {
     ("sessile.plugins.hookspecs", "sessile.session"): "what hooks are given",
-    ("sessile.plugins.hookspecs", "sessile.store.waist"): "what hooks are given",
     ("sessile.session.agents.agent", "sessile.session"): "what an agent speaks in",
 }
 

@@ -9,22 +9,41 @@ from typing import Any
 
 import pytest
 
-from sessile import AsyncSession, AsyncSessionManager, MemorySessionStore, Session, SessionManager
-from sessile.plugins import installed, steer
+from sessile import AsyncSession, AsyncSessionManager, Entry, Header, MemorySessionStore, Session, SessionManager
+from sessile.engine.committing.commits import Commits
+from sessile.engine.committing.deletion import mark_deleted
+from sessile.plugins import Blocking, installed, run, steer
+from sessile.store import missing
 
 PLUGIN = """
-from sessile import SessionManager, hookimpl
+from sessile import hookimpl
 
 told = []
+is_there = None
 
 @hookimpl
-def on_session_delete(session_id, user_id, store):
-    told.append((session_id, user_id, SessionManager(store).exists(session_id)))
+def on_session_delete(session_id, user_id, log):
+    assert log.endswith(f".{session_id}")
+    told.append((session_id, user_id, is_there(session_id)))
 """
 
 
+class Going(MemorySessionStore):
+    """Where `going` is a session's header, somebody begins to delete it as it is read, and dies."""
+
+    going: Header | None = None
+
+    def read(self, log: str, start: int, stop: int, kind: str | None = None) -> list[Entry]:
+        header = self.going
+        if header is None or header.log != log:
+            return super().read(log, start, stop, kind)
+        self.going = None
+        run(mark_deleted(Commits(Blocking(), self), header, header.log))
+        raise missing(log, start, stop)
+
+
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, bool]]]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: MemorySessionStore) -> Iterator[list[tuple[str, str, bool]]]:
     """What an installed plugin was told: (session, user, is it still there?)."""
     file = tmp_path / "telling.py"
     file.write_text(PLUGIN)
@@ -33,14 +52,16 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple
     installed()
     import sys
 
-    yield next(module for name, module in sys.modules.items() if name.startswith("sessile_local_telling")).told
+    module = next(module for name, module in sys.modules.items() if name.startswith("sessile_local_telling"))
+    module.is_there = SessionManager(store).exists
+    yield module.told
     monkeypatch.delenv("SESSILE_PLUGINS")
     steer((), ())
 
 
 @pytest.fixture
-def store() -> MemorySessionStore:
-    store = MemorySessionStore()
+def store() -> Going:
+    store = Going()
     for name in "abc":
         Session(name, user_id="ann", store=store).add_message("user", "x")
     return store
@@ -99,3 +120,10 @@ def test_one_that_fails_hinders_no_deletion(store: MemorySessionStore) -> None:
 
     Session("a", store=store, plugins=[Failing()]).delete()
     assert not SessionManager(store).exists("a")
+
+
+def test_who_comes_upon_what_is_left_of_a_deletion_tells(store: Going, told: list[Any]) -> None:
+    store.going = store.load("b")
+    found = SessionManager(store).search("x")  # which has handles without a session
+    assert {hit.session_id for hit in found} == {"a", "c"}
+    assert told == [("b", "ann", False)]

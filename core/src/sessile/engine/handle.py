@@ -61,7 +61,7 @@ class Handle(Tip):
             metadata=json_value(metadata or {}, "metadata"),
             on_conflict=on_conflict,
         )
-        self.commits.tell_gone = teller(face, plugins, self._opened_store, strict=strict)
+        self.commits.tell_gone = teller(face, plugins, strict=strict)
         self.face = face
         self.store = store
         self.plugins = plugins
@@ -91,10 +91,6 @@ class Handle(Tip):
         self._own: tuple[str, deque[Entry]] = "", deque(maxlen=_OWN)  # its log, and what this handle committed to it last
         self._ahead: list[Entry] = []  # the end of the log, where the store sent it along with the header
         self.scopes: dict[str, Tip] = {}  # by session id: the sessions that hold "user:" and "app:" state, loaded on first use
-
-    def _opened_store(self) -> Any:
-        """The store as it was opened, which one for another face may be made of."""
-        return self.session._store
 
     # -- reading
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sessile.plugins.middleware import Middleware
     from sessile.plugins.registry import Registry
     from sessile.session import AsyncSession, Session
-    from sessile.store.waist import Store
 
 hookspec = pluggy.HookspecMarker("sessile")
 hookimpl = pluggy.HookimplMarker("sessile")
@@ -151,12 +150,12 @@ def on_session_close(session: Session | AsyncSession, session_id: str) -> None:
 
 
 @hookspec
-def on_session_delete(session_id: str, user_id: str, log: str, store: Store) -> None:
+def on_session_delete(session_id: str, user_id: str, log: str) -> None:
     """A session was deleted, in whatever way, and is gone for everybody: erase what was made of it. The result is ignored.
 
-    `log` is the id of its log, which no other session ever has; `store` is the one that it was in. Whoever finishes a
-    deletion calls it, so that it may be called twice for one session, and for one that another process has deleted. It is not
-    called for what a server removes by itself when it expires.
+    `log` is the id of its log, which no other session ever has, in whatever store. Whoever finishes a deletion calls it, so
+    that it may be called twice for one session, and for one that another process has deleted. It is not called for what a
+    server removes by itself when it expires.
     """
 
 

@@ -26,7 +26,7 @@ class HandleView(Handle):
         self.face = of.face.other()
         self.store = self.face.native(store)
         self.commits = Commits(self.face, self.store, of.timeout)
-        self.commits.tell_gone = teller(self.face, of.plugins, self._opened_store, strict=of.strict)
+        self.commits.tell_gone = teller(self.face, of.plugins, strict=of.strict)
         self.session, self.adopt = session, session._another
         self._past, self._ahead, self.scopes = None, [], {}
 

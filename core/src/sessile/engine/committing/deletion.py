@@ -103,12 +103,12 @@ async def clear_leftover(commits: Commits, found: Header) -> None:
         await finish_deletion(commits, found, was_session=not begun)
 
 
-def teller(face: Face, plugins: Plugins, store: Callable[[], object], *, strict: bool = False) -> TellGone:
-    """What calls the hook `on_session_delete`. store: returns the one that the session was in, as it was opened."""
+def teller(face: Face, plugins: Plugins, *, strict: bool = False) -> TellGone:
+    """What calls the hook `on_session_delete`."""
 
     async def tell_gone(gone: Header) -> None:
         if not gone.session_id.startswith(RESERVED) and plugins.implementations("on_session_delete"):
-            about = {"session_id": gone.session_id, "user_id": gone.user_id, "log": gone.log, "store": store()}
+            about = {"session_id": gone.session_id, "user_id": gone.user_id, "log": gone.log}
             await plugins.call(face, "on_session_delete", about, strict=strict)
 
     return tell_gone

@@ -39,7 +39,7 @@ class BaseSessionManager:
         found, self._release = find_store(store, backend)
         face = self._face()
         commits = Commits(face, face.native(found), timeout)
-        commits.tell_gone = teller(face, installed(), lambda: found)
+        commits.tell_gone = teller(face, installed())
         self._handle = StoreHandle(face, found, commits, self._kind)
 
     def __repr__(self) -> str:
